@@ -1,0 +1,51 @@
+# Two commands do it all: `make lesson` runs the lesson, `make test` runs the tests. Both set up what they need
+# in .venv the first time. PYTHON chooses the interpreter; TORCH_INDEX the index that torch comes from.
+
+PYTHON ?= python3
+OUT ?= breaknet-lesson
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+SETUP := scripts/set_up.py
+
+.PHONY: help lesson test test-all test-gpu check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+lesson: $(VENV)/ready  ## set up and run the whole lesson (OUT=folder, ARGS="--seed 1 --backend torch")
+	$(BIN)/breaknet lesson --out $(OUT) $(ARGS)
+
+test: $(VENV)/ready-dev  ## set up and run the tests that fit CI
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python scripts/triton_versions.py
+
+test-gpu: $(VENV)/ready-dev  ## the kernels' tests and the long GPU repeats, on a CUDA GPU
+	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/backends $(ARGS)
+
+check: $(VENV)/ready-dev  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready-dev  ## put the formatting right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready-dev  ## time this machine (ARGS="-k training")
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+
+$(VENV)/ready: pyproject.toml constraints.txt $(SETUP)
+	$(PYTHON) $(SETUP) $(VENV)
+	@touch $@
+
+$(VENV)/ready-dev: pyproject.toml constraints.txt $(SETUP)
+	$(PYTHON) $(SETUP) $(VENV) --dev
+	@touch $(VENV)/ready $@

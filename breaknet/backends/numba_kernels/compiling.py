@@ -1,0 +1,96 @@
+"""How this package's functions are compiled: `kernel` for entry points, `part` for what they call.
+
+Neither uses numba's fast-math: NaN and infinity must spread, so that a diverged run is seen. The only liberty is
+`vector_ir.fma`, which rounds once where the processor has a fused instruction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core import event
+
+log = logging.getLogger("breaknet")
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """A function that LLVM inlines into the kernels that call it; it must not allocate arrays.
+
+    numba compiles a part anew for every set of argument types, and to numba a constant is a type of its own: callers
+    pass int64(constant), which halves the time that compiling takes. Without `_nrt=False` numba counts references to
+    the arrays that are handed over, with calls between the loops that push the vectors out of their registers: a
+    small layer took half as long again. The option has no public name; should it go, only that speed is lost.
+    """
+    uncounted: dict[str, Any] = {"_nrt": False}
+    try:
+        return njit(error_model="numpy", **uncounted)(function)
+    except (KeyError, TypeError):
+        return njit(error_model="numpy")(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile on first use, keep the code on disk, and release the interpreter lock while it runs.
+
+    numba keeps it in NUMBA_CACHE_DIR, else beside the source, else in the user's cache folder; where none of them can
+    be written, nothing is kept.
+    """
+    try:
+        compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
+    except RuntimeError:
+        return njit(nogil=True, error_model="numpy")(function)
+    _stamp_with_all_sources(compiled)
+    return compiled
+
+
+def _stamp_with_all_sources(compiled: Any) -> None:
+    """Let a change in any file here make the code on disk stale.
+
+    numba looks at the file of the kernel alone, and would miss a change in the parts that it calls. The stamp has
+    no public setter; should numba rename it, only this protection is lost.
+    """
+    cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if cache_file is not None and hasattr(cache_file, "_source_stamp"):
+        cache_file._source_stamp = (cache_file._source_stamp, _sources_digest())
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class _Notice(event.Listener):
+    """Says once in a process that kernels are being compiled; nothing where they are loaded from disk."""
+
+    def __init__(self) -> None:
+        self.given = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.given:
+            self.given = True
+            log.info("compiling the CPU kernels: a few seconds, once on this machine")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_notice = _Notice()
+
+
+def ready(needed: Iterable[tuple[Any, tuple[Any, ...]]]) -> float:
+    """Compile the kernels, or load them from disk, for the given argument types; return the seconds it took."""
+    missing = [(compiled, types) for compiled, types in needed if types not in compiled.overloads]
+    if not missing:
+        return 0.0
+    began = time.perf_counter()
+    with event.install_listener("numba:compile", _notice):
+        for compiled, types in missing:
+            compiled.compile(types)
+    return time.perf_counter() - began

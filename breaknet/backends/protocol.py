@@ -1,0 +1,91 @@
+"""What passes between `breaknet.train`, `breaknet.evaluate` and a backend.
+
+A backend is a module with these names, and nothing else of it is used:
+
+    NAME: str                                       "torch", "numba" or "triton"
+    PLANS: tuple[str, ...]                          the ways it can run jobs; the first is its default
+    def unavailable(device) -> str | None           why it cannot run on this torch.device; None if it can
+    def unsupported(job) -> str | None              why it cannot take this job's shapes; None if it can
+    def train(jobs, device, plan, report) -> list[Trained]
+    def evaluate(parameters, examples, device, confusion) -> Scores
+    def unsupported_hidden(hidden) -> str | None    the same question for `evaluate`
+
+Everything was checked before it gets here: a backend sees well-formed input only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: report(job index, epoch from 0, train cost), called in the thread that called `train`, once an epoch of
+#: each job and soon after the epoch is known; an exception it raises ends training and reaches the caller.
+Report = Callable[[int, int, float], None]
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images uint8 (meaning byte / 256) or float32 [N, 784], and labels int64 [N], both on the caller's device.
+
+    The images share the caller's memory where its dtype allows: never write to them. Jobs that were given
+    the same images hold the same tensor object, so a backend can upload or compress them once.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """One run to train: N >= 1 training examples, at least one epoch, `start` float32 on the CPU."""
+
+    train: Examples
+    valid: Examples | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    start: Parameters
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        return self.start["hidden1.weight"].shape[0], self.start["hidden2.weight"].shape[0]
+
+
+@dataclass(eq=False)
+class Trained:
+    """What came of one job: curves and parameters after each of the E epochs before it diverged (if it did)."""
+
+    parameters: Parameters  # CPU float32 [E, ...] under torch's parameter names
+    train_cost: NDArray[np.float64]  # [E], mean over examples of the summed squared error
+    train_accuracy: NDArray[np.float64]  # [E], in 0..1
+    valid_cost: NDArray[np.float64] | None = None
+    valid_accuracy: NDArray[np.float64] | None = None
+    diverged_at: int | None = None  # the epoch at whose end some parameter was not finite
+    plan: str = ""
+    device: str = ""
+    # wall seconds: compile, transfer, training, evaluation, total; jobs run side by side share their group's
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Scores:
+    """Cost and accuracy of C sets of parameters on one set of examples, and the confusion counts if asked."""
+
+    cost: NDArray[np.float64]  # [C]
+    accuracy: NDArray[np.float64]  # [C]
+    confusion: NDArray[np.int64] | None = None  # [C, 10, 10]: true label, predicted label
+
+
+def all_finite(parameters: Parameters) -> bool:
+    """Whether no parameter is infinite or NaN."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())

@@ -1,0 +1,230 @@
+"""MNIST from the first mirror that has it, through pooch, in bounded time.
+
+Each file travels in a thread of its own while the caller's thread watches, because not all of the waiting obeys
+the time-outs of an HTTP library: looking up a name, or trying each of a server's addresses in turn, does not.
+A thread that is given up is left to end by itself and can touch nothing but a temporary folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from . import archives, idx
+from .splits import Digits
+
+#: In this many seconds, shared out among the mirrors, one must begin to answer. Callers may count on 10.
+ANSWER_SECONDS = 9.0
+#: A transfer ends after so many seconds without a byte.
+SILENCE_SECONDS = 5.0
+
+PICKLE = "mnist.pkl.gz"
+
+WAYS_OUT = (
+    "name a folder or file that holds it, as the argument or in BREAKNET_DATA; "
+    "or name other servers in BREAKNET_MIRRORS; "
+    'or take "synthetic" digits'
+)
+
+
+class _NotHadError(Exception):
+    """A mirror did not give a file; the text says why."""
+
+
+class _NoAnswerError(_NotHadError):
+    """Nothing came back in the `waited` seconds."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__("no answer")
+        self.waited = waited
+
+
+def download(mirrors: Sequence[str]) -> Digits:
+    """MNIST from the first of `mirrors` that has it, every file checked against its published hash.
+
+    A file that one mirror lacks, breaks off or falsifies is asked of the next.
+
+    Args:
+        mirrors: addresses of folders that hold the four gzipped IDX files, or of an `mnist.pkl.gz`.
+
+    Raises:
+        DataError: where no mirror gave all files; one line with the reasons and the ways out.
+    """
+    files: dict[str, NDArray[np.uint8]] = {}
+    failures = []
+    patience = ANSWER_SECONDS
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="breaknet-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DataError(f"no temporary folder to download MNIST to ({error.strerror or error})") from error
+    with folder as name, _quiet_pooch():
+        for place, mirror in enumerate(mirrors):
+            address = urlsplit(mirror)
+            try:
+                _ask(mirror, files, Path(name) / str(place), patience / (len(mirrors) - place))
+                train_images, train_labels, test_images, test_labels = (files[name] for name in idx.NAMES)
+                return idx.assembled(
+                    train_images, train_labels, test_images, test_labels, Path(mirror), "MNIST"
+                )
+            except _NotHadError as failure:
+                failures.append(f"{address.netloc}: {failure}")
+                patience -= failure.waited if isinstance(failure, _NoAnswerError) else 0.0
+    raise DataError(f"MNIST could not be downloaded ({'; '.join(failures)}): {WAYS_OUT}")
+
+
+def _ask(mirror: str, files: dict[str, NDArray[np.uint8]], folder: Path, patience: float) -> None:
+    """Add to `files` what is missing there and the mirror has, under the published names."""
+    if urlsplit(mirror).path.endswith(PICKLE):
+        path = _transfer(mirror, folder, PICKLE, patience)
+        try:
+            digits = archives.read_pickle(path, PICKLE)
+        except DataError as error:
+            raise _NotHadError(_defect(error, path)) from error
+        if not idx.is_mnist(digits):
+            raise _NotHadError(f"{PICKLE} does not hold MNIST (SHA-256)")
+        both = (digits.train, digits.valid)
+        contents = (
+            np.concatenate([split.images for split in both]),
+            np.concatenate([split.labels for split in both]),
+            digits.test.images,
+            digits.test.labels,
+        )
+        files.update(zip(idx.NAMES, contents, strict=True))
+        return
+    for name in idx.NAMES:
+        if name not in files:
+            path = _transfer(f"{mirror.rstrip('/')}/{name}.gz", folder, f"{name}.gz", patience)
+            try:
+                content = idx.read(path, idx.kind_of(name))
+            except DataError as error:
+                raise _NotHadError(_defect(error, path)) from error
+            if idx.sha256(idx.kind_of(name), content) != idx.PUBLISHED[name]:
+                raise _NotHadError(f"{path.name} is not MNIST's (SHA-256)")
+            files[name] = content
+
+
+def _defect(error: DataError, path: Path) -> str:
+    """A reader's message without the temporary folder."""
+    return str(error).replace(str(path), path.name)
+
+
+class _Watched:
+    """One transfer as both threads see it. pooch takes it for a progress bar and sets `total` at the answer."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.answered = threading.Event()
+        self.ended = threading.Event()
+        self.given_up = False
+        self.error: BaseException | None = None
+        self._bar: Any = None
+
+    @property
+    def total(self) -> int:
+        return 0
+
+    @total.setter
+    def total(self, size: int) -> None:
+        if not self.given_up and sys.stderr is not None and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=size or None, desc=self.name, unit="B", unit_scale=True, ascii=True)
+        self.answered.set()
+
+    def update(self, size: int) -> None:
+        if self.given_up:
+            raise InterruptedError("given up")
+        if self._bar is not None:
+            self._bar.update(size)
+
+    def reset(self) -> None:
+        if self._bar is not None:
+            self._bar.reset()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _transfer(url: str, folder: Path, name: str, patience: float) -> Path:
+    """Fetch `url` to `folder`/`name`; the server has `patience` seconds to begin its answer.
+
+    Raises:
+        _NoAnswerError: after `patience` seconds.
+        _NotHadError: for any other failure.
+    """
+    import pooch
+
+    watched = _Watched(name)
+
+    def work() -> None:
+        try:
+            fetch = pooch.HTTPDownloader(
+                progressbar=watched, chunk_size=1 << 16, timeout=(patience, SILENCE_SECONDS)
+            )
+            pooch.retrieve(url, known_hash=None, fname=name, path=folder, downloader=fetch)
+        except BaseException as error:
+            watched.error = error
+        finally:
+            watched.close()
+            watched.ended.set()
+            watched.answered.set()
+
+    began = time.monotonic()
+    try:
+        threading.Thread(target=work, name=f"breaknet download {name}", daemon=True).start()
+        if not watched.answered.wait(patience):
+            raise _NoAnswerError(time.monotonic() - began)
+        while not watched.ended.wait(0.2):  # in short waits: Windows hears Ctrl-C only between them
+            pass
+    finally:
+        watched.given_up = True
+    if watched.error is not None:
+        raise _NotHadError(_reason(watched.error, name)) from watched.error
+    return folder / name
+
+
+def _reason(error: BaseException, name: str) -> str:
+    """Why a transfer failed, in a few words."""
+    from requests import exceptions
+
+    text = str(error)
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"{name}: status {error.response.status_code}"
+    if isinstance(error, exceptions.SSLError):
+        return "its certificate is not trusted"
+    if isinstance(error, exceptions.ConnectTimeout):
+        return "no answer"
+    if isinstance(error, exceptions.Timeout) or "timed out" in text:
+        return f"{name}: {SILENCE_SECONDS:g} s without a byte"
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return f"{name}: broke off"
+    if isinstance(error, exceptions.ConnectionError):
+        return "no connection"
+    return f"{name}: {' '.join(text.split()) or type(error).__name__}"
+
+
+@contextmanager
+def _quiet_pooch() -> Iterator[None]:
+    """Keep pooch from announcing each file and its hash on standard error."""
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,106 @@
+"""`load_mnist`: MNIST from the cache, a mirror, or local files; or the synthetic digits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..errors import DataError
+from . import cache
+from .local import open_local
+from .splits import Digits
+
+#: Where MNIST is asked for, in this order: PyTorch's copy, the CVDF's, and the file of PyTorch's tutorial.
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist",
+    "https://storage.googleapis.com/cvdf-datasets/mnist",
+    "https://github.com/pytorch/tutorials/raw/main/_static/mnist.pkl.gz",
+)
+
+SYNTHETIC = "synthetic"
+
+
+def load_mnist(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    mirrors: Sequence[str] | None = None,
+) -> Digits:
+    """MNIST: 50,000 images to train on (the first of the training file), 10,000 to validate, 10,000 to test.
+
+    Args:
+        source: a folder with the four IDX files (gzipped or not), an `mnist.pkl.gz`, Keras's `mnist.npz`, a
+            folder that holds one of these, or the word "synthetic" for digits drawn from fonts. Local data of
+            other size or content is taken if well-formed; of IDX and npz, the last sixth of the training rows
+            then validates. None: what the environment variable BREAKNET_DATA names, else the cached
+            MNIST, else a download. Only downloads and synthetic digits are cached.
+        cache_dir: where they are cached; None: the user's cache folder.
+        mirrors: addresses to download from, in this order, each a folder with the four gzipped IDX files or
+            an `mnist.pkl.gz`. None: the comma-separated list in BREAKNET_MIRRORS, else `MIRRORS`.
+
+    Returns:
+        Three splits of uint8 images [N, 784] and uint8 labels [N]; `.source` is "MNIST" where all four files
+        hash to the published values, "local: NAME" for other local data, or "synthetic digits".
+
+    Raises:
+        DataError: for local files that are missing, broken or foreign, and where no mirror gives MNIST. That
+            no mirror answers is found out within 10 seconds.
+        TypeError, ValueError: for arguments of another kind.
+    """
+    if source is not None and not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f'source: a folder, a file, "{SYNTHETIC}" or None, not {source!r}')
+    if source == "":
+        raise ValueError(f'source: a folder, a file or "{SYNTHETIC}", not an empty string')
+    servers = _checked_mirrors(mirrors)
+    kept_in = cache.folder(cache_dir) if cache_dir is not None else None
+    if source is None:
+        source = os.environ.get("BREAKNET_DATA") or None
+    if source == SYNTHETIC:
+        from .synthetic import synthetic_digits
+
+        return synthetic_digits(kept_in)
+    if source is not None:
+        return open_local(Path(source).expanduser())
+
+    def fetch() -> Digits:
+        from .download import download
+
+        return download(servers or _mirrors_in_environment() or MIRRORS)
+
+    return cache.opened_or_made((kept_in or cache.folder(None)) / "mnist.digits", "MNIST", fetch)
+
+
+def _checked_mirrors(mirrors: object) -> tuple[str, ...]:
+    """The argument `mirrors` as a tuple, empty for None."""
+    if mirrors is None:
+        return ()
+    if isinstance(mirrors, str) or not isinstance(mirrors, Sequence):
+        raise TypeError(f"mirrors: a list of addresses or None, not {mirrors!r}")
+    if not mirrors:
+        raise ValueError("mirrors: at least one address, or None for the usual ones")
+    for mirror in mirrors:
+        if not isinstance(mirror, str):
+            raise TypeError(f"mirrors: addresses as strings, not {mirror!r}")
+        if not _is_address(mirror):
+            raise ValueError(f"mirrors: http:// or https:// addresses, not {mirror!r}")
+    return tuple(mirrors)
+
+
+def _mirrors_in_environment() -> tuple[str, ...]:
+    """The addresses in BREAKNET_MIRRORS, empty where it is not set."""
+    listed = os.environ.get("BREAKNET_MIRRORS", "").split(",")
+    servers = tuple(mirror.strip() for mirror in listed if mirror.strip())
+    for server in servers:
+        if not _is_address(server):
+            raise DataError(f"BREAKNET_MIRRORS: http:// or https:// addresses, not {server!r}")
+    return servers
+
+
+def _is_address(mirror: str) -> bool:
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:  # such as an unclosed bracket
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc)

@@ -1,0 +1,60 @@
+"""Labelled images in memory: `Split`, and the three of them that make up `Digits`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images uint8 [N, 784] (meaning byte / 256) and their labels uint8 [N], row by row.
+
+    A slice, a boolean mask [N] or an integer index array gives a Split; a slice shares memory.
+
+    Raises:
+        ValueError: for other dtypes or shapes, or labels over 9.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 784:
+            raise ValueError(f"images: uint8 [N, 784], not {images.dtype} {list(images.shape)}")
+        if labels.dtype != np.uint8 or labels.ndim != 1:
+            raise ValueError(f"labels: uint8 [N], not {labels.dtype} {list(labels.shape)}")
+        if len(images) != len(labels):
+            raise ValueError(f"images and labels differ in length: {len(images)} and {len(labels)}")
+        if labels.size and labels.max() > 9:
+            raise ValueError(f"labels: 0 to 9, not {labels.max()}")
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Split:
+        if isinstance(index, slice):
+            return Split(self.images[index], self.labels[index])
+        chosen = np.asarray(index)
+        if chosen.ndim != 1 or not (chosen.dtype == np.bool_ or np.issubdtype(chosen.dtype, np.integer)):
+            raise TypeError(f"index: a slice, a boolean mask or an array of row numbers, not {index!r}")
+        return Split(self.images[chosen], self.labels[chosen])
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images)"
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """A whole data set: what to train on, what to judge by, what to keep for the end; and where it is from."""
+
+    train: Split
+    valid: Split
+    test: Split
+    source: str  # "MNIST", "synthetic digits" or "local: NAME"

@@ -1,0 +1,76 @@
+"""`evaluate`: cost and accuracy of any number of models on one set of examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .backends import select
+from .backends.protocol import Parameters
+from .checkpoints import Checkpoints
+from .inputs import ExamplesReader
+from .model import MLP, PARAMETER_NAMES
+from .run import Evaluation
+
+
+def evaluate(
+    models: Any,
+    data: Any,
+    *,
+    backend: str = "auto",
+    device: str | torch.device = "auto",
+    confusion: bool = False,
+) -> Evaluation:
+    """Cost, accuracy and, if asked, confusion counts of every model on `data`.
+
+    Args:
+        models: Checkpoints, one MLP, or a list of MLPs of the same widths.
+        data: a Split or a pair (images, labels), as for `breaknet.train`.
+        backend, device: as for `breaknet.train`.
+        confusion: also count examples by true and predicted label.
+
+    Returns:
+        An Evaluation whose arrays have one entry for each model, in their order.
+
+    Raises:
+        TypeError, ValueError: for models or data of another kind or shape.
+        BackendError: where a backend or device was named that cannot be used or cannot take these shapes.
+    """
+    parameters = _parameters(models)
+    if not isinstance(confusion, bool):
+        raise TypeError(f"confusion: True or False, not {confusion!r}")
+    usable = select.choices(backend, device)
+    examples = ExamplesReader().read(data, "data")
+    hidden = (parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1])
+    obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
+    named = backend != "auto"
+    for choice in select.fitting(usable, obstacles, named):
+        try:
+            scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
+        except Exception as error:
+            if named or choice is usable[-1]:
+                raise
+            select.step_down(choice, error)
+        else:
+            return Evaluation(scores.cost, scores.accuracy, scores.confusion, choice.name, str(choice.device))
+    raise AssertionError("the last backend returns or raises")  # pragma: no cover
+
+
+def _parameters(models: Any) -> Parameters:
+    if isinstance(models, Checkpoints):
+        return models.stacked
+    if isinstance(models, MLP):
+        models = [models]
+    if not isinstance(models, (list, tuple)) or not all(isinstance(model, MLP) for model in models):
+        raise TypeError(f"models: Checkpoints, an MLP or a list of MLPs, not a {type(models).__name__}")
+    if not models:
+        raise ValueError("models: at least one, not 0")
+    widths = {model.hidden for model in models}
+    if len(widths) > 1:
+        raise ValueError(f"models: all of the same hidden widths, not {sorted(widths)}")
+    states = [model.state_dict() for model in models]
+    return {
+        name: torch.stack([state[name].detach().to("cpu", torch.float32) for state in states])
+        for name in PARAMETER_NAMES
+    }

@@ -1,0 +1,133 @@
+"""Whatever a caller may hand to `train` and `evaluate`, checked once and in one form."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .backends.protocol import Examples
+from .data.splits import Split
+from .model import INPUTS, OUTPUTS
+
+
+class ExamplesReader:
+    """Turns data into `Examples`; arrays given more than once are read once and stay one tensor."""
+
+    def __init__(self) -> None:
+        self._images: dict[tuple[Any, ...], Tensor] = {}
+        self._given: list[Any] = []  # kept alive: an address names an array only as long as the array lives
+
+    def read(self, data: Any, name: str) -> Examples:
+        """`data` (a Split or a pair of images and labels) as Examples; `name` is the argument's name.
+
+        Raises:
+            TypeError: for something else than a Split or a pair of arrays.
+            ValueError: for wrong shapes, dtypes, lengths or values.
+        """
+        if isinstance(data, Split):
+            images, labels = data.images, data.labels
+        elif isinstance(data, (tuple, list)) and len(data) == 2:
+            images, labels = data
+        else:
+            raise TypeError(f"{name}: a Split or a pair (images, labels), not {_kind(data)}")
+        images_tensor = self._read_images(images, f"{name} images")
+        labels_tensor = _read_labels(labels, f"{name} labels")
+        if len(images_tensor) != len(labels_tensor):
+            raise ValueError(
+                f"{name}: images and labels differ in length: {len(images_tensor)} and {len(labels_tensor)}"
+            )
+        if len(images_tensor) == 0:
+            raise ValueError(f"{name}: at least one example, not 0")
+        return Examples(images_tensor, labels_tensor)
+
+    def _read_images(self, images: Any, name: str) -> Tensor:
+        tensor = _as_tensor(images, name)
+        key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if key not in self._images:
+            self._images[key] = _checked_images(tensor, name)
+            self._given.append(images)
+        return self._images[key]
+
+
+def _as_tensor(array: Any, name: str) -> Tensor:
+    if isinstance(array, Tensor):
+        return array.detach()
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name}: a numpy array or a torch tensor, not {_kind(array)}")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise ValueError(f"{name}: numbers, not dtype {array.dtype}")
+    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():  # a read-only array is fine: nothing here writes to it
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
+        return torch.from_numpy(array)
+
+
+def _checked_images(images: Tensor, name: str) -> Tensor:
+    shape = tuple(images.shape)
+    if shape[1:] not in ((INPUTS,), (28, 28)):
+        raise ValueError(f"{name}: shape [N, 784] or [N, 28, 28], not {list(shape)}")
+    images = images.reshape(-1, INPUTS)
+    if images.dtype == torch.uint8:
+        return images
+    if not images.dtype.is_floating_point:
+        raise ValueError(f"{name}: uint8 or floating, not {_dtype(images)}")
+    images = images.to(torch.float32)
+    if not bool(torch.isfinite(images).all()):
+        raise ValueError(f"{name}: finite float32 values only, but some are NaN or infinite")
+    return images
+
+
+def _read_labels(labels: Any, name: str) -> Tensor:
+    tensor = _as_tensor(labels, name)
+    if tensor.ndim != 1:
+        raise ValueError(f"{name}: shape [N], not {list(tensor.shape)}")
+    if tensor.dtype == torch.bool or tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+        raise ValueError(f"{name}: whole numbers, not {_dtype(tensor)}")
+    tensor = tensor.to(torch.int64)
+    if len(tensor):
+        low, high = int(tensor.min()), int(tensor.max())
+        if low < 0 or high >= OUTPUTS:
+            raise ValueError(f"{name}: 0 to {OUTPUTS - 1}, not {low if low < 0 else high}")
+    return tensor
+
+
+def check_count(value: Any, name: str) -> int:
+    """`value` as a whole number of 1 or more."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: a whole number, not {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"{name}: 1 or more, not {value!r}")
+    return value.__index__()
+
+
+def check_learning_rate(value: Any) -> float:
+    """`value` as a finite number over 0."""
+    if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
+        raise TypeError(f"learning_rate: a number, not {value!r}")
+    rate = float(value)
+    if not math.isfinite(rate) or rate <= 0:
+        raise ValueError(f"learning_rate: finite and over 0, not {value!r}")
+    return rate
+
+
+def check_seed(value: Any) -> int:
+    """`value` as a whole number from 0 to 2^63 - 1."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"seed: a whole number, not {value!r}")
+    if not 0 <= value.__index__() < 2**63:
+        raise ValueError(f"seed: 0 to 2^63 - 1, not {value!r}")
+    return value.__index__()
+
+
+def _kind(thing: Any) -> str:
+    return f"a {type(thing).__name__}" + (f" of {len(thing)}" if isinstance(thing, (tuple, list)) else "")
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,77 @@
+"""Progress of training as a plain-text bar, which terminals and notebooks both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+#: What a caller may pass: called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
+ProgressCallable = Callable[[int, int, float], Any]
+
+
+_COSTS_SHOWN = 4
+
+
+class CallbackFailed(BaseException):
+    """Carries an exception of the caller's own callable past the backends unchanged."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Progress:
+    """Passes epochs on to a bar (True), to a callable, or to nobody (False); use as a context manager.
+
+    Raises:
+        TypeError: for anything else.
+    """
+
+    def __init__(self, progress: object, epochs: list[int], label: str = "training") -> None:
+        if not (isinstance(progress, bool) or callable(progress)):
+            raise TypeError(
+                f"progress: True, False or a callable(epoch, epochs, train_cost), not {progress!r}"
+            )
+        self._callable: Any = progress if callable(progress) else None
+        self._wants_bar = progress is True
+        self._epochs = epochs
+        self._label = label
+        self._bar: Any = None
+        self._costs: dict[int, float] = {}
+
+    def __enter__(self) -> Progress:
+        if self._wants_bar:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=sum(self._epochs),
+                desc=self._label,
+                unit="epoch",
+                ascii=" -#",
+                ncols=100,
+                mininterval=0.2,
+                bar_format="{desc}: |{bar}| epoch {n_fmt} of {total_fmt}{postfix}, {remaining} left",
+            )
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def report(self, job: int, epoch: int, train_cost: float) -> None:
+        """Job number `job` has finished `epoch`."""
+        if self._bar is not None:
+            self._costs[job] = train_cost
+            self._bar.set_postfix_str(f"cost {self._shown_costs()}", refresh=False)
+            self._bar.update(1)
+        elif self._callable is not None:
+            try:
+                self._callable(epoch, self._epochs[job], train_cost)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                raise CallbackFailed(error) from error
+
+    def _shown_costs(self) -> str:
+        """The last cost of each job, in their order; of many jobs the first few."""
+        costs = [f"{cost:.4f}" for _, cost in sorted(self._costs.items())]
+        return " ".join(costs[:_COSTS_SHOWN]) + (" ..." if len(costs) > _COSTS_SHOWN else "")

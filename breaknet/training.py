@@ -1,0 +1,255 @@
+"""`train` and `train_many`: check everything once, pick a backend, return runs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .backends import select
+from .backends.protocol import Trained, TrainingJob
+from .checkpoints import Checkpoints
+from .errors import BackendError
+from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
+from .model import MLP, PARAMETER_NAMES, check_hidden
+from .progress import CallbackFailed, Progress
+from .run import Run
+
+#: This very object, not its value, means that the caller named no widths (an `init` then brings its own).
+_DEFAULT_HIDDEN = (16, 16)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training run to make; the fields mean what the arguments of `train` mean."""
+
+    data: Any
+    valid: Any = None
+    epochs: int = 100
+    batch_size: int = 100
+    learning_rate: float = 0.05
+    hidden: tuple[int, int] = _DEFAULT_HIDDEN
+    seed: int = 0
+    init: MLP | None = None
+
+
+def train(
+    data: Any,
+    *,
+    valid: Any = None,
+    epochs: int = 100,
+    batch_size: int = 100,
+    learning_rate: float = 0.05,
+    hidden: tuple[int, int] = _DEFAULT_HIDDEN,
+    seed: int = 0,
+    init: MLP | None = None,
+    backend: str = "auto",
+    device: str | torch.device = "auto",
+    progress: Any = False,
+) -> Run:
+    """Train one network by plain SGD on the summed squared error, batches in order, and keep every epoch.
+
+    Args:
+        data: what to train on: a Split, or a pair (images, labels) of numpy arrays or torch tensors. Images are
+            uint8 (meaning byte / 256) or floating (used as they are), [N, 784] or [N, 28, 28]; labels are
+            whole numbers 0 to 9, [N].
+        valid: what to judge by after each epoch, in the same forms; None for nothing.
+        epochs: passes over the data, 1 or more.
+        batch_size: examples a step, 1 or more; the last batch of an epoch may be smaller.
+        learning_rate: finite, over 0.
+        hidden: widths of the two hidden layers, each 1 or more.
+        seed: draws the starting parameters, 0 to 2^63 - 1. The caller's random state is left alone.
+        init: a model to start from (left unchanged), instead of `seed`; it brings its own widths, so an explicit
+            `hidden` must agree with it.
+        backend: "auto" (triton on a usable CUDA GPU, else numba, else torch), "torch", "numba" or "triton".
+        device: "auto", or a torch device or its name.
+        progress: True for a text bar on standard error, or a callable(epoch, epochs, train_cost).
+
+    Raises:
+        TypeError, ValueError: for arguments of a wrong type or value; nothing has been done then.
+        BackendError: where a backend or device was named that cannot be used or cannot take these shapes.
+
+    A run whose parameters stop being finite ends there with one RuntimeWarning and `diverged_at` set.
+    """
+    job = Job(data, valid, epochs, batch_size, learning_rate, hidden, seed, init)
+    return train_many([job], backend=backend, device=device, progress=progress)[0]
+
+
+def train_many(
+    jobs: list[Job] | tuple[Job, ...],
+    *,
+    backend: str = "auto",
+    device: str | torch.device = "auto",
+    progress: Any = False,
+    plan: str | None = None,
+) -> list[Run]:
+    """Train many networks, side by side where the backend can; runs come back in the order of the jobs.
+
+    Args:
+        jobs: what to train; jobs given the same images share them.
+        backend, device: as in `train`.
+        progress: True for one text bar over all epochs, or a callable as in `train`, called for each job.
+        plan: the way in which the backend is to run the jobs (its `PLANS`); None lets it choose. Within a plan
+            a job gives the same bits alone or among others.
+
+    Raises:
+        TypeError, ValueError, BackendError: as `train` does; a job's errors name it by its number from 0.
+    """
+    checked = _check_jobs(jobs)
+    shown = Progress(progress, [job.epochs for job in checked])
+    usable = select.choices(backend, device)
+    _check_plan(plan, backend, usable)
+    if not checked:
+        return []
+    named = backend != "auto"
+    groups = _by_choice(checked, usable, named)
+    runs: dict[int, Run] = {}
+    with shown:
+        for choice, numbers in groups:
+            trained, used = _train_group(choice, numbers, checked, usable, plan, named, shown)
+            runs.update(
+                (number, _as_run(one, used, checked[number]))
+                for number, one in zip(numbers, trained, strict=True)
+            )
+    _warn_of_divergence(runs)
+    return [runs[number] for number in range(len(checked))]
+
+
+def _check_jobs(jobs: Any) -> list[TrainingJob]:
+    if not isinstance(jobs, (list, tuple)):
+        raise TypeError(f"jobs: a list of Job, not a {type(jobs).__name__}")
+    reader = ExamplesReader()
+    checked = []
+    for number, job in enumerate(jobs):
+        if not isinstance(job, Job):
+            raise TypeError(f"jobs: a list of Job, but number {number} is a {type(job).__name__}")
+        try:
+            checked.append(_check_job(job, reader))
+        except (TypeError, ValueError) as error:
+            if len(jobs) == 1:
+                raise
+            raise type(error)(f"job {number}: {error}") from error
+    return checked
+
+
+def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
+    # the cheap questions first: images are looked at only once everything else is right
+    epochs = check_count(job.epochs, "epochs")
+    batch_size = check_count(job.batch_size, "batch_size")
+    learning_rate = check_learning_rate(job.learning_rate)
+    seed = check_seed(job.seed)
+    hidden = check_hidden(job.hidden)
+    if job.init is not None:
+        if not isinstance(job.init, MLP):
+            raise TypeError(f"init: a breaknet.MLP, not a {type(job.init).__name__}")
+        if job.hidden is not _DEFAULT_HIDDEN and hidden != job.init.hidden:
+            raise ValueError(f"hidden: {hidden} differs from the widths of init, {job.init.hidden}")
+        state = job.init.state_dict()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+            raise ValueError("init: finite parameters only, but some are NaN or infinite")
+    else:
+        state = MLP.seeded(seed, hidden).state_dict()
+    start = {name: state[name].detach().to("cpu", torch.float32, copy=True) for name in PARAMETER_NAMES}
+    train_examples = reader.read(job.data, "data")
+    valid_examples = None if job.valid is None else reader.read(job.valid, "valid")
+    return TrainingJob(train_examples, valid_examples, epochs, batch_size, learning_rate, start)
+
+
+def _check_plan(plan: object, backend: str, usable: list[select.Choice]) -> None:
+    if plan is None:
+        return
+    if not isinstance(plan, str):
+        raise TypeError(f"plan: a name or None, not {plan!r}")
+    first = usable[0]
+    if plan not in first.backend.PLANS:
+        raise ValueError(
+            f"plan: {' or '.join(first.backend.PLANS)} with the {first.name} backend, not {plan!r}"
+        )
+
+
+def _by_choice(
+    jobs: list[TrainingJob], usable: list[select.Choice], named: bool
+) -> list[tuple[select.Choice, list[int]]]:
+    """The jobs' numbers, grouped by the backend that is to train them; one notice for each that is passed over."""
+    groups: dict[str, tuple[select.Choice, list[int]]] = {}
+    settled: dict[tuple[bool, ...], select.Choice] = {}
+    for number, job in enumerate(jobs):
+        obstacles = {choice.name: choice.backend.unsupported(job) for choice in usable}
+        key = tuple(obstacle is None for obstacle in obstacles.values())
+        if key not in settled:
+            settled[key] = next(select.fitting(usable, obstacles, named))
+        choice = settled[key]
+        groups.setdefault(choice.name, (choice, []))[1].append(number)
+    return list(groups.values())
+
+
+def _train_group(
+    choice: select.Choice,
+    numbers: list[int],
+    jobs: list[TrainingJob],
+    usable: list[select.Choice],
+    plan: str | None,
+    named: bool,
+    progress: Progress,
+) -> tuple[list[Trained], select.Choice]:
+    """Train some of the jobs on `choice`; under "auto", should it fail, on one of those after it."""
+    group = [jobs[number] for number in numbers]
+
+    def report(job: int, epoch: int, train_cost: float) -> None:
+        progress.report(numbers[job], epoch, train_cost)
+
+    for candidate in usable[usable.index(choice) :]:
+        last = candidate is usable[-1]
+        if any(candidate.backend.unsupported(job) for job in group):
+            continue
+        used_plan = plan if plan in candidate.backend.PLANS else None
+        try:
+            return candidate.backend.train(group, candidate.device, used_plan, report), candidate
+        except CallbackFailed as failed:
+            raise failed.error from None
+        except Exception as error:
+            if named or last:
+                raise
+            select.step_down(candidate, error)
+    raise BackendError(
+        "no backend could train this"
+    )  # pragma: no cover: the last candidate returns or raises
+
+
+def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob) -> Run:
+    metadata = {
+        "backend": choice.name,
+        "plan": trained.plan,
+        "device": trained.device or str(choice.device),
+        "epochs": str(job.epochs),
+        "batch_size": str(job.batch_size),
+        "learning_rate": repr(job.learning_rate),
+        "hidden": f"{job.hidden[0]},{job.hidden[1]}",
+        "diverged_at": "" if trained.diverged_at is None else str(trained.diverged_at),
+    }
+    return Run(
+        train_cost=trained.train_cost,
+        valid_cost=trained.valid_cost,
+        train_accuracy=trained.train_accuracy,
+        valid_accuracy=trained.valid_accuracy,
+        checkpoints=Checkpoints(trained.parameters, metadata),
+        backend=choice.name,
+        plan=trained.plan,
+        device=metadata["device"],
+        seconds=trained.seconds,
+        diverged_at=trained.diverged_at,
+    )
+
+
+def _warn_of_divergence(runs: dict[int, Run]) -> None:
+    for number, run in sorted(runs.items()):
+        if run.diverged_at is not None:
+            which = f"job {number}" if len(runs) > 1 else "the run"
+            warnings.warn(
+                f"{which} diverged: some parameter was not finite at the end of epoch {run.diverged_at}; "
+                "its curves and checkpoints end before that (a smaller learning_rate may help)",
+                RuntimeWarning,
+                stacklevel=3,
+            )

@@ -1,0 +1,103 @@
+"""The one place that imports Triton, so that every kernel module also imports where Triton is missing.
+
+    from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton, why_not
+
+With Triton 3.5 or newer these are Triton's own. Without it (macOS, Windows, torch's CPU wheels) or below 3.5,
+`HAVE_TRITON` is False, `why_not()` says why in one line, `tl` answers any attribute so that annotations such as
+`tl.constexpr` still evaluate, and a kernel decorated with `jit` raises that line when it is launched.
+"""
+
+import os
+import re
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+OLDEST = (3, 5)  # dots with fewer than 16 rows came with 3.5
+
+
+class _Absent:
+    """Stands for `triton` and `triton.language`: any attribute, call or index of it is itself."""
+
+    def __getattr__(self, name: str) -> "_Absent":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Absent":
+        return self
+
+    def __getitem__(self, key: Any) -> "_Absent":
+        return self
+
+
+class _AbsentKernel:
+    """What `jit` makes of a function when there is no Triton: keeps the function, refuses to launch."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn = fn
+        self.__name__ = fn.__name__
+        self.__doc__ = fn.__doc__
+
+    def __getitem__(self, grid: Any) -> Any:
+        raise RuntimeError(f"{self.__name__} needs Triton: {why_not()}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(f"{self.__name__} needs Triton: {why_not()}")
+
+
+def _version(text: str) -> tuple[int, int]:
+    """The first two numbers of a version such as "3.7.1+git1234" or "4.0a1"."""
+    major, minor = re.match(r"(\d+)\.(\d+)", text).groups()  # type: ignore[union-attr]
+    return int(major), int(minor)
+
+
+def _load() -> tuple[Any, Any, str | None]:
+    try:
+        import triton
+        import triton.language
+    except ImportError as error:
+        return _Absent(), _Absent(), f"triton is not installed ({error})"
+    except Exception as error:  # a broken installation must not take the CPU operators down with it
+        return _Absent(), _Absent(), f"triton does not import: {type(error).__name__}: {error}"
+    if _version(triton.__version__) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        return _Absent(), _Absent(), f"triton {triton.__version__} is too old, {needed} or newer is needed"
+    return triton, triton.language, None
+
+
+triton, tl, _reason = _load()
+
+HAVE_TRITON: bool = _reason is None
+
+
+def why_not() -> str | None:
+    """Why Triton cannot be used, in one line; None when it can."""
+    return _reason
+
+
+def jit(fn: Any = None, **options: Any) -> Any:
+    """`triton.jit`, with or without options; without Triton a kernel that refuses to launch."""
+    if not HAVE_TRITON:
+        return _AbsentKernel if fn is None else _AbsentKernel(fn)
+    return triton.jit(**options) if fn is None else triton.jit(fn)
+
+
+def interpreted() -> bool:
+    """Whether kernels run under Triton's interpreter (`TRITON_INTERPRET=1`), that is on CPU tensors."""
+    return HAVE_TRITON and os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
+
+
+@lru_cache
+def _capability(index: int) -> int:
+    major, minor = torch.cuda.get_device_capability(index)
+    return 10 * major + minor
+
+
+def capability_of(tensor: torch.Tensor) -> int:
+    """The compute capability (major * 10 + minor) of the GPU that holds `tensor`; 75 for CPU tensors.
+
+    CPU tensors reach a launcher under the interpreter only, which then runs the configuration of a T4.
+    """
+    return _capability(tensor.get_device()) if tensor.is_cuda else 75

@@ -1,0 +1,361 @@
+"""A layer in one kernel: y = sigmoid(x W^T + b), and its backward from the saved output.
+
+    forward     y[b, n] = 1 / (1 + exp(-(sum_k x[b, k] weight[n, k] + bias[n])))
+    backward    dz = grad y (1 - y);  dx = dz W;  dweight = dz^T x;  dbias = sum_b dz
+    so z is never stored: the sigmoid's derivative comes from y, and dz lives in registers only.
+
+x [..., K], weight [N, K], bias [N] or None, y [..., N]; any strides, empty batches too. float32 runs in Triton on
+CUDA; float64 (for checks) and every other device take `linear_sigmoid_spec`. All devices are deterministic.
+
+Grids: forward (B / BLOCK_B, N / BLOCK_N), a y tile in registers over a loop on K; dx (B / BLOCK_B, K / BLOCK_K), a
+dx tile over a loop on N; dweight (N / BLOCK_N, K / BLOCK_K, splits), a dweight tile over a loop on one split's rows,
+one partial tile per split, added up in a fixed order by `ordered_sum`. Rows beyond B, N or K are loaded as zeros.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from breaknet.kernels._operators import register
+from breaknet.kernels._triton import HAVE_TRITON, capability_of, jit, tl, triton
+from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
+from breaknet.kernels.targets import CompileCase, padded
+
+#: BLOCK_B, BLOCK_N, BLOCK_K and warps by the padded width N (64 stands for every wider layer), for all GPUs.
+TILES = {16: (32, 16, 64, 4), 32: (32, 32, 64, 4), 64: (32, 64, 32, 4)}
+ROWS_PER_SPLIT = 256  # below this many rows a second program costs more than it brings
+MOST_PROGRAMS = 512  # enough to fill any GPU once the tiles alone do not
+
+
+def linear_sigmoid_spec(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., K], weight [N, K], bias [N] -> y [..., N]."""
+    return torch.sigmoid(nn.functional.linear(x, weight, bias))
+
+
+@jit(do_not_specialize=["batch"])
+def linear_sigmoid_forward_kernel(
+    x_ptr, weight_ptr, bias_ptr, y_ptr, batch, outputs, inputs,
+    stride_xb, stride_xk, stride_wn, stride_wk, stride_bias,
+    HAS_BIAS: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * BLOCK_B + tl.arange(0, BLOCK_B)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    k = tl.arange(0, BLOCK_K)
+    row_inside = (row < batch)[:, None]
+    column_inside = (column < outputs)[:, None]
+    x_step = tl.cast(stride_xk, tl.int64) * BLOCK_K
+    weight_step = tl.cast(stride_wk, tl.int64) * BLOCK_K
+    x_tile = x_ptr + row[:, None] * stride_xb + k.to(tl.int64)[None, :] * stride_xk
+    weight_tile = weight_ptr + column.to(tl.int64)[:, None] * stride_wn + k.to(tl.int64)[None, :] * stride_wk
+
+    z = tl.zeros([BLOCK_B, BLOCK_N], tl.float32)
+    for first in range(0, inputs, BLOCK_K):
+        k_inside = (k < inputs - first)[None, :]
+        x = tl.load(x_tile, mask=row_inside & k_inside, other=0.0)
+        weight = tl.load(weight_tile, mask=column_inside & k_inside, other=0.0)
+        z = tl.dot(x, tl.trans(weight), z, input_precision="ieee")
+        x_tile += x_step
+        weight_tile += weight_step
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + column.to(tl.int64) * stride_bias, mask=column < outputs, other=0.0)
+        z += bias[None, :]
+    y_tile = y_ptr + row[:, None] * outputs + column[None, :]
+    tl.store(y_tile, sigmoid(z), mask=row_inside & (column < outputs)[None, :])
+
+
+@jit
+def load_dz(grad_ptr, y_ptr, row, column, batch, outputs, stride_gb, stride_gn, stride_yb, stride_yn):
+    """The tile dz = grad y (1 - y) at rows x columns, zero outside the batch and the outputs."""
+    inside = (row < batch)[:, None] & (column < outputs)[None, :]
+    rows = row.to(tl.int64)[:, None]
+    columns = column.to(tl.int64)[None, :]
+    grad = tl.load(grad_ptr + rows * stride_gb + columns * stride_gn, mask=inside, other=0.0)
+    y = tl.load(y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0)
+    return grad * sigmoid_derivative(y)
+
+
+@jit(do_not_specialize=["batch"])
+def linear_sigmoid_input_backward_kernel(
+    grad_ptr, y_ptr, weight_ptr, dx_ptr, batch, outputs, inputs,
+    stride_gb, stride_gn, stride_yb, stride_yn, stride_wn, stride_wk,
+    BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * BLOCK_B + tl.arange(0, BLOCK_B)
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    k_inside = (k < inputs)[None, :]
+    dx = tl.zeros([BLOCK_B, BLOCK_K], tl.float32)
+    for first in range(0, outputs, BLOCK_N):
+        column = first + tl.arange(0, BLOCK_N)
+        dz = load_dz(grad_ptr, y_ptr, row, column, batch, outputs, stride_gb, stride_gn, stride_yb, stride_yn)
+        weight_tile = (
+            weight_ptr + column.to(tl.int64)[:, None] * stride_wn + k.to(tl.int64)[None, :] * stride_wk
+        )
+        weight = tl.load(weight_tile, mask=(column < outputs)[:, None] & k_inside, other=0.0)
+        dx = tl.dot(dz, weight, dx, input_precision="ieee")
+    tl.store(dx_ptr + row[:, None] * inputs + k[None, :], dx, mask=(row < batch)[:, None] & k_inside)
+
+
+@jit(do_not_specialize=["batch", "rows_per_split"])
+def linear_sigmoid_parameters_backward_kernel(
+    grad_ptr, y_ptr, x_ptr, dweight_ptr, dbias_ptr, batch, outputs, inputs, rows_per_split,
+    stride_gb, stride_gn, stride_yb, stride_yn, stride_xb, stride_xk,
+    BLOCK_B: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    column = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    k = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    split = tl.program_id(2)
+    k_inside = (k < inputs)[None, :]
+    dweight = tl.zeros([BLOCK_N, BLOCK_K], tl.float32)
+    dbias = tl.zeros([BLOCK_N], tl.float32)
+    for step in range(0, rows_per_split, BLOCK_B):
+        # rows_per_split is a multiple of BLOCK_B, so that no row belongs to two splits
+        row = split.to(tl.int64) * rows_per_split + step + tl.arange(0, BLOCK_B)
+        dz = load_dz(grad_ptr, y_ptr, row, column, batch, outputs, stride_gb, stride_gn, stride_yb, stride_yn)
+        x_tile = x_ptr + row[:, None] * stride_xb + k.to(tl.int64)[None, :] * stride_xk
+        x = tl.load(x_tile, mask=(row < batch)[:, None] & k_inside, other=0.0)
+        dweight = tl.dot(tl.trans(dz), x, dweight, input_precision="ieee")
+        dbias += tl.sum(dz, 0)
+    part = split.to(tl.int64) * outputs + column
+    dweight_tile = dweight_ptr + part[:, None] * inputs + k[None, :]
+    tl.store(dweight_tile, dweight, mask=(column < outputs)[:, None] & k_inside)
+    tl.store(dbias_ptr + part, dbias, mask=(column < outputs) & (tl.program_id(1) == 0))
+
+
+# ---- launchers: 2-D float32 tensors of any strides on one GPU, or on the CPU under the interpreter
+
+
+def _tiles(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The blocks and the compiler options for a layer with so many outputs."""
+    block_b, block_n, block_k, warps = TILES[min(padded(outputs), 64)]
+    stages = 1 if capability < 80 else 2  # asynchronous copies came with 80
+    blocks = {"BLOCK_B": block_b, "BLOCK_N": block_n, "BLOCK_K": block_k}
+    # told nothing, ptxas may stop at 96 or 128 registers and spill a few
+    return blocks, {"num_warps": warps, "num_stages": stages, "maxnreg": 255}
+
+
+def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [B, K], weight [N, K], bias [N] or None -> y [B, N]."""
+    (batch, inputs), outputs = x.shape, weight.shape[0]
+    y = torch.empty((batch, outputs), dtype=torch.float32, device=x.device)
+    if y.numel() == 0:
+        return y
+    tiles, options = _tiles(outputs, capability_of(x))
+    grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(outputs, tiles["BLOCK_N"]))
+    with torch.cuda.device_of(x):
+        linear_sigmoid_forward_kernel[grid](
+            x, weight, weight if bias is None else bias, y, batch, outputs, inputs,
+            *x.stride(), *weight.stride(), 0 if bias is None else bias.stride(0),
+            HAS_BIAS=bias is not None, **tiles, **options,
+        )  # fmt: skip
+    return y
+
+
+def launch_backward_input(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """grad and y [B, N], weight [N, K] -> dx [B, K]."""
+    (batch, outputs), inputs = grad.shape, weight.shape[1]
+    dx = torch.empty((batch, inputs), dtype=torch.float32, device=grad.device)
+    if dx.numel() == 0:
+        return dx
+    tiles, options = _tiles(outputs, capability_of(grad))
+    grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(inputs, tiles["BLOCK_K"]))
+    with torch.cuda.device_of(grad):
+        linear_sigmoid_input_backward_kernel[grid](
+            grad, y, weight, dx, batch, outputs, inputs,
+            *grad.stride(), *y.stride(), *weight.stride(), **tiles, **options,
+        )  # fmt: skip
+    return dx
+
+
+def launch_backward_parameters(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """grad and y [B, N], x [B, K] -> dweight [N, K] and dbias [N]."""
+    (batch, outputs), inputs = grad.shape, x.shape[1]
+    if batch == 0 or outputs == 0:
+        dweight = torch.zeros((outputs, inputs), dtype=torch.float32, device=x.device)
+        return dweight, dweight.new_zeros(outputs)
+    tiles, options = _tiles(outputs, capability_of(x))
+    tile_programs = triton.cdiv(outputs, tiles["BLOCK_N"]), max(1, triton.cdiv(inputs, tiles["BLOCK_K"]))
+    splits = min(
+        triton.cdiv(batch, ROWS_PER_SPLIT), max(1, MOST_PROGRAMS // (tile_programs[0] * tile_programs[1]))
+    )
+    rows_per_split = triton.cdiv(triton.cdiv(batch, splits), tiles["BLOCK_B"]) * tiles["BLOCK_B"]
+    splits = triton.cdiv(batch, rows_per_split)
+    dweight = torch.empty((splits, outputs * inputs), dtype=torch.float32, device=x.device)
+    dbias = torch.empty((splits, outputs), dtype=torch.float32, device=x.device)
+    with torch.cuda.device_of(grad):
+        linear_sigmoid_parameters_backward_kernel[(*tile_programs, splits)](
+            grad, y, x, dweight, dbias, batch, outputs, inputs, rows_per_split,
+            *grad.stride(), *y.stride(), *x.stride(),
+            **tiles, **options,
+        )  # fmt: skip
+        if splits > 1:
+            dweight = ordered_sum(dweight, torch.float32, MANY_COLUMNS)
+            dbias = ordered_sum(dbias, torch.float32, MANY_COLUMNS)
+    return dweight.view(outputs, inputs), dbias.view(outputs)
+
+
+# ---- the operator: torch.ops.breaknet.linear_sigmoid and its two backward operators
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x: float32 or float64, not {x.dtype}")
+    if x.ndim < 1 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"x: [..., K] for a weight [N, K], not {list(x.shape)} for a weight {list(weight.shape)}"
+        )
+    if weight.dtype != x.dtype or weight.device != x.device:
+        raise ValueError(f"weight: {x.dtype} on {x.device} as x is, not {weight.dtype} on {weight.device}")
+    if bias is None:
+        return
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"bias: [N] for a weight [N, K], not {list(bias.shape)} for a weight {list(weight.shape)}"
+        )
+    if bias.dtype != x.dtype or bias.device != x.device:
+        raise ValueError(f"bias: {x.dtype} on {x.device} as x is, not {bias.dtype} on {bias.device}")
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """`tensor` [..., M] as [B, M], a view where its strides allow one."""
+    return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
+
+
+def _forward_anywhere(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    _check(x, weight, bias)
+    return linear_sigmoid_spec(x, weight, bias).contiguous()
+
+
+def _forward_cuda(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if not HAVE_TRITON or x.dtype != torch.float32:
+        return _forward_anywhere(x, weight, bias)
+    _check(x, weight, bias)
+    return launch_forward(_rows(x), weight, bias).view(*x.shape[:-1], weight.shape[0])
+
+
+def _forward_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    _check(x, weight, bias)
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
+
+
+def _backward_input_anywhere(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return (grad * (y * (1 - y)) @ weight).contiguous()
+
+
+def _backward_input_cuda(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    if not HAVE_TRITON or y.dtype != torch.float32:
+        return _backward_input_anywhere(grad, y, weight)
+    return launch_backward_input(_rows(grad), _rows(y), weight).view(*y.shape[:-1], weight.shape[1])
+
+
+def _backward_input_fake(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    return y.new_empty((*y.shape[:-1], weight.shape[1]))
+
+
+def _backward_parameters_anywhere(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    dz = _rows(grad * (y * (1 - y)))
+    return (dz.mT @ _rows(x)).contiguous(), dz.sum(0)
+
+
+def _backward_parameters_cuda(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    if not HAVE_TRITON or y.dtype != torch.float32:
+        return _backward_parameters_anywhere(grad, y, x)
+    return launch_backward_parameters(_rows(grad), _rows(y), _rows(x))
+
+
+def _backward_parameters_fake(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    return y.new_empty((y.shape[-1], x.shape[-1])), y.new_empty(y.shape[-1])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _ = inputs
+    ctx.save_for_backward(x, weight, output)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    x, weight, y = ctx.saved_tensors
+    for_x, for_weight, for_bias = ctx.needs_input_grad
+    # a graph of the backward itself is wanted (create_graph=True): only torch's own operations can give it
+    by_torch = torch.is_grad_enabled()
+    dx = dweight = dbias = None
+    if for_x:
+        input_backward = _backward_input_anywhere if by_torch else _OPS.linear_sigmoid_backward_input
+        dx = input_backward(grad, y, weight)
+    if for_weight or for_bias:
+        parameters_backward = (
+            _backward_parameters_anywhere if by_torch else _OPS.linear_sigmoid_backward_parameters
+        )
+        dweight, dbias = parameters_backward(grad, y, x)
+    return dx, dweight if for_weight else None, dbias if for_bias else None
+
+
+_OPS = torch.ops.breaknet
+register(
+    "linear_sigmoid(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
+    anywhere=_forward_anywhere, cuda=_forward_cuda, fake=_forward_fake, backward=_backward, save=_save,
+)  # fmt: skip
+register(
+    "linear_sigmoid_backward_input(Tensor grad, Tensor y, Tensor weight) -> Tensor",
+    anywhere=_backward_input_anywhere, cuda=_backward_input_cuda, fake=_backward_input_fake,
+)  # fmt: skip
+register(
+    "linear_sigmoid_backward_parameters(Tensor grad, Tensor y, Tensor x) -> (Tensor, Tensor)",
+    anywhere=_backward_parameters_anywhere, cuda=_backward_parameters_cuda, fake=_backward_parameters_fake,
+)  # fmt: skip
+
+
+def linear_sigmoid(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """sigmoid(x W^T + b): x [..., K], weight [N, K], bias [N] or None -> [..., N], contiguous.
+
+    All of one dtype, float32 or float64, and on one device; any strides. Differentiable, under `torch.compile` too.
+
+    Raises:
+        ValueError: a dtype, a device or a shape that does not fit, naming the argument.
+    """
+    return _OPS.linear_sigmoid(x, weight, bias)
+
+
+class LinearSigmoid(nn.Linear):
+    """`nn.Linear` with the sigmoid behind it, as one operator; parameters, start and state are nn.Linear's."""
+
+    @classmethod
+    def from_linear(cls, linear: nn.Linear) -> "LinearSigmoid":
+        """A layer that shares the parameters of `linear` (the very same objects, not copies)."""
+        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        layer.weight, layer.bias = linear.weight, linear.bias
+        return layer.train(linear.training)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear_sigmoid(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, activation=sigmoid"
+
+
+def compile_cases(capability: int) -> list[CompileCase]:
+    """The shipped forms: three kernels by three widths, for contiguous tensors with a bias."""
+    sizes = {"batch": "i32", "outputs": "i32", "inputs": "i32"}
+    forms = {
+        "forward": (linear_sigmoid_forward_kernel, "x weight bias y", "xb wn bias", "xk wk bias"),
+        "backward_input": (linear_sigmoid_input_backward_kernel, "grad y weight dx", "gb yb wn", "gn yn wk"),
+        "backward_parameters": (
+            linear_sigmoid_parameters_backward_kernel, "grad y x dweight dbias", "gb yb xb", "gn yn xk"
+        ),
+    }  # fmt: skip
+    cases = []
+    for name, (kernel, pointers, strides, units) in forms.items():
+        for width in TILES:
+            blocks, options = _tiles(width, capability)
+            signature = {f"{pointer}_ptr": "*fp32" for pointer in pointers.split()} | sizes
+            signature |= {f"stride_{stride}": "i32" for stride in strides.split()}
+            constexprs: dict[str, object] = {f"stride_{stride}": 1 for stride in units.split()} | blocks
+            if name == "backward_parameters":
+                signature["rows_per_split"] = "i32"
+            if name == "forward":
+                constexprs["HAS_BIAS"] = True
+            signature = {argument: kind for argument, kind in signature.items() if argument not in constexprs}
+            cases.append(
+                CompileCase(kernel, f"linear_sigmoid_{name}", f"N{width}", signature, constexprs, **options)
+            )
+    return cases

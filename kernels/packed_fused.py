@@ -1,0 +1,179 @@
+"""One program trains one small network, batches of at most one tile of rows: the fast form of packed training.
+
+A step of plain SGD on z = x W^T + b, y = sigmoid(z), cost = sum (y3 - onehot)^2 is
+
+    forward   y1 = s(x W1^T + b1)    y2 = s(y1 W2^T + b2)    y3 = s(y2 W3^T + b3)
+    backward  d3 = 2 (y3 - t) y3 (1 - y3)    d2 = d3 W3 y2 (1 - y2)    d1 = d2 W2 y1 (1 - y1)
+    update    W -= rate d^T y_below    b -= rate sum over rows of d
+
+The first layer holds nearly all of the work. Its update by step s and its forward pass for step s + 1 read the
+same weights, so both are done in one pass over chunks of BLOCK_K inputs:
+
+    W1[chunk] -= rate x_s[:, chunk]^T d1      z += x_{s+1}[:, chunk] W1[chunk]
+
+That pass is the inner loop, and it runs on across the ends of epochs. The parameters stay in global memory, which
+the caches hold, W1 a chunk at a time and the small layers read and written once a step; z, d1 and the activations
+of a step stay in registers.
+
+Arguments of both packed kernels (J jobs, the grid is one program each, none knows of another):
+
+    images_ptr       uint8 (meaning byte / 256) or float32 [N, pitch], pitch a multiple of 16
+    labels_ptr       uint8, flat
+    parameters_ptr   float32 [J, parameters_pitch]: each row in torch's order; where jobs start and are left
+    checkpoints_ptr  float32, flat: each job's parameters after each epoch, [epochs, P] from its offset on
+    jobs_ptr         int64 [J, 6]: first image, first label, examples, batch, epochs, checkpoint offset
+    rates_ptr        float32 [J]: learning rates
+    shape_ptr        int32 [4]: inputs, hidden1, hidden2, outputs
+"""
+
+from breaknet.kernels._triton import jit, tl
+from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+
+
+@jit
+def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr):
+    """float32 [rows, inputs] of a batch; rows that are not `valid` and columns past the pitch are 0."""
+    mask = valid[:, None] & (k < pitch)[None, :]
+    x = tl.load(batch_ptr + row[:, None] * pitch + k[None, :], mask=mask, other=0)
+    if BYTES:
+        x = x.to(tl.float32) * (1.0 / 256.0)
+    return x
+
+
+@jit
+def copy_parameters(from_ptr, to_ptr, count, BLOCK: tl.constexpr):
+    """Copy `count` float32, with a barrier on both sides: other threads wrote them and will write them again."""
+    tl.debug_barrier()
+    i = tl.arange(0, BLOCK)
+    for start in range(0, count, BLOCK):
+        tl.store(
+            to_ptr + start + i,
+            tl.load(from_ptr + start + i, mask=start + i < count, other=0.0),
+            mask=start + i < count,
+        )
+    tl.debug_barrier()
+
+
+@jit
+def grouped_dot(a, b, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr, GROUPS: tl.constexpr):
+    """a b, [M, N] from [M, K] and [K, N], the K axis in GROUPS that are added up at the end.
+
+    A thread then owns a 4 x 4 block of one group even where M x N alone is too small for that, and holds no more
+    than K / GROUPS rows of operands in registers at a time.
+    """
+    if GROUPS == 1:
+        product = tl.dot(a, b, input_precision="ieee")
+    else:
+        a = tl.permute(tl.reshape(a, [M, GROUPS, K // GROUPS]), [1, 0, 2])
+        b = tl.reshape(b, [GROUPS, K // GROUPS, N])
+        product = tl.sum(tl.dot(a, b, input_precision="ieee"), 0)
+    return product
+
+
+@jit(do_not_specialize=["parameters_pitch"])
+def packed_fused_kernel(
+    images_ptr, labels_ptr, parameters_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, shape_ptr, pitch, parameters_pitch,
+    BYTES: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr, WIDTH: tl.constexpr,
+    K_GROUPS: tl.constexpr, W1_GROUPS: tl.constexpr, W2_GROUPS: tl.constexpr, Y_GROUPS: tl.constexpr,
+):  # fmt: skip
+    OUT: tl.constexpr = 16
+    job = tl.program_id(0)
+    table = jobs_ptr + job * 6
+    images_ptr += tl.load(table) * pitch
+    labels_ptr += tl.load(table + 1)
+    examples = tl.load(table + 2).to(tl.int32)
+    batch = tl.load(table + 3).to(tl.int32)
+    epochs = tl.load(table + 4).to(tl.int32)
+    checkpoints_ptr += tl.load(table + 5)
+    parameters_ptr += job.to(tl.int64) * parameters_pitch
+    rate = tl.load(rates_ptr + job)
+    batches = (examples + batch - 1) // batch
+    steps = batches * epochs
+
+    row = tl.arange(0, BLOCK_B)
+    k = tl.arange(0, BLOCK_K)
+    h = tl.arange(0, WIDTH)
+    o = tl.arange(0, OUT)
+    inputs = tl.load(shape_ptr)
+    hidden = tl.load(shape_ptr + 1)
+    w1_chunk = parameters_ptr + h[None, :] * inputs + k[:, None]
+
+    d1 = tl.zeros([BLOCK_B, WIDTH], tl.float32)
+    # pass `step` applies W1's update of step - 1 and computes z for `step`; the first and the last do half of it
+    for step in range(0, steps + 1):
+        start_old = tl.maximum(step - 1, 0) % batches * batch
+        start = tl.minimum(step, tl.maximum(steps - 1, 0)) % batches * batch
+        old_ptr = images_ptr + start_old.to(tl.int64) * pitch
+        new_ptr = images_ptr + start.to(tl.int64) * pitch
+        old_valid = (row < batch) & (start_old + row < examples)
+        valid = (row < batch) & (start + row < examples)
+
+        if K_GROUPS == 1:
+            z = tl.zeros([BLOCK_B, WIDTH], tl.float32)
+        else:
+            z = tl.zeros([K_GROUPS, BLOCK_B, WIDTH], tl.float32)
+        for start_k in range(0, inputs, BLOCK_K):
+            x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BYTES)
+            x = load_images(new_ptr, pitch, row, valid, start_k + k, BYTES)
+            mask = (start_k + k < inputs)[:, None] & (h < hidden)[None, :]
+            # No thread may load an element twice: another may have stored it by then. `plan` sees to that by
+            # giving a chunk at least as many elements as there are threads.
+            w1 = tl.load(w1_chunk + start_k, mask=mask, other=0.0)
+            w1 -= rate * grouped_dot(tl.trans(x_old), d1, BLOCK_K, BLOCK_B, WIDTH, W1_GROUPS)
+            tl.store(w1_chunk + start_k, w1, mask=mask)
+            if K_GROUPS == 1:
+                z = tl.dot(x, w1, z, input_precision="ieee")
+            else:
+                x = tl.permute(tl.reshape(x, [BLOCK_B, K_GROUPS, BLOCK_K // K_GROUPS]), [1, 0, 2])
+                w1 = tl.reshape(w1, [K_GROUPS, BLOCK_K // K_GROUPS, WIDTH])
+                z = tl.dot(x, w1, z, input_precision="ieee")
+        tl.debug_barrier()  # what follows, and the next pass, reads parameters that other threads have stored
+
+        # The widths are loaded anew each step, so that the addresses and masks made from them do not lie in
+        # registers all through the pass above.
+        K = tl.load(shape_ptr, volatile=True)
+        H1 = tl.load(shape_ptr + 1, volatile=True)
+        H2 = tl.load(shape_ptr + 2, volatile=True)
+        O = tl.load(shape_ptr + 3, volatile=True)
+        if (step > 0) & (step % batches == 0):
+            count = H1 * (K + 1) + H2 * (H1 + 1) + O * (H2 + 1)
+            copy_parameters(parameters_ptr, checkpoints_ptr, count, BLOCK=1024)
+            checkpoints_ptr += count
+
+        if step < steps:
+            # torch's order: each weight [out, in], then its bias. Held transposed, [in, out], here. What lies
+            # past the true widths is loaded as 0 and never stored, so it takes no part.
+            in1, in2, out = h < H1, h < H2, o < O
+            b1_ptr = parameters_ptr + H1 * K + h
+            w2_ptr = parameters_ptr + H1 * (K + 1) + h[None, :] * H1 + h[:, None]
+            b2_ptr = parameters_ptr + H1 * (K + 1) + H2 * H1 + h
+            w3_ptr = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + o[None, :] * H2 + h[:, None]
+            b3_ptr = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + O * H2 + o
+            w2_mask, w3_mask = in1[:, None] & in2[None, :], in2[:, None] & out[None, :]
+            b1 = tl.load(b1_ptr, mask=in1, other=0.0)
+            w2 = tl.load(w2_ptr, mask=w2_mask, other=0.0)
+            b2 = tl.load(b2_ptr, mask=in2, other=0.0)
+            w3 = tl.load(w3_ptr, mask=w3_mask, other=0.0)
+            b3 = tl.load(b3_ptr, mask=out, other=0.0)
+
+            z1 = z if K_GROUPS == 1 else tl.sum(z, 0)
+            y1 = sigmoid(z1 + b1[None, :])
+            y2 = sigmoid(grouped_dot(y1, w2, BLOCK_B, WIDTH, WIDTH, Y_GROUPS) + b2[None, :])
+            y3 = sigmoid(grouped_dot(y2, w3, BLOCK_B, WIDTH, OUT, Y_GROUPS) + b3[None, :])
+
+            label = tl.load(labels_ptr + start + row, mask=valid, other=0).to(tl.int32)
+            label = tl.where(valid, label, -1)
+            target = (label[:, None] == o[None, :]).to(tl.float32)
+            d3 = 2.0 * (y3 - target) * sigmoid_derivative(y3)
+            d3 = tl.where((label >= 0)[:, None], d3, 0.0)  # rows past the batch teach nothing
+            d2 = tl.dot(d3, tl.trans(w3), input_precision="ieee") * sigmoid_derivative(y2)
+            d1 = grouped_dot(d2, tl.trans(w2), BLOCK_B, WIDTH, WIDTH, Y_GROUPS) * sigmoid_derivative(y1)
+
+            w3 -= rate * grouped_dot(tl.trans(y2), d3, WIDTH, BLOCK_B, OUT, W2_GROUPS)
+            w2 -= rate * grouped_dot(tl.trans(y1), d2, WIDTH, BLOCK_B, WIDTH, W2_GROUPS)
+            tl.debug_barrier()  # every thread has loaded the old parameters
+            tl.store(w3_ptr, w3, mask=w3_mask)
+            tl.store(b3_ptr, b3 - rate * tl.sum(d3, 0), mask=out)
+            tl.store(w2_ptr, w2, mask=w2_mask)
+            tl.store(b2_ptr, b2 - rate * tl.sum(d2, 0), mask=in2)
+            tl.store(b1_ptr, b1 - rate * tl.sum(d1, 0), mask=in1)

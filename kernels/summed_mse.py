@@ -1,0 +1,208 @@
+"""The lesson's cost and its gradient in one pass over the outputs.
+
+    cost            sum over rows and classes of (prediction[b, c] - target[b, c])^2, not averaged
+    gradient        2 (prediction[b, c] - target[b, c]), written by the same pass
+    target          given as it is, or as class labels: 1 where c is the label, else 0; no one-hot is built
+
+prediction [..., C]; target floating [..., C] or integer [...] (uint8 to int64); any strides, empty batches too; cost
+0-d. float32 runs in Triton on CUDA; float64 (for checks) and every other device take `summed_mse_spec`.
+
+Grid: (B / BLOCK_B). A program holds one tile BLOCK_B x BLOCK_C at a time and walks over C; its sum of squares goes to
+one partial per program, and `ordered_sum` adds those up in a fixed order: no atomics, the same bits every time.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from breaknet.kernels._operators import register
+from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton
+from breaknet.kernels.ordered_sum import ONE_COLUMN, ordered_sum
+from breaknet.kernels.targets import CompileCase, padded
+
+#: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one); 4 warps, for all GPUs.
+TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}
+WARPS = 4
+_LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+
+
+def summed_mse_spec(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """prediction [..., C], target [..., C] or integer labels [...] -> cost 0-d, gradient [..., C]."""
+    if not target.is_floating_point():
+        target = nn.functional.one_hot(target.long(), prediction.shape[-1])
+    difference = prediction - target
+    return (difference * difference).sum(), 2 * difference
+
+
+@jit(do_not_specialize=["batch"])
+def summed_mse_forward_kernel(
+    prediction_ptr, target_ptr, gradient_ptr, partial_ptr, batch, classes,
+    stride_pb, stride_pc, stride_tb, stride_tc,
+    LABELS: tl.constexpr, WITH_GRADIENT: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * BLOCK_B + tl.arange(0, BLOCK_B)
+    if LABELS:
+        label = tl.load(target_ptr + row * stride_tb, mask=row < batch, other=0).to(tl.int64)
+        known = (label >= 0) & (label < classes)
+    squares = tl.zeros([BLOCK_B, BLOCK_C], tl.float32)
+    for first in range(0, classes, BLOCK_C):
+        column = first + tl.arange(0, BLOCK_C)
+        columns = column.to(tl.int64)[None, :]
+        inside = (row < batch)[:, None] & (column < classes)[None, :]
+        prediction = tl.load(
+            prediction_ptr + row[:, None] * stride_pb + columns * stride_pc, mask=inside, other=0.0
+        )
+        if LABELS:
+            # a label that is no class cannot raise here; NaN makes the cost show it
+            target = tl.where(label[:, None] == columns, 1.0, 0.0)
+            target = tl.where(known[:, None], target, float("nan"))
+        else:
+            target = tl.load(
+                target_ptr + row[:, None] * stride_tb + columns * stride_tc, mask=inside, other=0.0
+            )
+        difference = tl.where(inside, prediction - target, 0.0)
+        squares += difference * difference
+        if WITH_GRADIENT:
+            tl.store(gradient_ptr + row[:, None] * classes + columns, 2.0 * difference, mask=inside)
+    tl.store(partial_ptr + tl.program_id(0), tl.sum(tl.sum(squares, 1), 0))
+
+
+def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    """float32 [B, C], and float32 [B, C] or integer [B], any strides -> cost 0-d, gradient [B, C] or empty [0].
+
+    On one GPU, or on the CPU under the interpreter. A label outside 0..C-1 makes the cost NaN.
+    """
+    batch, classes = prediction.shape
+    labels = not target.is_floating_point()
+    shape = (batch, classes) if with_gradient else (0,)
+    gradient = torch.empty(shape, dtype=torch.float32, device=prediction.device)
+    if prediction.numel() == 0:
+        return prediction.new_zeros(()), gradient
+    block_b, block_c = TILES[min(padded(classes), 64)]
+    programs = triton.cdiv(batch, block_b)
+    partial = torch.empty((programs, 1), dtype=torch.float32, device=prediction.device)
+    with torch.cuda.device_of(prediction):
+        summed_mse_forward_kernel[(programs,)](
+            prediction, target, gradient if with_gradient else partial, partial, batch, classes,
+            *prediction.stride(), target.stride(0), 0 if labels else target.stride(1),
+            LABELS=labels, WITH_GRADIENT=with_gradient, BLOCK_B=block_b, BLOCK_C=block_c, num_warps=WARPS,
+        )  # fmt: skip
+        cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
+    return cost.view(()), gradient
+
+
+# ---- the operator: torch.ops.breaknet.summed_mse
+
+
+def _check(prediction: Tensor, target: Tensor) -> None:
+    shape = list(prediction.shape)
+    if prediction.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"prediction: float32 or float64, not {prediction.dtype}")
+    if prediction.ndim < 1:
+        raise ValueError("prediction: at least one axis, the classes, not a 0-d tensor")
+    if target.device != prediction.device:
+        raise ValueError(f"target: on {prediction.device} as prediction is, not on {target.device}")
+    if target.is_floating_point():
+        if target.dtype != prediction.dtype or target.shape != prediction.shape:
+            raise ValueError(
+                f"target: {prediction.dtype} {shape} as prediction is, not {target.dtype} {list(target.shape)}"
+            )
+    elif target.dtype not in _LABEL_TYPES:
+        raise ValueError(f"target: values of prediction's dtype or integer labels, not {target.dtype}")
+    elif target.shape != prediction.shape[:-1]:
+        raise ValueError(
+            f"target: labels {shape[:-1]} for a prediction {shape}, not {list(target.shape)}"
+            " (a one-hot target must be floating)"
+        )
+
+
+def _forward_anywhere(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    _check(prediction, target)
+    if prediction.device.type == "cpu" and not target.is_floating_point() and target.numel():
+        least, most = int(target.min()), int(target.max())
+        if least < 0 or most >= prediction.shape[-1]:
+            wrong = least if least < 0 else most
+            raise ValueError(f"target: labels 0 to {prediction.shape[-1] - 1}, not {wrong}")
+    cost, gradient = summed_mse_spec(prediction, target)
+    return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
+
+
+def _forward_cuda(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    if not HAVE_TRITON or prediction.dtype != torch.float32:
+        return _forward_anywhere(prediction, target, with_gradient)
+    _check(prediction, target)
+    shape = prediction.shape
+    rows = prediction.reshape(shape[:-1].numel(), shape[-1])
+    targets = target.reshape(rows.shape if target.is_floating_point() else rows.shape[:1])
+    cost, gradient = launch_forward(rows, targets, with_gradient)
+    return cost, gradient.view(shape) if with_gradient else gradient
+
+
+def _forward_fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    _check(prediction, target)
+    return prediction.new_empty(()), prediction.new_empty(prediction.shape if with_gradient else 0)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    prediction, target, _ = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(prediction, target, output[1])
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    prediction, target, gradient = ctx.saved_tensors
+    for_prediction, for_target, _ = ctx.needs_input_grad
+    # a saved gradient is a constant to autograd: compute it anew where it is to be differentiated itself
+    if torch.is_grad_enabled() or gradient.shape != prediction.shape:
+        gradient = summed_mse_spec(prediction, target)[1]
+    gradient = grad * gradient
+    return gradient if for_prediction else None, -gradient if for_target else None, None
+
+
+register(
+    "summed_mse(Tensor prediction, Tensor target, bool with_gradient) -> (Tensor, Tensor)",
+    anywhere=_forward_anywhere, cuda=_forward_cuda, fake=_forward_fake, backward=_backward, save=_save,
+)  # fmt: skip
+
+
+def summed_mse(prediction: Tensor, target: Tensor) -> Tensor:
+    """The sum of squared errors, 0-d: prediction [..., C] against target floating [..., C] or integer labels [...].
+
+    float32 or float64, on one device; any strides. Differentiable in both, under `torch.compile` too; the forward
+    pass leaves the gradient ready, and only where one is asked for. Labels are checked on the CPU; on a GPU one
+    that is no class makes the cost NaN, since a check would have to wait for the device.
+
+    Raises:
+        ValueError: a dtype, a device, a shape or (on the CPU) a label that does not fit, naming the argument.
+    """
+    wanted = torch.is_grad_enabled() and (prediction.requires_grad or target.requires_grad)
+    return torch.ops.breaknet.summed_mse(prediction, target, wanted)[0]
+
+
+def compile_cases(capability: int) -> list[CompileCase]:
+    """The shipped forms: three widths, values or int64 labels, contiguous, with the gradient."""
+    signature = {f"{pointer}_ptr": "*fp32" for pointer in ("prediction", "target", "gradient", "partial")}
+    signature |= {"batch": "i32", "classes": "i32", "stride_pb": "i32", "stride_tb": "i32"}
+    cases = []
+    for width, (block_b, block_c) in TILES.items():
+        blocks: dict[str, object] = {
+            "BLOCK_B": block_b,
+            "BLOCK_C": block_c,
+            "WITH_GRADIENT": True,
+            "stride_pc": 1,
+        }
+        for labels in (False, True):
+            kinds = signature | {"target_ptr": "*i64"} if labels else signature | {"stride_tc": "i32"}
+            constexprs: dict[str, object] = blocks | {"LABELS": labels} | ({"stride_tc": 0} if labels else {})
+            cases.append(
+                CompileCase(
+                    kernel=summed_mse_forward_kernel,
+                    name="summed_mse_forward",
+                    config=f"C{width} {'labels' if labels else 'values'}",
+                    signature=kinds,
+                    constexprs=constexprs,
+                    num_warps=WARPS,
+                )
+            )
+    return cases

@@ -1,0 +1,51 @@
+"""Write the README's Colab lines from the one setting that holds the project's address.
+
+The setting is `address` under [tool.breaknet] in pyproject.toml. Run `python scripts/render_colab.py` after
+changing it; a test fails while the README says something else.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- colab: rendered by scripts/render_colab.py -->", "<!-- /colab -->"
+
+WITHOUT_ADDRESS = """\
+**On Colab** (GPU or CPU runtime): build the wheel here with `python3 -m pip wheel --no-deps -w dist .`, upload
+`dist/breaknet-*.whl` with the folder button on the left, and run in a cell
+
+```
+!pip install -q breaknet-*.whl && breaknet lesson
+```"""
+
+WITH_ADDRESS = """\
+**On Colab** (GPU or CPU runtime), in a cell:
+
+```
+!pip install -q git+{address} && breaknet lesson
+```"""
+
+
+def colab_lines(address: str) -> str:
+    """What the README says about Colab: how to install from `address`, or from an uploaded wheel if it is empty."""
+    return WITH_ADDRESS.format(address=address) if address else WITHOUT_ADDRESS
+
+
+def rendered(readme: str, address: str) -> str:
+    """`readme` with the part between the two markers replaced."""
+    before, rest = readme.split(BEGIN)
+    after = rest.split(END)[1]
+    return f"{before}{BEGIN}\n{colab_lines(address)}\n{END}{after}"
+
+
+def address() -> str:
+    """The project's public address, empty if it has none yet."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return settings["tool"]["breaknet"]["address"]
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(rendered(path.read_text(encoding="utf-8"), address()), encoding="utf-8")

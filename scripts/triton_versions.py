@@ -1,0 +1,111 @@
+"""Compile every kernel with several versions of Triton, each in an environment of its own, and compare.
+
+    python scripts/triton_versions.py [--targets sm_75 sm_90] [--versions 3.6.0 3.7.1] [--folder DIR]
+
+The versions are by default the last 3.5, 3.6.0, the last 3.7 and the newest on the package index. An environment
+holds that Triton and borrows all else, torch above all, from the one that runs this script. Prints a line for each
+version and then what is wrong with it; the exit status is 1 if a kernel does not compile, spills or takes more
+shared memory than a target has. No GPU is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def published() -> list[tuple[int, ...]]:
+    """Every final version of Triton on the package index, oldest first."""
+    command = [sys.executable, "-m", "pip", "index", "versions", "triton"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    listed = re.search(r"Available versions: (.*)", done.stdout)
+    if done.returncode or listed is None:
+        sys.exit(f"the package index lists no versions of triton: {done.stderr.strip()[-300:]}")
+    return sorted(
+        {tuple(map(int, version.split("."))) for version in re.findall(r"\d+\.\d+\.\d+", listed.group(1))}
+    )
+
+
+def default_versions() -> list[str]:
+    """The last 3.5, 3.6.0 (as on Colab), the last 3.7, the newest."""
+    known = published()
+    chosen = {max(version for version in known if version[:2] == (3, minor)) for minor in (5, 7)}
+    chosen |= {(3, 6, 0), known[-1]}
+    return [".".join(map(str, version)) for version in sorted(chosen)]
+
+
+def environment(version: str, folder: Path) -> Path:
+    """The Python of an environment with this Triton; made once and kept."""
+    home = folder / f"triton-{version}"
+    python = home / "bin" / "python"
+    finished = home / "finished"
+    if not finished.exists():
+        venv.create(home, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"triton=={version}"]
+        subprocess.run(install, check=True)
+        own = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+        # what a .pth names comes after the environment's own packages, so its Triton is found first
+        (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        finished.touch()
+    return python
+
+
+def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
+    """The rows of the resource report under `python`, and what is wrong."""
+    variables = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    variables["PYTHONPATH"] = str(REPOSITORY)
+    command = [str(python), "-m", "breaknet.kernels.resources", "--json", *targets]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=REPOSITORY)
+    if done.returncode not in (0, 1) or not done.stdout.startswith("["):
+        return [], [f"no report: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"]
+    problems = done.stderr.strip().splitlines() if done.returncode else []
+    return json.loads(done.stdout), problems
+
+
+def spills(row: dict) -> bool:
+    """Whether a form keeps registers in local memory."""
+    return bool(row["stack_bytes"] or row["spill_instructions"])
+
+
+def over_limit(row: dict) -> bool:
+    """Whether a form does not fit its target."""
+    return row["shared_bytes"] > row["shared_limit_bytes"] or row["blocks_per_sm"] < 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--versions", nargs="+", metavar="X.Y.Z")
+    parser.add_argument("--targets", nargs="+", default=[], metavar="sm_XX")
+    parser.add_argument(
+        "--folder", type=Path, default=Path.home() / ".cache" / "breaknet" / "triton-versions"
+    )
+    options = parser.parse_args()
+    wrong = []
+    print("Triton    forms x targets   spill   over a limit   not compiled   most registers", flush=True)
+    for version in options.versions or default_versions():
+        rows, problems = report(environment(version, options.folder), options.targets)
+        spill = sum(spills(row) for row in rows)
+        over = sum(over_limit(row) for row in rows)
+        failed = len(problems) - sum(spills(row) or over_limit(row) for row in rows)
+        most = max((row["registers"] for row in rows), default=0)
+        print(f"{version:10}{len(rows):15}{spill:8}{over:15}{failed:15}{most:17}", flush=True)
+        if any(row["triton"] != version for row in rows):
+            problems.append(f"Triton {version}: another version was found first")
+        if not rows:
+            problems.append(f"Triton {version}: nothing was compiled")
+        wrong += problems
+    print("\n".join(wrong) or "nothing spills, nothing is over a limit")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

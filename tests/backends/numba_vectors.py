@@ -1,0 +1,127 @@
+"""Small compiled functions over the building blocks, shared by the tests and by the processes they start.
+
+Run as a program it checks them for the processor that NUMBA_CPU_NAME names, and prints "right" and what it compiled to.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from numba import float32, njit
+
+from breaknet.backends.numba_kernels import vector_functions as f
+from breaknet.backends.numba_kernels import vector_ir as v
+from breaknet.backends.numba_kernels.layers import four_rows, sparse_row
+
+
+@njit
+def exp_all(x, out):
+    for i in range(0, x.size, 16):
+        v.store(out, i, f.exp(v.load(x, i)))
+
+
+@njit
+def sigmoid_all(x, out):
+    for i in range(0, x.size, 16):
+        v.store(out, i, f.sigmoid(v.load(x, i)))
+
+
+@njit
+def arithmetic(x, y, out):
+    a, b = v.load(x, 0), v.load(y, 0)
+    v.store(out, 0, a + b)
+    v.store(out, 16, a - b)
+    v.store(out, 32, a * b)
+    v.store(out, 48, a / b)
+    v.store(out, 64, v.fma(a, b, v.spread(y, 3)))
+    v.store(out, 80, f.equal(a, b))
+    v.store(out, 96, v.fill(float32(2.5)))
+
+
+@njit
+def turned(x, step, out):
+    f.transpose(x, 0, step, out, 0)
+
+
+@njit
+def largest(outputs, out):
+    """out[0] = the index of the first largest of outputs [10][16], lane by lane."""
+    best = v.load(outputs, 0)
+    index = v.fill(float32(0.0))
+    for j in range(1, 10):
+        x = v.load(outputs, 16 * j)
+        index = f.exceeds(x, best, v.fill(float32(j)), index)
+        best = f.exceeds(x, best, x, best)
+    v.store(out, 0, index)
+
+
+@njit
+def widened(x, sums):
+    f.add_wide(sums, 0, v.load(x, 0))
+
+
+@njit
+def compressed_row(place, value, matrix, start, out):
+    v.store(out, 0, sparse_row(0, value.size, place, value, matrix, 0, v.load(start, 0)))
+
+
+@njit
+def dense_rows(x, matrix, terms, start, out):
+    s0, s1, s2, s3 = four_rows(x, 0, terms, 1, matrix, 0, 16, terms, v.load(start, 0))
+    v.store(out, 0, s0)
+    v.store(out, 16, s1)
+    v.store(out, 32, s2)
+    v.store(out, 48, s3)
+
+
+def units_off(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The error in units in the last place of the exact value's float32 neighbour."""
+    unit = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
+    return np.abs(found.astype(np.float64) - exact) / unit
+
+
+def check_products() -> None:
+    """Compressed and dense products against float64, to a few roundings of the sum's terms."""
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((784, 16)).astype(np.float32)
+    start = random.standard_normal(16).astype(np.float32)
+    place = (16 * np.sort(random.choice(784, 152, replace=False))).astype(np.uint16)
+    value = random.random(152).astype(np.float32)
+    out = np.full(64, np.nan, np.float32)
+    compressed_row(place, value, matrix.reshape(-1), start, out)
+    terms = value[:, None].astype(np.float64) * matrix[place // 16]
+    assert (np.abs(out[:16] - (start + terms.sum(0))) < 3e-7 * (np.abs(start) + np.abs(terms).sum(0))).all()
+    x = random.standard_normal((4, 784)).astype(np.float32)
+    dense_rows(x.reshape(-1), matrix.reshape(-1), 784, start, out)
+    exact = start + x.astype(np.float64) @ matrix
+    scale = np.abs(start) + np.abs(x).astype(np.float64) @ np.abs(matrix)
+    assert (np.abs(out.reshape(4, 16) - exact) < 1e-6 * scale).all()
+
+
+def check_functions() -> None:
+    """exp and sigmoid against float64 on a million points, and the shuffles."""
+    x = np.linspace(-87, 88, 1 << 20, dtype=np.float32)
+    out = np.full_like(x, np.nan)
+    exp_all(x, out)
+    assert units_off(out, np.exp(x.astype(np.float64))).max() < 2
+    sigmoid_all(x, out)
+    assert units_off(out, 1 / (1 + np.exp(-x.astype(np.float64)))).max() < 3
+    square = np.arange(16 * 20, dtype=np.float32)
+    found = np.full(256, np.nan, np.float32)
+    turned(square, 20, found)
+    assert (found.reshape(16, 16) == square.reshape(16, 20)[:, :16].T).all()
+    outputs = np.random.default_rng(1).integers(0, 4, (10, 16)).astype(np.float32)
+    index = np.full(16, np.nan, np.float32)
+    largest(outputs.reshape(-1), index)
+    assert (index == outputs.argmax(0)).all()
+
+
+if __name__ == "__main__":
+    check_products()
+    check_functions()
+    print("right")
+    for function in (compressed_row, exp_all):
+        (assembly,) = function.inspect_asm().values()
+        print(assembly)
+    sys.stdout.flush()

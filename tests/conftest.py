@@ -1,0 +1,42 @@
+"""Shared by all tests: kernels run on a GPU where there is one, else under Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    no_gpu = pytest.mark.skip(reason="needs a CUDA GPU")
+    no_mnist = pytest.mark.skip(reason="needs the real MNIST, named by BREAKNET_DATA")
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "mnist" in item.keywords and not os.environ.get("BREAKNET_DATA"):
+            item.add_marker(no_mnist)
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where kernels run in this session: a GPU, else the CPU under the interpreter."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The real MNIST; for tests marked `mnist`."""
+    import breaknet
+
+    return breaknet.load_mnist(os.environ["BREAKNET_DATA"])

@@ -1,0 +1,90 @@
+"""What the tests of single kernels share: guard zones, surrounded inputs, sabotage, and the float64 judge."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import itertools
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+GUARD = 4096  # elements before and after each output: more than a tile without its mask can overrun
+SENTINEL = -77  # what integer outputs and their guard zones hold beforehand; floating ones hold NaN
+_serial = itertools.count()
+
+
+def _filler(dtype: torch.dtype) -> float:
+    return float("nan") if dtype.is_floating_point else SENTINEL
+
+
+@contextlib.contextmanager
+def guarded_outputs() -> Iterator[None]:
+    """Within it `torch.empty` and `torch.zeros` give tensors between guard zones that are checked at the end.
+
+    Those of `torch.empty` hold NaN (integers a sentinel), so that what a kernel does not write shows as well.
+    """
+    buffers: list[Tensor] = []
+
+    def empty(*size: Any, dtype: torch.dtype = torch.float32, device: Any = None, **_: Any) -> Tensor:
+        shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+        buffer = torch.full((shape.numel() + 2 * GUARD,), _filler(dtype), dtype=dtype, device=device)
+        buffers.append(buffer)
+        return buffer[GUARD : GUARD + shape.numel()].view(shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty", empty)
+        patch.setattr(torch, "zeros", lambda *size, **options: empty(*size, **options).zero_())
+        yield
+    assert buffers, "nothing was allocated under guard"
+    for buffer in buffers:
+        for zone in (buffer[:GUARD], buffer[-GUARD:]):
+            untouched = zone.isnan() if zone.is_floating_point() else zone == SENTINEL
+            assert bool(untouched.all()), "a kernel wrote outside its output"
+
+
+def surrounded(tensor: Tensor, device: torch.device, margin: int = 160) -> Tensor:
+    """A copy of `tensor` (1-D or 2-D) within a larger buffer of NaN (255 for bytes): a read outside shows."""
+    filler = 255 if tensor.dtype == torch.uint8 else _filler(tensor.dtype)
+    sizes = [length + 2 * margin for length in tensor.shape]
+    buffer = torch.full(sizes, filler, dtype=tensor.dtype, device=device)
+    inner = buffer[tuple(slice(margin, margin + length) for length in tensor.shape)]
+    inner.copy_(tensor)
+    return inner
+
+
+def mutated(kernel: Any, old: str, new: str, folder: Path, **replaced: Any) -> Any:
+    """`kernel` with `old` replaced by `new` in its source, and with other globals where `replaced` names them."""
+    source = inspect.getsource(kernel.fn)
+    assert old in source, f"{old!r} is not in the source of {kernel.fn.__name__}"
+    name = f"mutant_{next(_serial)}"
+    path = folder / f"{name}.py"
+    path.write_text(source.replace(old, new))
+    module = types.ModuleType(name)
+    original = sys.modules[kernel.fn.__module__]
+    module.__dict__.update({key: value for key, value in vars(original).items() if not key.startswith("__")})
+    module.__dict__.update(replaced, __file__=str(path))
+    exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
+    return module.__dict__[kernel.fn.__name__]
+
+
+def error_of(result: Tensor, exact: Tensor) -> float:
+    return float((result.detach().cpu().double() - exact.cpu()).norm())
+
+
+def assert_close_to_exact(result: Tensor, exact: Tensor, by_torch: Tensor, what: str) -> None:
+    """`result` errs at most 4 times what torch's float32 errs, against float64.
+
+    Sums of the same length in another order may err a few times more or less; the 2.4e-7 of the norm on top are two
+    ulp each for exp and division, for the sizes at which torch happens to be exact.
+    """
+    assert result.shape == exact.shape, f"{what}: shape {result.shape}, not {exact.shape}"
+    allowed = 4 * error_of(by_torch, exact) + 2.4e-7 * float(exact.norm())
+    error = error_of(result, exact)
+    assert error <= allowed, f"{what}: error {error:.3g} over the allowed {allowed:.3g}"

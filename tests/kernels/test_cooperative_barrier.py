@@ -1,0 +1,196 @@
+"""The barrier between programs: really spinning on a CPU, and its order of memory operations in compiled code."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trainer_cases import Problem, train_split
+
+from breaknet.kernels.cooperative_training import cooperative_training_kernel
+from breaknet.kernels.training_launch import CooperativeTrainer, cooperative_options
+from breaknet.kernels.training_layout import JobRow, Shape, job_tables
+from breaknet.kernels.training_plan import TrainerConfig, tile_config
+
+SECONDS = 150  # a barrier that has not opened by then never will
+
+interpreter_only = pytest.mark.skipif(torch.cuda.is_available(), reason="processes of the interpreter")
+
+
+def _program(kernel: Any, arguments: list[Any], number: int, options: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    kernel[(1,)](*arguments, number, **options)
+
+
+def spin(
+    problem: Problem, config: TrainerConfig, jobs: list[JobRow], kernel: Any = cooperative_training_kernel
+) -> tuple[torch.Tensor, torch.Tensor, list[int | None]]:
+    """Checkpoints, live rows and exit codes of one cooperative launch, every program a process on shared memory."""
+    shape = problem.shape
+    live = problem.start.repeat(max(job.live_row for job in jobs) + 1, 1)
+    trainer = CooperativeTrainer(shape, config, problem.images, problem.labels, live, len(jobs))
+    trainer._partials.fill_(float("nan"))
+    trainer._deltas.fill_(float("nan"))
+    rows = max(job.checkpoint_row + job.epochs for job in jobs)
+    checkpoints = torch.full((rows, shape.parameters), float("nan"))
+    arguments = trainer.arguments(checkpoints, *job_tables(jobs))
+    for tensor in arguments:
+        tensor.share_memory_()
+    context = multiprocessing.get_context("fork")
+    options = cooperative_options(shape, config)
+    programs = [
+        context.Process(target=_program, args=(kernel, arguments, number, options))
+        for number in range(len(jobs) * trainer.programs)
+    ]
+    try:
+        for program in programs:
+            program.start()
+        for program in programs:
+            program.join(SECONDS)
+    finally:
+        for program in programs:
+            if program.is_alive():
+                program.kill()
+                program.join()
+    return checkpoints, live, [program.exitcode for program in programs]
+
+
+@interpreter_only
+def test_jobs_that_spin_at_barriers_of_their_own_train_as_phase_split_ones_do():
+    shape = Shape(20, 5, 16, 3)
+    problem = Problem(shape, 25)
+    config = tile_config(shape, 10, 16)
+    assert config.slices(shape) == 2
+    jobs = [
+        problem.job(batch=10, epochs=2, rate=0.5, live_row=1, checkpoint_row=0),
+        problem.job(batch=7, epochs=3, rate=0.1, row=15, live_row=0, checkpoint_row=2),
+    ]
+    checkpoints, live, exits = spin(problem, config, jobs)
+    assert exits == [0] * 8
+    for job in jobs:
+        problem.assert_trained(job, checkpoints)
+        rows = slice(job.checkpoint_row, job.checkpoint_row + job.epochs)
+        split = train_split(problem, config, [replace(job, live_row=0, checkpoint_row=0)])
+        assert torch.equal(checkpoints[rows], split), "cooperative and phase-split bits differ"
+        assert torch.equal(live[job.live_row], split[-1])
+
+
+@interpreter_only
+def test_batches_of_several_row_tiles_and_several_owners():
+    shape = Shape(18, 33, 5, 2)
+    problem = Problem(shape, 90)
+    config = replace(tile_config(shape, 70, 32), row_block=32, delta_rows=32)
+    assert config.programs(shape) == 1 + 2 + 1
+    job = problem.job(batch=70, epochs=2)
+    checkpoints, _, exits = spin(problem, config, [job])
+    assert exits == [0] * 4
+    problem.assert_trained(job, checkpoints)
+    assert torch.equal(checkpoints, train_split(problem, config, [job]))
+
+
+# ---- compiled code ---------------------------------------------------------------------------------------------------
+
+COMPILE = """
+import sys
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+import triton
+from breaknet.kernels.training_launch import OPTIONS, cooperative_options
+from breaknet.kernels.training_layout import Shape
+from breaknet.kernels.training_plan import tile_config
+from {package}.cooperative_training import cooperative_training_kernel as kernel
+
+shape = Shape(50, 16, 16, 10)
+options = cooperative_options(shape, tile_config(shape, 16, 32))
+constexprs = {{name: value for name, value in options.items() if name in kernel.arg_names}}
+types = {{"images_ptr": "*u8", "labels_ptr": "*i32", "arrivals_ptr": "*i32", "jobs_ptr": "*i64"}}
+types |= {{"first_program": "i32"}} | dict.fromkeys(constexprs, "constexpr")
+signature = {{name: types.get(name, "*fp32") for name in kernel.arg_names}}
+source = ASTSource(kernel, signature, constexprs=constexprs)
+compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32), options=OPTIONS)
+print(compiled.asm["ptx"])
+"""
+
+
+@cache
+def ptx_of(
+    capability: int, repository: Path, package: str = "breaknet.kernels", folder: Path | None = None
+) -> str:
+    """The cooperative kernel compiled in a process of its own, where nothing is interpreted."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    paths = [str(folder)] if folder is not None else []
+    environment["PYTHONPATH"] = os.pathsep.join([*paths, str(repository)])
+    command = [sys.executable, "-c", COMPILE.format(package=package), str(capability)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+RELEASE = re.compile(
+    r"(atom|red)(\.global)?\.(gpu\.release|release\.gpu)(\.global)?\.add|(atom|red)\.\S*release\S*"
+)
+ACQUIRE = re.compile(r"ld\.acquire\.gpu|ld\.global\.gpu\.acquire|ld\.global\.acquire\.gpu")
+DATA = re.compile(r"\b(ld|st)\.(global|volatile)")
+
+
+def assert_sound(ptx: str) -> None:
+    """Every arrival: block barrier, release, a loop around an acquire load, block barrier; no data access between."""
+    lines = [line.strip() for line in ptx.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("//", ".loc", "$L__tmp"))]
+    arrivals = [number for number, line in enumerate(lines) if RELEASE.search(line)]
+    assert len(arrivals) == 6, f"two barriers in each of three roles, found {len(arrivals)}"
+    for arrival in arrivals:
+        assert ".gpu" in lines[arrival]
+        before = next(n for n in range(arrival, -1, -1) if DATA.search(lines[n]) or "bar.sync" in lines[n])
+        assert "bar.sync" in lines[before], f"the block's own accesses may pass the arrival: {lines[before]}"
+        after = next(n for n in range(arrival, len(lines)) if "bar.sync" in lines[n])
+        between = lines[arrival + 1 : after]
+        polls = [n for n, line in enumerate(between) if ACQUIRE.search(line)]
+        data = [line for line in between if DATA.search(line) and not ACQUIRE.search(line)]
+        assert len(polls) == 1, f"one acquire load expected before the closing block barrier: {between}"
+        assert not data, f"data accessed before the barrier closed: {data}"
+        heads = [n for n, line in enumerate(between[: polls[0]]) if re.match(r"\$L\w+:", line)]
+        assert heads, f"the poll does not stand in a loop: {between}"
+        label = between[heads[-1]].split(":")[0]
+        back = [line for line in between[polls[0] :] if re.search(rf"\bbra\b.*{re.escape(label)}\s*;", line)]
+        assert back, f"no branch back to before the poll: {between}"
+
+
+@pytest.mark.parametrize("capability", [75, pytest.param(90, marks=pytest.mark.slow)])
+def test_no_data_access_passes_the_barrier_in_ptx(capability, repository):
+    assert_sound(ptx_of(capability, repository))
+
+
+def test_the_check_of_ptx_notices_what_it_must(repository):
+    ptx = ptx_of(75, repository)
+    release = RELEASE.search(ptx)
+    acquire = ACQUIRE.search(ptx)
+    assert release is not None
+    assert acquire is not None
+    start = ptx.index(release.group())
+    barrier_before, barrier_after = ptx.rindex("bar.sync", 0, start), ptx.index("bar.sync", start)
+    poll = ptx.index(acquire.group(), start)
+    load = "ld.global.b32 { %r1 }, [ %rd1 + 0 ];"
+    broken = {
+        "relaxed arrival": ptx[:start] + ptx[start:].replace("release", "relaxed", 1),
+        "relaxed poll": ptx[:poll] + ptx[poll:].replace("acquire", "relaxed", 1),
+        "no block barrier before": ptx[:barrier_before]
+        + ptx[barrier_before:].replace("bar.sync", "nothing", 1),
+        "no block barrier after": ptx[:barrier_after] + load + ptx[barrier_after + len("bar.sync") :],
+        "a load above the closing barrier": ptx[:barrier_after] + load + "\n" + ptx[barrier_after:],
+    }
+    for name, text in broken.items():
+        try:
+            assert_sound(text)
+        except AssertionError:
+            continue
+        pytest.fail(f"not noticed: {name}")

@@ -1,0 +1,355 @@
+"""`linear_sigmoid` against float64: the kernels through their launchers, and the operator as torch sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_checks import assert_close_to_exact, guarded_outputs, mutated, surrounded
+from torch import Tensor, nn
+
+from breaknet.kernels import linear_sigmoid as layer
+from breaknet.kernels._triton import HAVE_TRITON
+from breaknet.kernels.linear_sigmoid import LinearSigmoid, linear_sigmoid, linear_sigmoid_spec
+
+needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
+
+#: batch, outputs, inputs: the lesson's layers, single rows, edges of every tile, more than one split
+SHAPES = [
+    (100, 16, 784),
+    (10, 16, 16),
+    (1, 10, 16),
+    (1, 1, 1),
+    (33, 17, 65),
+    (129, 33, 50),
+    (31, 70, 40),
+    (520, 7, 20),
+    (3, 128, 33),
+]
+EMPTY = [(0, 16, 784), (5, 0, 7), (5, 3, 0), (0, 0, 0)]
+LAYOUTS = ("contiguous", "transposed", "strided")
+
+
+def laid_out(tensor: Tensor, layout: str, device: torch.device) -> Tensor:
+    """A copy of the 2-D `tensor` on `device`, surrounded by NaN, with the strides that `layout` names."""
+    if layout == "transposed":
+        return surrounded(tensor.T, device).T
+    if layout == "strided":
+        spread = torch.full((tensor.shape[0] * 2, tensor.shape[1] * 3), float("nan"), dtype=tensor.dtype)
+        spread[::2, ::3] = tensor
+        return surrounded(spread, device)[::2, ::3]
+    return surrounded(tensor, device)
+
+
+def example(batch: int, outputs: int, inputs: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, weight, bias and a gradient, float32 on the CPU, at the scales of a layer in training."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.rand(batch, inputs, generator=draw)
+    weight = torch.randn(outputs, inputs, generator=draw) / max(inputs, 1) ** 0.5
+    bias = torch.randn(outputs, generator=draw)
+    return x, weight, bias, torch.randn(batch, outputs, generator=draw)
+
+
+def reference(
+    x: Tensor, weight: Tensor, bias: Tensor, grad: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, ...]:
+    """y, dx, dweight and dbias by torch's autograd in `dtype`."""
+    leaves = [tensor.to(dtype).requires_grad_(True) for tensor in (x, weight, bias)]
+    y = linear_sigmoid_spec(*leaves)
+    return (y.detach(), *torch.autograd.grad(y, leaves, grad.to(dtype)))
+
+
+def check_kernels(
+    device: torch.device, shape: tuple[int, int, int], layout: str = "contiguous", seed: int = 0
+) -> None:
+    """All three kernels at one shape: right within the tolerance, and nothing outside written or read."""
+    x, weight, bias, grad = example(*shape, seed)
+    exact = reference(x, weight, bias, grad, torch.float64)
+    by_torch = reference(x, weight, bias, grad, torch.float32)
+    laid = [laid_out(tensor, layout, device) for tensor in (x, weight, grad)]
+    with guarded_outputs():
+        y = layer.launch_forward(laid[0], laid[1], surrounded(bias, device))
+        saved = surrounded(by_torch[0], device)
+        dx = layer.launch_backward_input(laid[2], saved, laid[1])
+        dweight, dbias = layer.launch_backward_parameters(laid[2], saved, laid[0])
+    results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+    for (what, result), right, near in zip(results.items(), exact, by_torch, strict=True):
+        assert_close_to_exact(result, right, near, f"{what} at {shape}, {layout}")
+    for tensor, original in zip(laid, (x, weight, grad), strict=True):
+        assert torch.equal(tensor.cpu(), original), "an input was written to"
+
+
+@needs_triton
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_kernels_against_float64(device: torch.device, shape: tuple[int, int, int]) -> None:
+    check_kernels(device, shape)
+
+
+@needs_triton
+@pytest.mark.parametrize("layout", LAYOUTS[1:])
+def test_kernels_take_any_strides(device: torch.device, layout: str) -> None:
+    check_kernels(device, (33, 17, 65), layout)
+
+
+@needs_triton
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 70),
+    outputs=st.integers(1, 40),
+    inputs=st.integers(1, 70),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 99),
+)
+def test_kernels_at_any_shape(batch: int, outputs: int, inputs: int, layout: str, seed: int) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_kernels(device, (batch, outputs, inputs), layout, seed)
+
+
+@needs_triton
+@pytest.mark.parametrize("shape", EMPTY, ids=str)
+def test_empty_shapes(device: torch.device, shape: tuple[int, int, int]) -> None:
+    batch, outputs, inputs = shape
+    x, weight, bias, grad = (tensor.to(device) for tensor in example(*shape))
+    y = layer.launch_forward(x, weight, bias)
+    dweight, dbias = layer.launch_backward_parameters(grad, y, x)
+    assert y.shape == (batch, outputs)
+    assert layer.launch_backward_input(grad, y, weight).shape == (batch, inputs)
+    assert torch.equal(dweight.cpu(), torch.zeros(outputs, inputs))
+    exact = reference(*(tensor.cpu() for tensor in (x, weight, bias, grad)), torch.float64)
+    assert torch.allclose(y.cpu().double(), exact[0], rtol=1e-6)
+    assert torch.allclose(dbias.cpu().double(), exact[3], rtol=1e-5, atol=1e-6)
+
+
+@needs_triton
+def test_expanded_gradient_and_no_bias(device: torch.device) -> None:
+    """What `y.sum().backward()` brings: a gradient whose strides are all zero."""
+    x, weight, _, _ = (tensor.to(device) for tensor in example(33, 17, 20))
+    y = layer.launch_forward(x, weight, None)
+    ones = torch.ones((), device=device).expand(33, 17)
+    exact = reference(x.cpu(), weight.cpu(), torch.zeros(17), torch.ones(33, 17), torch.float64)
+    by_torch = reference(x.cpu(), weight.cpu(), torch.zeros(17), torch.ones(33, 17), torch.float32)
+    results = (y, layer.launch_backward_input(ones, y, weight), *layer.launch_backward_parameters(ones, y, x))
+    for what, result, right, near in zip("yxwb", results, exact, by_torch, strict=True):
+        assert_close_to_exact(result, right, near, what)
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
+def test_saturated_and_broken_values(device: torch.device) -> None:
+    """sigmoid is 0 and 1 far out, and NaN stays NaN in its own row only."""
+    x = torch.tensor([[1000.0], [-1000.0], [float("nan")], [0.0]], device=device)
+    y = layer.launch_forward(x, torch.ones(1, 1, device=device), None).cpu().flatten()
+    assert y[:2].tolist() == [1.0, 0.0]
+    assert y[2].isnan()
+    assert y[3] == 0.5
+
+
+@needs_triton
+def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
+    x, weight, bias, grad = (tensor.to(device) for tensor in example(600, 16, 50))
+    y = layer.launch_forward(x, weight, bias)
+    once, again = (layer.launch_backward_parameters(grad, y, x) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert torch.equal(layer.launch_forward(x[77:78], weight, bias)[0], y[77])
+
+
+@needs_triton
+def test_leading_axes(device: torch.device) -> None:
+    """The operator's own CUDA path, on [A, B, K] that no view can flatten."""
+    x, weight, bias, grad = example(12, 5, 9)
+    x = x.reshape(3, 4, 9).to(device).transpose(0, 1)
+    grad = grad.reshape(4, 3, 5).to(device)
+    weight, bias = weight.to(device), bias.to(device)
+    y = layer._forward_cuda(x, weight, bias)
+    dx = layer._backward_input_cuda(grad, y, weight)
+    dweight, dbias = layer._backward_parameters_cuda(grad, y, x)
+    exact = reference(x.cpu(), weight.cpu(), bias.cpu(), grad.cpu(), torch.float64)
+    for result, right in zip((y, dx, dweight, dbias), exact, strict=True):
+        torch.testing.assert_close(result.cpu().double(), right, rtol=1e-5, atol=1e-6)
+
+
+SABOTAGE = {
+    "forward": ("linear_sigmoid_forward_kernel", [
+        ("mask=row_inside & k_inside", "mask=row_inside"),
+        ("mask=column_inside & k_inside", "mask=column_inside"),
+        ("mask=row_inside & (column < outputs)[None, :]", "mask=row_inside"),
+        ("mask=row_inside & (column < outputs)[None, :]", "mask=(column < outputs)[None, :]"),
+        ("z += bias[None, :]", "z -= bias[None, :]"),
+        ("sigmoid(z)", "z"),
+        ("x_tile += x_step", "x_tile += 0"),
+    ]),
+    "input": ("linear_sigmoid_input_backward_kernel", [
+        ("mask=(column < outputs)[:, None] & k_inside", "mask=k_inside"),
+        ("dx, mask=(row < batch)[:, None] & k_inside", "dx, mask=k_inside"),
+        ("dx, mask=(row < batch)[:, None] & k_inside", "-dx, mask=(row < batch)[:, None] & k_inside"),
+        ("tl.dot(dz, weight, dx,", "tl.dot(dz, weight, dx * 0,"),
+    ]),
+    "parameters": ("linear_sigmoid_parameters_backward_kernel", [
+        ("mask=(row < batch)[:, None] & k_inside", "mask=k_inside"),
+        ("dweight, mask=(column < outputs)[:, None] & k_inside", "dweight, mask=k_inside"),
+        ("(column < outputs) & (tl.program_id(1) == 0)", "(tl.program_id(1) == 0)"),
+        ("dbias += tl.sum(dz, 0)", "dbias = tl.sum(dz, 0)"),
+        ("* rows_per_split + step", "* rows_per_split"),
+        ("part = split.to(tl.int64) * outputs", "part = 0 * outputs"),
+    ]),
+}  # fmt: skip
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [(name, old, new) for name, changes in SABOTAGE.values() for old, new in changes]
+)
+def test_sabotage_is_noticed(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, old: str, new: str
+) -> None:
+    monkeypatch.setattr(layer, name, mutated(getattr(layer, name), old, new, tmp_path))
+    monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
+    with pytest.raises(AssertionError):
+        check_kernels(device, (129, 70, 70))
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sigmoid_derivative(y)", "y"),
+        (
+            "y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0",
+            "y_ptr + rows * stride_yb",
+        ),
+        ("mask=inside, other=0.0)\n    y =", "mask=(row < batch)[:, None], other=0.0)\n    y ="),
+    ],
+)
+def test_sabotaged_helper_is_noticed(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+) -> None:
+    helper = mutated(layer.load_dz, old, new, tmp_path)
+    for name in ("linear_sigmoid_input_backward_kernel", "linear_sigmoid_parameters_backward_kernel"):
+        monkeypatch.setattr(
+            layer, name, mutated(getattr(layer, name), "@jit", "@jit", tmp_path, load_dz=helper)
+        )
+    with pytest.raises(AssertionError):
+        check_kernels(device, (129, 70, 70))
+
+
+@needs_triton
+def test_unsabotaged_copy_passes(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The sabotage tests fail for the change, not for the copying."""
+    for name, _ in SABOTAGE.values():
+        monkeypatch.setattr(layer, name, mutated(getattr(layer, name), "@jit", "@jit", tmp_path))
+    monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
+    check_kernels(device, (129, 70, 70))
+
+
+# ---- the operator
+
+
+def double_example(*leading: int) -> tuple[Tensor, Tensor, Tensor]:
+    x, weight, bias, _ = example(torch.Size(leading).numel(), 3, 5)
+    leaves = (x.reshape(*leading, 5), weight, bias)
+    return tuple(tensor.double().requires_grad_(True) for tensor in leaves)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("leading", [(4,), (2, 3), ()], ids=str)
+def test_gradcheck(leading: tuple[int, ...]) -> None:
+    leaves = double_example(*leading)
+    assert torch.autograd.gradcheck(linear_sigmoid, leaves)
+    assert torch.autograd.gradgradcheck(linear_sigmoid, leaves)
+
+
+def test_opcheck(device: torch.device) -> None:
+    x, weight, bias = (
+        tensor.detach().float().to(device).requires_grad_(True) for tensor in double_example(2, 3)
+    )
+    operators = torch.ops.breaknet
+    torch.library.opcheck(operators.linear_sigmoid.default, (x, weight, bias))
+    torch.library.opcheck(operators.linear_sigmoid.default, (x.mT.contiguous().mT, weight.T.clone().T, None))
+    y = linear_sigmoid(x, weight, bias).detach()
+    torch.library.opcheck(operators.linear_sigmoid_backward_input.default, (y, y, weight.detach()))
+    torch.library.opcheck(operators.linear_sigmoid_backward_parameters.default, (y, y, x.detach()))
+
+
+def check_compiled(backend: str, device: torch.device) -> None:
+    x, weight, bias, grad = (tensor.to(device) for tensor in example(10, 16, 20))
+
+    def gradients(function: object) -> list[Tensor]:
+        leaves = [tensor.clone().requires_grad_(True) for tensor in (x, weight, bias)]
+        return list(torch.autograd.grad(function(*leaves), leaves, grad))  # type: ignore[operator]
+
+    compiled = torch.compile(linear_sigmoid, fullgraph=True, backend=backend, dynamic=True)
+    for eager, other in zip(gradients(linear_sigmoid), gradients(compiled), strict=True):
+        torch.testing.assert_close(other, eager)
+    assert compiled(x[:3], weight, bias).shape == (3, 16)
+
+
+def test_compiles_to_one_graph(device: torch.device) -> None:
+    check_compiled("aot_eager", device)
+
+
+@pytest.mark.slow
+def test_compiles_with_inductor(device: torch.device) -> None:
+    check_compiled("inductor", device)
+
+
+def test_fake_and_meta_tensors() -> None:
+    layer_on_meta = LinearSigmoid(784, 16, device="meta")
+    assert layer_on_meta(torch.empty(3, 2, 784, device="meta")).shape == (3, 2, 16)
+
+
+@pytest.mark.parametrize("only", range(3))
+def test_only_the_gradients_asked_for(device: torch.device, only: int) -> None:
+    leaves = [tensor.float().detach().to(device) for tensor in double_example(4)]
+    leaves[only].requires_grad_(True)
+    linear_sigmoid(*leaves).sum().backward()
+    expected = [tensor.detach().cpu().clone() for tensor in leaves]
+    expected[only].requires_grad_(True)
+    linear_sigmoid_spec(*expected).sum().backward()
+    torch.testing.assert_close(leaves[only].grad.cpu(), expected[only].grad, rtol=1e-5, atol=1e-6)
+
+
+def test_module_takes_a_linear_layer(device: torch.device) -> None:
+    linear = nn.Linear(20, 7)
+    loaded = LinearSigmoid(20, 7)
+    loaded.load_state_dict(linear.state_dict())
+    shared = LinearSigmoid.from_linear(linear)
+    assert shared.weight is linear.weight
+    assert shared.bias is linear.bias
+    x = torch.rand(3, 20)
+    expected = torch.sigmoid(linear(x))
+    for module in (loaded, shared, LinearSigmoid.from_linear(linear).to(device)):
+        torch.testing.assert_close(module(x.to(module.weight.device)).cpu(), expected)
+    assert repr(loaded) == "LinearSigmoid(in_features=20, out_features=7, bias=True, activation=sigmoid)"
+    assert LinearSigmoid.from_linear(nn.Linear(3, 2, bias=False)).bias is None
+
+
+def test_autocast_keeps_float32(device: torch.device) -> None:
+    model = nn.Sequential(nn.Linear(5, 7), LinearSigmoid(7, 3)).to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        y = model(torch.rand(4, 5, device=device))
+    y.sum().backward()
+    assert y.dtype == torch.float32
+    assert model[0].weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "bias", "named"),
+    [
+        (torch.zeros(2, 3, dtype=torch.float16), torch.zeros(4, 3), None, "x: float32 or float64"),
+        (torch.zeros(2, 3), torch.zeros(4, 5), None, r"x: \[..., K\]"),
+        (torch.zeros(()), torch.zeros(4, 5), None, r"x: \[..., K\]"),
+        (torch.zeros(2, 3), torch.zeros(3), None, r"x: \[..., K\]"),
+        (torch.zeros(2, 3), torch.zeros(4, 3).double(), None, "weight: torch.float32"),
+        (torch.zeros(2, 3), torch.zeros(4, 3), torch.zeros(3), r"bias: \[N\]"),
+        (torch.zeros(2, 3), torch.zeros(4, 3), torch.zeros(4).double(), "bias: torch.float32"),
+        (torch.zeros(2, 3), torch.zeros(4, 3, device="meta"), None, "weight: torch.float32 on cpu"),
+    ],
+)
+def test_bad_input_names_the_argument(x: Tensor, weight: Tensor, bias: Tensor | None, named: str) -> None:
+    with pytest.raises(ValueError, match=named) as caught:
+        linear_sigmoid(x, weight, bias)
+    assert "\n" not in str(caught.value)

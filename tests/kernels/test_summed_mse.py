@@ -1,0 +1,279 @@
+"""`summed_mse` and `ordered_sum` against float64: the kernels through their launchers, and the operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_checks import assert_close_to_exact, guarded_outputs, mutated, surrounded
+from torch import Tensor
+
+from breaknet.kernels import ordered_sum as sums
+from breaknet.kernels import summed_mse as cost
+from breaknet.kernels._triton import HAVE_TRITON
+from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
+
+needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
+
+SHAPES = [(100, 10), (1, 1), (10, 10), (129, 16), (300, 17), (33, 70), (64, 2)]
+
+
+def example(batch: int, classes: int, labels: bool, seed: int = 0) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    prediction = torch.rand(batch, classes, generator=draw)
+    if labels:
+        return prediction, torch.randint(0, classes, (batch,), generator=draw)
+    return prediction, torch.rand(batch, classes, generator=draw)
+
+
+def check_kernel(
+    device: torch.device,
+    batch: int,
+    classes: int,
+    labels: bool,
+    transposed: bool = False,
+    label_type: torch.dtype = torch.int64,
+    seed: int = 0,
+) -> None:
+    """Cost and gradient at one shape: right within the tolerance, and nothing outside written or read."""
+    prediction, target = example(batch, classes, labels, seed)
+    target = target.to(label_type) if labels else target
+    exact = summed_mse_spec(prediction.double(), target if labels else target.double())
+    by_torch = summed_mse_spec(prediction, target)
+    given = [
+        surrounded(tensor.T, device).T if transposed and tensor.ndim == 2 else surrounded(tensor, device)
+        for tensor in (prediction, target)
+    ]
+    with guarded_outputs():
+        results = cost.launch_forward(*given, with_gradient=True)
+        alone, nothing = cost.launch_forward(*given, with_gradient=False)
+    for what, result, right, near in zip(("cost", "gradient"), results, exact, by_torch, strict=True):
+        assert_close_to_exact(result, right, near, f"{what} at {batch}x{classes}")
+    assert torch.equal(alone, results[0])
+    assert nothing.numel() == 0
+    assert torch.equal(given[0].cpu(), prediction), "the prediction was written to"
+
+
+@needs_triton
+@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_kernel_against_float64(device: torch.device, shape: tuple[int, int], labels: bool) -> None:
+    check_kernel(device, *shape, labels)
+
+
+@needs_triton
+@pytest.mark.parametrize("label_type", [torch.uint8, torch.int32, torch.int8, torch.int16])
+def test_label_types(device: torch.device, label_type: torch.dtype) -> None:
+    check_kernel(device, 20, 10, True, label_type=label_type)
+
+
+@needs_triton
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 300),
+    classes=st.integers(1, 80),
+    labels=st.booleans(),
+    transposed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_kernel_at_any_shape(batch: int, classes: int, labels: bool, transposed: bool, seed: int) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_kernel(device, batch, classes, labels, transposed, seed=seed)
+
+
+@needs_triton
+def test_expanded_target(device: torch.device) -> None:
+    """A target with zero strides, and one with gaps between its labels."""
+    prediction = example(40, 10, False)[0].to(device)
+    half = torch.full((), 0.5, device=device).expand(40, 10)
+    spaced = (torch.arange(80, device=device) % 9)[::2]
+    for target in (half, spaced):
+        result = cost.launch_forward(prediction, target, True)
+        exact = summed_mse_spec(prediction.double(), target if target.ndim == 1 else target.double())
+        assert abs(float(result[0]) / float(exact[0]) - 1) < 1e-6
+        assert torch.allclose(result[1].double(), exact[1], atol=1e-6)
+
+
+@needs_triton
+@pytest.mark.parametrize("shape", [(0, 10), (5, 0)], ids=str)
+def test_empty(device: torch.device, shape: tuple[int, int]) -> None:
+    result, gradient = cost.launch_forward(*(torch.zeros(shape, device=device) for _ in range(2)), True)
+    assert float(result) == 0.0
+    assert gradient.shape == shape
+
+
+@needs_triton
+@pytest.mark.parametrize("wrong", [-1, 10])
+def test_label_that_is_no_class_shows_as_nan(device: torch.device, wrong: int) -> None:
+    prediction, labels = (tensor.to(device) for tensor in example(200, 10, True))
+    labels[150] = wrong
+    result, gradient = cost.launch_forward(prediction, labels, True)
+    assert result.isnan()
+    assert gradient[150].isnan().all()
+    assert gradient[:150].isfinite().all()
+
+
+def check_all(device: torch.device) -> None:
+    for labels in (False, True):
+        check_kernel(device, 33, 70, labels)
+        check_kernel(device, 300, 10, labels)
+    test_expanded_target(device)
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tl.where(inside, prediction - target, 0.0)", "prediction - target"),
+        ("columns, 2.0 * difference, mask=inside", "columns, 2.0 * difference"),
+        ("columns, 2.0 * difference", "columns, difference"),
+        ("prediction - target", "prediction + target"),
+        ("squares += difference", "squares = difference"),
+        ("* classes + columns", "* BLOCK_C + columns"),
+        ("label[:, None] == columns, 1.0", "label[:, None] == columns + 1, 1.0"),
+        ("row * stride_tb", "row"),
+        ("partial_ptr + tl.program_id(0)", "partial_ptr"),
+    ],
+)  # fmt: skip
+def test_sabotage_is_noticed(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+) -> None:
+    mutant = mutated(cost.summed_mse_forward_kernel, old, new, tmp_path)
+    monkeypatch.setattr(cost, "summed_mse_forward_kernel", mutant)
+    with pytest.raises(AssertionError):
+        check_all(device)
+
+
+# ---- ordered_sum
+
+
+def check_sum(device: torch.device, parts: int, columns: int, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(parts)
+    partial = torch.randn(parts, columns, generator=draw)
+    for tile in (sums.ONE_COLUMN, sums.MANY_COLUMNS):
+        with guarded_outputs():
+            total = sums.ordered_sum(surrounded(partial.flatten(), device).view_as(partial), dtype, tile)
+        exact = sums.ordered_sum_spec(partial)
+        assert total.dtype == dtype
+        rounding = 1e-15 if dtype == torch.float64 else 1e-7
+        assert ((total.cpu().double() - exact).abs() <= rounding * partial.abs().double().sum(0)).all()
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (17, 33), (40, 5), (1030, 1), (3, 0)], ids=str)
+def test_ordered_sum(device: torch.device, shape: tuple[int, int], dtype: torch.dtype) -> None:
+    check_sum(device, *shape, dtype)
+
+
+@needs_triton
+def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch.device) -> None:
+    partial = torch.randn(100, 40, generator=torch.Generator().manual_seed(0)).to(device)
+    together = sums.ordered_sum(partial, torch.float64, sums.MANY_COLUMNS)
+    for column in (0, 33):
+        alone = sums.ordered_sum(
+            partial[:, column : column + 1].contiguous(), torch.float64, sums.MANY_COLUMNS
+        )
+        assert torch.equal(alone, together[column : column + 1])
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(row < parts)[:, None] & (column", "(row < parts + 1)[:, None] & (column"),
+        ("total, mask=column < columns", "total"),
+        ("sums +=", "sums ="),
+        ("* columns + column", "+ column"),
+    ],
+)
+def test_sabotaged_sum_is_noticed(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+) -> None:
+    monkeypatch.setattr(
+        sums, "ordered_sum_forward_kernel", mutated(sums.ordered_sum_forward_kernel, old, new, tmp_path)
+    )
+    with pytest.raises(AssertionError):
+        check_sum(device, 40, 5, torch.float64)
+
+
+# ---- the operator
+
+
+@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
+def test_gradcheck(labels: bool) -> None:
+    prediction, target = example(6, 4, labels)
+    leaf = prediction.double().reshape(2, 3, 4).requires_grad_(True)
+    other = target.reshape(2, 3) if labels else target.double().reshape(2, 3, 4).requires_grad_(True)
+    assert torch.autograd.gradcheck(summed_mse, (leaf, other))
+    assert torch.autograd.gradgradcheck(summed_mse, (leaf, other))
+
+
+@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
+def test_opcheck(device: torch.device, labels: bool) -> None:
+    prediction, target = (tensor.to(device) for tensor in example(6, 4, labels))
+    operator = torch.ops.breaknet.summed_mse.default
+    torch.library.opcheck(operator, (prediction.requires_grad_(True), target, True))
+    torch.library.opcheck(operator, (prediction.detach(), target, False))
+
+
+def check_compiled(backend: str, device: torch.device, labels: bool) -> None:
+    prediction, target = (tensor.to(device) for tensor in example(10, 4, labels))
+    compiled = torch.compile(summed_mse, fullgraph=True, backend=backend)
+    gradients = []
+    for function in (summed_mse, compiled):
+        leaf = prediction.clone().requires_grad_(True)
+        gradients += torch.autograd.grad(3 * function(leaf, target), leaf)
+    torch.testing.assert_close(*gradients)
+    assert torch.allclose(gradients[0], 3 * summed_mse_spec(prediction, target)[1])
+
+
+@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
+def test_compiles_to_one_graph(device: torch.device, labels: bool) -> None:
+    check_compiled("aot_eager", device, labels)
+
+
+@pytest.mark.slow
+def test_compiles_with_inductor(device: torch.device) -> None:
+    check_compiled("inductor", device, True)
+
+
+def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
+    prediction, target = (tensor.to(device) for tensor in example(6, 4, True))
+    assert torch.ops.breaknet.summed_mse(prediction, target, False)[1].numel() == 0
+    cost_alone = summed_mse(prediction, target)
+    assert cost_alone.ndim == 0
+    assert not cost_alone.requires_grad
+    # asked for after all, through the operator itself
+    leaf = prediction.clone().requires_grad_(True)
+    torch.ops.breaknet.summed_mse(leaf, target, False)[0].backward()
+    assert torch.allclose(leaf.grad, summed_mse_spec(prediction, target)[1])
+
+
+def test_autocast_keeps_float32(device: torch.device) -> None:
+    prediction, target = (tensor.to(device) for tensor in example(6, 4, True))
+    with torch.autocast(device.type, torch.bfloat16):
+        assert summed_mse(prediction.bfloat16(), target).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "named"),
+    [
+        (torch.zeros(2, 3, dtype=torch.float16), torch.zeros(2), "prediction: float32 or float64"),
+        (torch.zeros(()), torch.zeros(()), "prediction: at least one axis"),
+        (torch.zeros(2, 3), torch.zeros(2, 3, device="meta"), "target: on cpu"),
+        (torch.zeros(2, 3), torch.zeros(3), r"target: torch.float32 \[2, 3\]"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).double(), "target: torch.float32"),
+        (torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool), "target: values .* or integer labels"),
+        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64), r"target: labels \[2\] .*floating"),
+        (torch.zeros(2, 3), torch.tensor([0, 3]), "target: labels 0 to 2, not 3"),
+        (torch.zeros(2, 3), torch.tensor([-1, 0]), "target: labels 0 to 2, not -1"),
+    ],
+)
+def test_bad_input_names_the_argument(prediction: Tensor, target: Tensor, named: str) -> None:
+    with pytest.raises(ValueError, match=named) as caught:
+        summed_mse(prediction, target)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,64 @@
+"""Where Triton is absent or too old, the kernel modules import, the CPU operators run and a launch says why not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from breaknet.kernels import _triton
+
+MODULES = "activations", "evaluation", "linear_sigmoid", "ordered_sum", "summed_mse"
+
+PROGRAM = """
+import importlib, sys, types
+{setup}
+import torch
+for name in {modules}:
+    importlib.import_module("breaknet.kernels." + name)
+from breaknet.kernels import _triton
+from breaknet.kernels.linear_sigmoid import LinearSigmoid, launch_forward, linear_sigmoid_forward_kernel
+from breaknet.kernels.summed_mse import summed_mse
+assert not _triton.HAVE_TRITON
+layer = LinearSigmoid(5, 3)
+cost = summed_mse(layer(torch.rand(4, 5)), torch.tensor([0, 1, 2, 2]))
+cost.backward()
+assert layer.weight.grad.isfinite().all()
+try:
+    linear_sigmoid_forward_kernel[(1,)]()
+except RuntimeError as error:
+    print(error)
+"""
+
+SETUPS = {
+    "absent": ("sys.modules['triton'] = None", "needs Triton: triton is not installed"),
+    "old": (
+        "fake = types.ModuleType('triton'); fake.__path__ = []; fake.__version__ = '3.4.0'\n"
+        "sys.modules['triton'] = fake; sys.modules['triton.language'] = types.ModuleType('triton.language')",
+        "needs Triton: triton 3.4.0 is too old, 3.5 or newer is needed",
+    ),
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_operators_run_and_kernels_refuse(repository: Path, setup: str) -> None:
+    prepare, message = SETUPS[setup]
+    # breaknet itself is not under test here: only its namespace is needed
+    prepare += (
+        f"\npackage = types.ModuleType('breaknet'); package.__path__ = [{str(repository / 'breaknet')!r}]"
+    )
+    prepare += "\nsys.modules['breaknet'] = package"
+    program = PROGRAM.format(setup=prepare, modules=MODULES)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert message in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [("3.7.1", (3, 7)), ("3.5.0+git1a2b", (3, 5)), ("3.10.0rc1", (3, 10)), ("4.0a1", (4, 0))],
+)
+def test_version_is_read(text: str, parsed: tuple[int, int]) -> None:
+    assert _triton._version(text) == parsed

@@ -1,0 +1,136 @@
+"""Training problems of any shape for the trainers' tests, run with NaN-filled outputs and guarded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from checks import assert_update, exact_epochs
+from torch import Tensor
+
+from breaknet.kernels.training_layout import JobRow, Shape
+from breaknet.kernels.training_plan import TrainerConfig
+from breaknet.model import PARAMETER_NAMES
+
+GUARD = 4096  # elements on either side of a guarded tensor
+SENTINEL = 12345.0
+
+
+@dataclass
+class Guarded:
+    """A tensor of NaN inside a larger one that nothing may write to."""
+
+    tensor: Tensor
+    whole: Tensor
+
+    @staticmethod
+    def nan(*shape: int, device: torch.device) -> Guarded:
+        size = torch.Size(shape).numel()
+        whole = torch.full((size + 2 * GUARD,), SENTINEL, device=device)
+        inner = whole[GUARD : GUARD + size]
+        inner.fill_(float("nan"))
+        return Guarded(inner.view(shape), whole)
+
+    def assert_intact(self, name: str) -> None:
+        for zone in (self.whole[:GUARD], self.whole[-GUARD:]):
+            assert bool((zone == SENTINEL).all()), f"{name}: written outside of its bounds"
+
+
+@dataclass
+class Problem:
+    """Random images with neighbours that must not be read, labels likewise, and one start."""
+
+    shape: Shape
+    examples: int
+    floats: bool = False
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        random = torch.Generator().manual_seed(self.seed)
+        size = (self.examples, self.shape.inputs)
+        pixels = torch.randint(0, 256, size, generator=random, dtype=torch.uint8)
+        pixels *= (torch.rand(size, generator=random) < 0.3).to(torch.uint8)
+        # rows of other jobs lie before and after: reading one in error changes the result, but no memory is harmed
+        margin = torch.full((1100, self.shape.inputs), 255, dtype=torch.uint8)
+        images = torch.cat([margin, pixels, margin])
+        self.images = (images.float() / 256 if self.floats else images).to(self.device)
+        labels = torch.randint(0, self.shape.outputs, (self.examples,), generator=random, dtype=torch.int32)
+        margin_labels = torch.zeros(1100, dtype=torch.int32)
+        self.labels = torch.cat([margin_labels, labels, margin_labels]).to(self.device)
+        parts = [torch.rand(size, generator=random) - 0.5 for size in self.shape.tensor_shapes()]
+        # as nn.Linear draws them: within 1 / sqrt(fan in)
+        fans = (self.shape.inputs, self.shape.hidden1, self.shape.hidden2)
+        scaled = [2 * part / fans[number // 2] ** 0.5 for number, part in enumerate(parts)]
+        self.start = torch.cat([part.reshape(-1) for part in scaled])
+
+    def job(self, batch: int, epochs: int, rate: float = 0.05, row: int = 0, **places: int) -> JobRow:
+        """The job on all examples from `row` on."""
+        places = {"live_row": 0, "checkpoint_row": 0, **places}
+        return JobRow(
+            1100 + row, 1100 + row, self.examples - row, batch, epochs, learning_rate=rate, **places
+        )
+
+    def named(self, flat: Tensor) -> dict[str, Tensor]:
+        """A flat row [P] by torch's names."""
+        return dict(zip(PARAMETER_NAMES, self.shape.unpack(flat.cpu()), strict=True))
+
+    def assert_trained(self, job: JobRow, checkpoints: Tensor) -> None:
+        """Every epoch of the job against float64 from the checkpoint before it, by the step contract."""
+        rows = slice(job.image_row, job.image_row + job.examples)
+        before = self.start
+        for epoch in range(job.epochs):
+            found = checkpoints[job.checkpoint_row + epoch]
+            assert bool(torch.isfinite(found).all()), f"epoch {epoch}: not finite"
+            exact = exact_epochs(
+                self.named(before),
+                self.images[rows].cpu(),
+                self.labels[rows].cpu(),
+                epochs=1,
+                batch_size=job.batch,
+                learning_rate=job.learning_rate,
+            )[0]
+            assert_update(self.named(before), self.named(found), exact, steps=job.steps_an_epoch)
+            before = found.cpu()
+
+
+def train_split(
+    problem: Problem, config: TrainerConfig, jobs: list[JobRow], launch: ModuleType | Any = None
+) -> Tensor:
+    """The jobs' checkpoints by phase-split launches; all memory guarded, all outputs and scratch NaN before."""
+    if launch is None:
+        from breaknet.kernels import training_launch as launch
+    return _train(launch.SplitTrainer, problem, config, jobs)
+
+
+def train_cooperatively(problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:
+    """The same by one cooperative launch; for a GPU."""
+    from breaknet.kernels import training_launch
+
+    return _train(training_launch.CooperativeTrainer, problem, config, jobs)
+
+
+def _train(kind: Any, problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:
+    device, width = problem.device, problem.shape.parameters
+    rows = max(job.checkpoint_row + job.epochs for job in jobs)
+    partials, deltas = config.scratch(problem.shape)
+    memory = {
+        "live": Guarded.nan(max(job.live_row for job in jobs) + 1, width, device=device),
+        "checkpoints": Guarded.nan(rows, width, device=device),
+        "partials": Guarded.nan(len(jobs) * partials, device=device),
+        "deltas": Guarded.nan(len(jobs) * deltas, device=device),
+    }
+    memory["live"].tensor.copy_(problem.start)
+    trainer = kind(
+        problem.shape, config, problem.images, problem.labels, memory["live"].tensor, capacity=len(jobs)
+    )
+    trainer._partials, trainer._deltas = memory["partials"].tensor, memory["deltas"].tensor
+    trainer.launch(memory["checkpoints"].tensor, jobs)
+    for name, guarded in memory.items():
+        guarded.assert_intact(name)
+    for job in jobs:
+        last = memory["checkpoints"].tensor[job.checkpoint_row + job.epochs - 1]
+        assert torch.equal(memory["live"].tensor[job.live_row], last), "live row and last checkpoint differ"
+    return memory["checkpoints"].tensor

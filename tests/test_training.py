@@ -1,0 +1,233 @@
+import inspect
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from checks import assert_scores, assert_update, exact_epochs, random_labels, sparse_images, start_of
+
+import breaknet
+from breaknet import Job
+
+IMAGES, LABELS = sparse_images(250), random_labels(250)
+DATA = (IMAGES, LABELS)
+VALID = (sparse_images(120, seed=1), random_labels(120, seed=1))
+
+
+def test_the_signature_is_the_published_one():
+    defaults = {name: p.default for name, p in inspect.signature(breaknet.train).parameters.items()}
+    assert defaults == {
+        "data": inspect.Parameter.empty, "valid": None, "epochs": 100, "batch_size": 100, "learning_rate": 0.05,
+        "hidden": (16, 16), "seed": 0, "init": None, "backend": "auto", "device": "auto", "progress": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hidden", "batch_size"), [((16, 16), 100), ((7, 33), 64), ((1, 1), 1000), ((20, 3), 1)]
+)
+def test_reference_follows_float64(hidden, batch_size):
+    data = (IMAGES[:60], LABELS[:60]) if batch_size == 1 else DATA
+    run = breaknet.train(
+        data, valid=VALID, epochs=2, batch_size=batch_size, hidden=hidden, seed=3, backend="torch"
+    )
+    start = start_of(3, hidden)
+    tensors = torch.from_numpy(data[0]), torch.from_numpy(data[1])
+    exact = exact_epochs(start, *tensors, epochs=2, batch_size=batch_size, learning_rate=0.05)
+    steps = -(-len(data[0]) // batch_size)
+    for epoch, reference in enumerate(exact):
+        found = run.checkpoints[epoch].state_dict()
+        assert_update(start, found, reference, steps * (epoch + 1))
+        assert_scores(run.train_cost[epoch], run.train_accuracy[epoch], found, *tensors)
+        assert_scores(run.valid_cost[epoch], run.valid_accuracy[epoch], found, *map(torch.from_numpy, VALID))
+
+
+def test_reference_is_the_notebooks_loop_bit_for_bit():
+    run = breaknet.train(DATA, epochs=2, batch_size=100, backend="torch", device="cpu")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(784, 16), torch.nn.Sigmoid(), torch.nn.Linear(16, 16), torch.nn.Sigmoid(),
+        torch.nn.Linear(16, 10), torch.nn.Sigmoid(),
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    images = torch.from_numpy(IMAGES).float() / 256
+    targets = torch.nn.functional.one_hot(torch.from_numpy(LABELS).long(), 10).float()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(images, targets), batch_size=100)
+    for _ in range(2):
+        for batch, target in loader:
+            optimizer.zero_grad()
+            torch.nn.MSELoss(reduction="sum")(model(batch), target).backward()
+            optimizer.step()
+    for ours, theirs in zip(run.checkpoints[1].parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda images, labels: (images.reshape(-1, 28, 28), labels.astype(np.int64)),
+        lambda images, labels: (torch.from_numpy(images), torch.from_numpy(labels)),
+        lambda images, labels: (images.astype(np.float32) / 256, labels.astype(">i2")),
+        lambda images, labels: (torch.from_numpy(images).double() / 256, labels),
+        lambda images, labels: (np.asfortranarray(images), labels[::-1][::-1]),
+        lambda images, labels: breaknet.Split(images, labels),
+        lambda images, labels: [images, labels],
+    ],
+)
+def test_every_form_of_data_gives_the_same_run(convert):
+    expected = breaknet.train(DATA, epochs=1, backend="torch", device="cpu")
+    found = breaknet.train(convert(*DATA), epochs=1, backend="torch", device="cpu")
+    for name, value in expected.checkpoints.stacked.items():
+        assert torch.equal(found.checkpoints.stacked[name], value)
+
+
+def test_nothing_of_the_callers_changes():
+    images, labels, init = IMAGES.copy(), LABELS.copy(), breaknet.MLP.seeded(4)
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    breaknet.train((images, labels), epochs=2, init=init, backend="torch")
+    assert (images == IMAGES).all()
+    assert (labels == LABELS).all()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for ours, theirs in zip(init.parameters(), breaknet.MLP.seeded(4).parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_init_brings_its_widths():
+    init = breaknet.MLP.seeded(9, (5, 6))
+    run = breaknet.train(DATA, epochs=1, init=init, backend="torch", device="cpu")
+    assert run.checkpoints.hidden == (5, 6)
+    seeded = breaknet.train(DATA, epochs=1, seed=9, hidden=(5, 6), backend="torch", device="cpu")
+    assert torch.equal(
+        run.checkpoints.stacked["hidden1.weight"], seeded.checkpoints.stacked["hidden1.weight"]
+    )
+    with pytest.raises(ValueError, match=r"hidden: \(16, 16\) differs from the widths of init, \(5, 6\)"):
+        breaknet.train(DATA, epochs=1, init=init, hidden=tuple([16, 16]))  # noqa: C409, an equal but other tuple
+
+
+def test_many_jobs_are_the_same_as_one_at_a_time():
+    jobs = [
+        Job(DATA, valid=VALID, epochs=2),
+        Job((IMAGES, LABELS[::-1].copy()), epochs=3, batch_size=64, learning_rate=0.02, seed=1),
+        Job((IMAGES[:10], LABELS[:10]), epochs=1, hidden=(3, 20)),
+    ]
+    together = breaknet.train_many(jobs, backend="torch", device="cpu")
+    assert [len(run.checkpoints) for run in together] == [2, 3, 1]
+    assert together[1].valid_cost is None
+    assert together[1].valid_accuracy is None
+    for job, run in zip(jobs, together, strict=True):
+        alone = breaknet.train_many([job], backend="torch", device="cpu")[0]
+        assert (alone.train_cost == run.train_cost).all()
+        for name, value in alone.checkpoints.stacked.items():
+            assert torch.equal(run.checkpoints.stacked[name], value)
+    assert breaknet.train_many([], backend="torch") == []
+
+
+def test_run_says_how_it_was_made():
+    run = breaknet.train(DATA, epochs=2, backend="torch", device="cpu")
+    assert (run.backend, run.plan, run.device) == ("torch", "autograd", "cpu")
+    assert set(run.seconds) == {"compile", "transfer", "training", "evaluation", "total"}
+    assert run.seconds["total"] == pytest.approx(sum(run.seconds.values()) - run.seconds["total"])
+    assert run.checkpoints.metadata["learning_rate"] == "0.05"
+    assert "2 epochs" in repr(run)
+    assert run.train_cost.dtype == run.train_accuracy.dtype == np.float64
+
+
+def test_divergence_ends_one_job_and_no_other():
+    jobs = [Job(DATA, epochs=5, learning_rate=1e38), Job(DATA, epochs=2)]
+    with pytest.warns(RuntimeWarning, match="job 0 diverged.*epoch 0") as caught:
+        bad, good = breaknet.train_many(jobs, backend="torch", device="cpu")
+    assert len(caught) == 1
+    assert bad.diverged_at == 0
+    assert len(bad.train_cost) == len(bad.checkpoints) == 0
+    assert bad.checkpoints.stacked["hidden1.weight"].shape == (0, 16, 784)
+    assert good.diverged_at is None
+    assert len(good.train_cost) == 2
+
+
+def test_progress_reports_every_epoch(capsys):
+    seen = []
+    run = breaknet.train(DATA, epochs=3, backend="torch", progress=lambda *epoch: seen.append(epoch))
+    assert seen == [(epoch, 3, float(cost)) for epoch, cost in enumerate(run.train_cost)]
+    assert capsys.readouterr() == ("", "")
+    breaknet.train(DATA, epochs=3, backend="torch", progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "epoch 3 of 3, cost " in shown.err
+    assert "left" in shown.err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, RuntimeError])
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_what_a_callable_raises_reaches_the_caller(error, backend):
+    def interrupt(epoch, epochs, cost):
+        raise error
+
+    with pytest.raises(error):
+        breaknet.train(DATA, epochs=3, backend=backend, progress=interrupt)
+
+
+def test_evaluate_agrees_with_float64_for_every_kind_of_models():
+    run = breaknet.train(DATA, epochs=3, batch_size=10, backend="torch", device="cpu")
+    images, labels = sparse_images(1500, seed=5), random_labels(1500, seed=5)
+    result = breaknet.evaluate(run.checkpoints, (images, labels), backend="torch", confusion=True)
+    for epoch in range(3):
+        state = run.checkpoints[epoch].state_dict()
+        assert_scores(
+            result.cost[epoch],
+            result.accuracy[epoch],
+            state,
+            torch.from_numpy(images),
+            torch.from_numpy(labels),
+        )
+        predicted = run.checkpoints[epoch](torch.from_numpy(images) / 256).argmax(1).numpy()
+        expected = np.zeros((10, 10), np.int64)
+        np.add.at(expected, (labels, predicted), 1)
+        assert (result.confusion[epoch] == expected).all()
+    listed = breaknet.evaluate(list(run.checkpoints), (images, labels), backend="torch")
+    assert (listed.cost == result.cost).all()
+    assert listed.confusion is None
+    single = breaknet.evaluate(run.checkpoints[2], (images, labels), backend="torch")
+    assert single.cost.shape == (1,)
+    np.testing.assert_allclose(single.cost[0], result.cost[2], rtol=1e-6)
+
+
+def test_evaluate_in_blocks_gives_the_same(monkeypatch):
+    from breaknet.backends import torch_reference
+
+    run = breaknet.train(DATA, epochs=5, backend="torch", device="cpu")
+    whole = breaknet.evaluate(run.checkpoints, DATA, backend="torch", confusion=True)
+    monkeypatch.setattr(torch_reference, "_IMAGES_AT_ONCE", 37)
+    monkeypatch.setattr(torch_reference, "_BYTES_AT_ONCE", 2 * 37 * 16 * 4)
+    blocks = breaknet.evaluate(run.checkpoints, DATA, backend="torch", confusion=True)
+    np.testing.assert_allclose(blocks.cost, whole.cost, rtol=1e-6)
+    assert (blocks.accuracy == whole.accuracy).all()
+    assert (blocks.confusion == whole.confusion).all()
+
+
+@pytest.mark.slow
+def test_a_thousand_checkpoints_stay_within_two_gib(tmp_path):
+    import subprocess
+    import sys
+
+    code = """
+import resource, numpy as np, torch, breaknet
+from breaknet.model import MLP, PARAMETER_NAMES
+state = MLP.seeded(0).state_dict()
+stacked = {name: state[name].repeat(1000, *[1] * state[name].ndim) for name in PARAMETER_NAMES}
+random = np.random.default_rng(0)
+data = (random.integers(0, 256, (60000, 784), np.uint8), random.integers(0, 10, 60000))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+breaknet.evaluate(breaknet.Checkpoints(stacked), data, backend="torch", device="cpu")
+print(peak() - before)
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert int(shown.stdout) < 2 * 2**20, "KiB above the inputs"
+
+
+def test_no_warning_for_a_run_that_goes_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        breaknet.train(DATA, epochs=1, backend="torch")
