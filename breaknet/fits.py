@@ -1,0 +1,215 @@
+"""Curves fitted to the lesson's curves: straight lines to late costs, logistic curves to rising accuracies.
+
+Epochs are numbered from 0: the value at index e was taken after epoch e, and every fit uses e as its x. A fit
+that cannot be made is reported through the logger "breaknet" and is None; it never stops a lesson.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger("breaknet")
+
+#: Lines are fitted from this epoch on, and need two epochs at least.
+FIRST_EPOCH_OF_LINES = 20
+
+#: Start values (a, b, c, d) of the lesson's logistic fits.
+SHUFFLED_START = (0.03, 1.0, 45.0, 0.12)
+HUNDRED_START = (0.9, 1.0, 40.0, 0.12)
+
+#: Ten times what scipy allows four parameters of itself: a slow fit still takes well under a second.
+MAX_CALLS = 10_000
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = slope * epoch + intercept; for a cost, `slope` is the change of cost an epoch."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, epochs: ArrayLike) -> NDArray[np.float64]:
+        return self.slope * np.asarray(epochs, np.float64) + self.intercept
+
+    def to_dict(self) -> dict[str, float]:
+        """As it stands in results.json: slope, intercept."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """y = a / (1 + exp(-b (epoch - c))) + d, an accuracy in 0..1; b > 0: it leads to a + d."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+
+    @property
+    def capacity_percent(self) -> float:
+        """The carrying capacity a + d in percent: the accuracy that the curve approaches in the long run."""
+        return 100 * (self.a + self.d)
+
+    def __call__(self, epochs: ArrayLike) -> NDArray[np.float64]:
+        return _logistic(np.asarray(epochs, np.float64), self.a, self.b, self.c, self.d)
+
+    @property
+    def capacity_text(self) -> str:
+        """The capacity to read; a fit that extrapolates can be far off any accuracy."""
+        capacity = self.capacity_percent
+        if abs(capacity) < 1000:
+            return f"{capacity:.1f} %"
+        return "over 1000 %" if capacity > 0 else "under -1000 %"
+
+    def levels_off_within(self, epochs: int) -> bool:
+        """Whether the curve has all but reached its capacity after `epochs` epochs, or only tends to it."""
+        if epochs < 1:
+            return False
+        missing = abs(float(self([epochs - 1])[0]) - (self.a + self.d))
+        return missing <= max(0.1 * abs(self.a), 0.002)
+
+    def to_dict(self) -> dict[str, float]:
+        """As it stands in results.json: a, b, c, d, capacity_percent."""
+        return {**asdict(self), "capacity_percent": self.capacity_percent}
+
+
+def fit_line(
+    values: Sequence[float] | NDArray[np.float64],
+    first_epoch: int = FIRST_EPOCH_OF_LINES,
+    *,
+    what: str = "curve",
+) -> Line | None:
+    """Least-squares line through `values` [E] at epochs `first_epoch` to E - 1.
+
+    Args:
+        values: one number an epoch, from epoch 0.
+        first_epoch: the first epoch that counts, 0 or more.
+        what: how messages name the curve.
+
+    Returns:
+        The line, or None with a notice where fewer than two epochs count or a value is not finite.
+
+    Raises:
+        ValueError: for values that are not one-dimensional, or a negative `first_epoch`.
+    """
+    curve = _curve(values)
+    if first_epoch < 0:
+        raise ValueError(f"first_epoch: 0 or more, not {first_epoch}")
+    epochs = np.arange(first_epoch, len(curve), dtype=np.float64)
+    late = curve[first_epoch:]
+    if len(late) < 2:
+        needed = first_epoch + 2
+        logger.warning("no line through the %s: it needs %d epochs, here are %d", what, needed, len(curve))
+        return None
+    if not np.isfinite(late).all():
+        logger.warning("no line through the %s: it holds values that are not finite", what)
+        return None
+    centred = epochs - epochs.mean()
+    slope = float(centred @ (late - late.mean()) / (centred @ centred))
+    return Line(slope, float(late.mean() - slope * epochs.mean()))
+
+
+def fit_logistic(
+    values: Sequence[float] | NDArray[np.float64],
+    start: tuple[float, float, float, float],
+    *,
+    what: str = "curve",
+) -> Logistic | None:
+    """Least-squares logistic curve through accuracies `values` [E], unbounded from `start` = (a, b, c, d).
+
+    Where the search ends at b < 0 the same curve is written with b > 0, so that a + d is always its long-run
+    level.
+
+    Returns:
+        The curve, or None with a notice where there are fewer than five epochs, a value is not finite, the
+        search does not converge, or it ends where the values do not tell the capacity (they have not begun to
+        rise, and any capacity would do).
+
+    Raises:
+        ValueError: for values that are not one-dimensional, or a `start` that is not four finite numbers.
+    """
+    curve = _curve(values)
+    begin = np.asarray(start, np.float64)
+    if begin.shape != (4,) or not np.isfinite(begin).all():
+        raise ValueError(f"start: four finite numbers (a, b, c, d), not {start!r}")
+    if len(curve) < 5:
+        logger.warning("no logistic fit to the %s: it needs 5 epochs, here are %d", what, len(curve))
+        return None
+    if not np.isfinite(curve).all():
+        logger.warning("no logistic fit to the %s: it holds values that are not finite", what)
+        return None
+
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    epochs = np.arange(len(curve), dtype=np.float64)
+    with warnings.catch_warnings():
+        # That the covariance cannot be estimated (a flat curve, a clean step) is looked at below.
+        warnings.simplefilter("ignore", OptimizeWarning)
+        try:
+            found, covariance = curve_fit(_logistic, epochs, curve, p0=begin, maxfev=MAX_CALLS)
+        except RuntimeError:
+            logger.warning("no logistic fit to the %s: the search did not converge", what)
+            return None
+    a, b, c, d = (float(number) for number in found)
+    if b < 0:
+        a, b, d = -a, -b, a + d
+    fit = Logistic(a, b, c, d)
+    if not np.isfinite([a, b, c, d, fit.capacity_percent]).all():
+        logger.warning("no logistic fit to the %s: the search ran off to infinity", what)
+        return None
+    if c > epochs[-1] and not np.isfinite(covariance).all():
+        logger.warning("no logistic fit to the %s: it has not begun to rise", what)
+        return None
+    return fit
+
+
+def fit_experiment(name: str, curves: Mapping[str, Any]) -> dict[str, dict[str, float] | None]:
+    """The fits of one of the lesson's experiments, as results.json holds them; a fit that failed is None.
+
+    Args:
+        name: "clean", "shuffled" or "hundred".
+        curves: holds train_cost, valid_cost, train_accuracy, each [E].
+    """
+    fits: dict[str, Line | Logistic | None]
+    if name == "clean":
+        fits = {
+            f"{part}_cost_line": fit_line(curves[f"{part}_cost"], what=f"{word} cost of the clean run")
+            for part, word in (("train", "training"), ("valid", "validation"))
+        }
+    elif name in ("shuffled", "hundred"):
+        start = SHUFFLED_START if name == "shuffled" else HUNDRED_START
+        what = f"training accuracy of the {name} run"
+        fits = {"train_accuracy_logistic": fit_logistic(curves["train_accuracy"], start, what=what)}
+    else:
+        raise ValueError(f"name: clean, shuffled or hundred, not {name!r}")
+    return {key: fit.to_dict() if fit is not None else None for key, fit in fits.items()}
+
+
+def line_from(stored: Mapping[str, float] | None) -> Line | None:
+    """The line that `Line.to_dict` stored."""
+    return None if stored is None else Line(stored["slope"], stored["intercept"])
+
+
+def logistic_from(stored: Mapping[str, float] | None) -> Logistic | None:
+    """The curve that `Logistic.to_dict` stored."""
+    return None if stored is None else Logistic(*(stored[key] for key in "abcd"))
+
+
+def _curve(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    curve = np.asarray(values, np.float64)
+    if curve.ndim != 1:
+        raise ValueError(f"values: one number an epoch, one-dimensional, not {list(curve.shape)}")
+    return curve
+
+
+def _logistic(epochs: NDArray[np.float64], a: float, b: float, c: float, d: float) -> NDArray[np.float64]:
+    # 1 / (1 + exp(-t)) = (1 + tanh(t / 2)) / 2; a product that overflows on the way saturates as it should
+    with np.errstate(over="ignore"):
+        return a * 0.5 * (1 + np.tanh(0.5 * b * (epochs - c))) + d

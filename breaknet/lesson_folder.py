@@ -1,0 +1,108 @@
+"""The folder that a lesson leaves behind: whole, or what was finished before it was interrupted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from .errors import DataError
+from .files import replace_folder
+from .lesson import Lesson, Results
+from .run import Run
+
+
+class LessonFolder:
+    """Runs a lesson into `folder`, which is replaced only once the new one is whole.
+
+    While it runs, everything is written to `unfinished`, a folder beside it. After Ctrl-C, or an error once an
+    experiment is done, that stays, with the checkpoints and curves of the finished experiments.
+
+    Raises:
+        DataError: where `folder` cannot be written, or holds something that is not a lesson.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+        self.unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
+        self.finished: list[str] = []  # the experiments that are on disk
+        _check_replaceable(self.folder)
+        try:
+            if self.unfinished.exists():
+                shutil.rmtree(self.unfinished)
+            (self.unfinished / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise DataError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+
+    def run(self, lesson: Lesson, seconds: dict[str, float] | None = None) -> Results:
+        """Run the lesson, draw its figures, write its report; `seconds` are phases that came before."""
+        began = perf_counter()
+        before = dict(seconds or {})
+        try:
+            results = lesson.run(self._keep)
+            results["seconds"].update(before)
+            self._illustrate(lesson, results, began)
+            replace_folder(self.unfinished, self.folder)
+        except OSError as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
+        return results
+
+    def abandon(self) -> None:
+        """Remove `unfinished` if it holds nothing finished; for when the lesson did not come to its end."""
+        if not self.finished:
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+
+    def _keep(self, runs: dict[str, Run], results: Results) -> None:
+        self._write_results(results)
+        self.finished.extend(runs)
+        for name, run in runs.items():
+            run.checkpoints.save(self.unfinished / "checkpoints" / f"{name}.safetensors")
+
+    def _illustrate(self, lesson: Lesson, results: Results, began: float) -> None:
+        from .figures import draw_figures, sample_digits
+        from .report import write_report
+
+        seconds = results["seconds"]
+        started = perf_counter()
+        draw_figures(results, self.unfinished / "figures")
+        data = lesson.training_data()
+        good, bad = data["clean"], data["shuffled"]
+        samples = sample_digits(good.images, good.labels, bad.labels)
+        seconds["figures"] = perf_counter() - started
+        # the report shows these times, so its own and the total are what they are up to the page itself
+        seconds["total"] = perf_counter() - began + seconds["imports"] + seconds["data"]
+        started = perf_counter()
+        write_report(results, samples, self.unfinished)
+        seconds["report"] = perf_counter() - started
+        seconds["total"] += seconds["report"]
+        self._write_results(results)
+
+    def _write_results(self, results: Results) -> None:
+        text = json.dumps(results, indent=1, allow_nan=False)
+        (self.unfinished / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """A folder with anything but a lesson in it is somebody's work: it is never replaced."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder}: a file stands there; name a folder")
+    try:
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    if not empty and not _is_lesson(folder / "results.json"):
+        raise DataError(f"{folder}: holds other things than a lesson; name a new or an empty folder")
+
+
+def _is_lesson(results: Path) -> bool:
+    try:
+        found: Any = json.loads(results.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and "schema" in found and "experiments" in found

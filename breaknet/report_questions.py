@@ -1,0 +1,102 @@
+"""The lesson's three experiments as the report tells them, outcomes apart: set-up, questions, captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment as the report tells it, outcomes apart."""
+
+    name: str
+    title: str
+    setup: tuple[str, ...]
+    before: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]  # file name, caption
+    after: tuple[str, ...]
+
+
+SECTIONS = (
+    Section(
+        "clean",
+        "Clean labels",
+        ("First the ordinary case: every training image comes with its true label.",),
+        (
+            "Sketch the cost over the epochs, one curve for the training set and one for the validation set. "
+            "Which of them ends lower?",
+            "Will the two curves keep company, or part at some point?",
+            "If you could train for ever, where would each of them go?",
+        ),
+        (
+            ("clean_cost", "Cost per image after each epoch, true labels."),
+            (
+                "clean_cost_fits",
+                "The same curves close up, with a straight line fitted to each from epoch 20 on.",
+            ),
+        ),
+        (
+            "How do the two curves differ in the long run?",
+            "From about which epoch on is the validation curve level? What is going on there?",
+            "Compare the slopes of the two lines. If the training cost falls while the validation cost does "
+            "not, what does that say about what the model is still learning?",
+        ),
+    ),
+    Section(
+        "shuffled",
+        "Shuffled labels",
+        (
+            "Now the data are broken on purpose. The images stay, but their labels are dealt out again at "
+            "random, like cards: every digit is still named as often as before, only the bond between an "
+            "image and its label is cut. The validation set keeps its true labels, and the network starts "
+            "from the very same parameters.",
+        ),
+        (
+            "Sketch both cost curves once more. What can be learned from labels that mean nothing?",
+            "What accuracy would somebody get who guesses without looking at the image?",
+            "Which of the two accuracies can end above guessing, and which below?",
+        ),
+        (
+            ("shuffled_cost", "Cost per image after each epoch, shuffled labels."),
+            (
+                "shuffled_accuracy",
+                "Accuracy after each epoch: on the training images against their shuffled labels, on the "
+                "validation images against the true ones; with a logistic curve fitted to the former.",
+            ),
+        ),
+        (
+            "What do the curves do in the long run, and how does that differ from the clean run?",
+            "Is one of the accuracies better than guessing? Is one of them worse? How can that be?",
+            "Why does the training accuracy not go on rising?",
+            "What would happen if the network were given only 100 of these examples?",
+        ),
+    ),
+    Section(
+        "hundred",
+        "A hundred shuffled examples",
+        (
+            "The same broken data, but only the first 100 examples of them, and more epochs to make up for "
+            "it. Once more the network starts from the same parameters.",
+        ),
+        (
+            "What is the highest training accuracy that the network will reach?",
+            "And at that moment, what will its accuracy on the validation set be?",
+        ),
+        (
+            ("hundred_cost", "Cost per image after each epoch, 100 shuffled examples."),
+            ("hundred_valid_accuracy", "Accuracy on the validation set with its true labels."),
+            (
+                "hundred_train_accuracy",
+                "Accuracy on the 100 training images against their shuffled labels, with a logistic curve "
+                "fitted to it.",
+            ),
+        ),
+        (
+            "How good was your prediction?",
+            "Compare the highest training accuracy with 100 examples and with all of them.",
+            "Why can this network learn the few by heart but not the many? What would you change in it so "
+            "that it could?",
+            "Look at the validation accuracy late in the run. Does it rise, and if so, towards what?",
+        ),
+    ),
+)

@@ -1,0 +1,306 @@
+"""What the report says of a run: sentences chosen by its numbers.
+
+`notice(results, name)` gives what there is to see in one experiment. No sentence takes an outcome for
+granted: a validation cost may rise, fall or stay level, training may diverge, a fit may be missing, a run
+may be short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
+
+Results = Mapping[str, Any]
+Run = Mapping[str, Any]
+
+#: A line that changes by less than this share of its level, from epoch 20 to the last, is called level.
+LEVEL_SHARE = 0.03
+
+#: The gap has opened once the validation cost is this many times the training cost.
+OPEN_GAP = 1.2
+
+
+def percent(share: float) -> str:
+    """0.1449 -> "14.5 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def cost(value: float) -> str:
+    """A cost to three significant digits."""
+    return f"{value:#.3g}"
+
+
+def parameter_count(hidden: Sequence[int]) -> int:
+    """Weights and biases of 784 inputs, two hidden layers and 10 outputs."""
+    first, second = hidden
+    return 784 * first + first + first * second + second + second * 10 + 10
+
+
+def notice(results: Results, name: str) -> list[str]:
+    """Sentences on what there is to see in experiment `name`, in the order of the questions after it."""
+    run = results["experiments"][name]
+    said = []
+    if run["diverged_at"] is not None:
+        said.append(
+            f"Training diverged in epoch {run['diverged_at']}: some parameter was no longer a finite number, "
+            "and the run ended there. Everything here is about the epochs before. A smaller learning rate "
+            "helps."
+        )
+    if not run["train_cost"]:
+        return [*said, "Not one epoch was completed, so there is nothing to see."]
+    return said + {"clean": _clean, "shuffled": _shuffled, "hundred": _hundred}[name](results, run)
+
+
+def _clean(results: Results, run: Run) -> list[str]:
+    train, valid, last = run["train_cost"], run["valid_cost"], len(run["train_cost"]) - 1
+    best = _argmin(valid)
+    said = [
+        f"After epoch {last} the cost per image is {cost(train[-1])} on the training set and "
+        f"{cost(valid[-1])} on the validation set; the accuracy is {percent(run['train_accuracy'][-1])} and "
+        f"{percent(run['valid_accuracy'][-1])}."
+    ]
+    if best == last:
+        said.append(f"The validation cost is lowest, {cost(valid[best])}, after the last epoch of all.")
+    else:
+        near = next(epoch for epoch, value in enumerate(valid) if value <= 1.05 * valid[best])
+        said.append(
+            f"The validation cost first comes within 5 % of its lowest value after epoch {near}. It is "
+            f"lowest, {cost(valid[best])}, after epoch {best}, and ends "
+            f"{percent(valid[-1] / valid[best] - 1)} above that."
+        )
+    lines = line_from(run["fits"].get("train_cost_line")), line_from(run["fits"].get("valid_cost_line"))
+    if lines[0] is None or lines[1] is None:
+        said.append(
+            f"There are no lines to compare: they are fitted from epoch {FIRST_EPOCH_OF_LINES} on and need "
+            "two epochs there. So few epochs show no long run."
+        )
+    else:
+        said += _clean_lines(lines[0], lines[1], last)
+    ratio = valid[-1] / max(train[-1], 1e-12)
+    if ratio > OPEN_GAP:
+        said.append(
+            f"At the end the validation cost is {ratio:.1f} times the training cost. That gap is what the "
+            "network knows about the training images but not about digits."
+        )
+    else:
+        said.append("At the end the two costs still lie close together: the gap has not opened in this run.")
+    return said
+
+
+def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
+    said = [
+        f"From epoch {FIRST_EPOCH_OF_LINES} on, the line through the training cost {_movement(train, last)}, "
+        f"and the line through the validation cost {_movement(valid, last)}."
+    ]
+    trends = trend(train, last), trend(valid, last)
+    if trends[0] != "falling":
+        said.append(
+            "The training cost has stopped falling in this run, so it cannot show what over-fitting looks "
+            "like: that would need a training cost that goes on falling while the validation cost does not."
+        )
+    elif trends[1] == "rising":
+        said.append(
+            "This is over-fitting in plain sight: whatever the network still learns makes it better on "
+            "images that it has seen and worse on images that it has not."
+        )
+    elif trends[1] == "level":
+        said.append(
+            "This is over-fitting: the network still gets better on the images that it has seen, and no "
+            "better on others. What it learns by now is those images, not what makes a digit."
+        )
+    elif relative_change(valid, last) > relative_change(train, last) + LEVEL_SHARE:
+        said.append(
+            "Both costs still fall, the validation cost more slowly: over-fitting begins, though what is "
+            "learned still helps a little on unseen images."
+        )
+    else:
+        said.append(
+            "Both costs fall about alike: no over-fitting to be seen yet. More epochs would show whether the "
+            "curves part."
+        )
+    return said
+
+
+def relative_change(line: Line, last: int) -> float:
+    """The line's change from epoch 20 to epoch `last`, as a share of its value at epoch 20."""
+    level = abs(line.slope * FIRST_EPOCH_OF_LINES + line.intercept)
+    return line.slope * (last - FIRST_EPOCH_OF_LINES) / max(level, 1e-12)
+
+
+def trend(line: Line, last: int) -> str:
+    """ "rising", "falling" or "level" from epoch 20 to epoch `last`."""
+    change = relative_change(line, last)
+    if abs(change) < LEVEL_SHARE:
+        return "level"
+    return "rising" if change > 0 else "falling"
+
+
+def _movement(line: Line, last: int) -> str:
+    verb = {"rising": "rises", "falling": "falls", "level": "is all but level"}[trend(line, last)]
+    return (
+        f"{verb} (slope {line.slope:+.2e} per epoch, {100 * relative_change(line, last):+.1f} % to the end)"
+    )
+
+
+def _shuffled(results: Results, run: Run) -> list[str]:
+    train, valid = run["train_cost"][-1], run["valid_cost"][-1]
+    right, unseen = run["train_accuracy"][-1], run["valid_accuracy"][-1]
+    costs = (
+        f"Whoever knows nothing and answers 1/10 on every output pays 0.90 an image. The training cost ends "
+        f"at {cost(train)}, {_beside_chance(train)}; the validation cost ends at {cost(valid)}, "
+        f"{_beside_chance(valid)}."
+    )
+    clean = results["experiments"].get("clean")
+    if clean and clean["train_cost"]:
+        ends = f"{cost(clean['train_cost'][-1])} and {cost(clean['valid_cost'][-1])}"
+        costs += f" With true labels the same network came to {ends}."
+    guessing = "Guessing among ten digits is right in 10 % of all cases."
+    if results["data_source"] == "MNIST":
+        guessing += " Always naming the commonest digit of MNIST, the 1, is right in about 11 %."
+    said = [costs, guessing]
+    if right > 0.12:
+        said.append(
+            f"The training accuracy ends at {percent(right)}, better than guessing. The labels say nothing "
+            "about the images, so this is no insight: the network has learned a part of the labels by heart."
+        )
+    else:
+        said.append(f"The training accuracy ends at {percent(right)}: nothing to speak of beyond guessing.")
+    side = "below guessing" if unseen < 0.09 else "above guessing" if unseen > 0.11 else "about like guessing"
+    said.append(
+        f"The validation accuracy ends at {percent(unseen)}, {side}. The shuffled labels hold nothing that "
+        "could help here. The network gives whole groups of similar images the same answer, and which answer "
+        "is an accident of the shuffle, so it can land a few points on either side of 10 %."
+    )
+    said.append(_fit_sentence(run))
+    fit = logistic_from(run["fits"].get("train_accuracy_logistic"))
+    if right < 0.5 and fit is not None and fit.levels_off_within(len(run["train_accuracy"])):
+        said.append(
+            f"Why so little? Labels without a rule can only be stored one by one, and the network has "
+            f"{parameter_count(results['settings']['hidden']):,} parameters to store them in. The training "
+            "set of MNIST has 50,000 labels: too many for that memory, at least for this way of training."
+        )
+    return said
+
+
+def _beside_chance(value: float) -> str:
+    if value < 0.87:
+        return "clearly below that"
+    if value < 0.895:
+        return "a little below that"
+    if value <= 0.905:
+        return "the same within 0.005"
+    return "above that, worse than knowing nothing"
+
+
+def _hundred(results: Results, run: Run) -> list[str]:
+    accuracy, unseen = run["train_accuracy"], run["valid_accuracy"]
+    best = _argmax(accuracy)
+    said = [
+        f"The training accuracy is highest, {percent(accuracy[best])}, first after epoch {best}. At that "
+        f"moment the validation accuracy is {percent(unseen[best])}; at the end it is {percent(unseen[-1])}."
+    ]
+    if accuracy[best] >= 0.9:
+        said.append(
+            "The network has learned the labels of its 100 images by heart, although there is no rule in "
+            "them, and all that it learned is useless for any other image."
+            if unseen[-1] < 0.2
+            else "The network has learned the labels of its 100 images by heart."
+        )
+    else:
+        said.append(
+            "The network has not learned its 100 labels by heart in this run; it may need more epochs."
+        )
+    if run["valid_cost"][-1] > 0.95 and unseen[-1] < 0.5:
+        said.append(
+            f"The validation cost ends at {cost(run['valid_cost'][-1])}, more than the 0.90 of knowing "
+            "nothing: the network has grown sure of its answers, and they are mostly wrong."
+        )
+    said.append(_fit_sentence(run))
+    shuffled = results["experiments"].get("shuffled")
+    if shuffled and shuffled["train_accuracy"] and max(shuffled["train_accuracy"]) < accuracy[best] - 0.2:
+        parameters = parameter_count(results["settings"]["hidden"])
+        said.append(
+            f"With all shuffled examples the training accuracy did not pass "
+            f"{percent(max(shuffled['train_accuracy']))}. The network has {parameters:,} parameters: "
+            f"{parameters // 100:,} for each of 100 labels, but {parameters / 50_000:.2g} for each of the "
+            "50,000 in MNIST. With much wider hidden layers, trained for longer, it could learn more of them "
+            "by heart, and would know no more about digits."
+        )
+    return [*said, _late(unseen)]
+
+
+def _late(unseen: Sequence[float]) -> str:
+    """Whether the validation accuracy rises over the last four tenths of the run, and to where."""
+    epochs = len(unseen)
+    if epochs < 50:
+        return "The run is too short to speak of a late rise of the validation accuracy."
+    first = 6 * epochs // 10
+    tenth = epochs // 10
+    early, late = _mean(unseen[first : first + tenth]), _mean(unseen[-tenth:])
+    span = f"from {percent(early)} just after epoch {first} to {percent(late)} at the end"
+    if late - early <= 0.003:
+        kind = "falls" if early - late > 0.003 else "hardly moves"
+        moves = f"it {kind}, {span} (means of {tenth} epochs)"
+        return f"Late in this run the validation accuracy does not rise: {moves}."
+    towards = (
+        " It drifts towards the 10 % of guessing: the better the network knows its 100 images, the more its "
+        "answer to any other image is a matter of luck."
+        if abs(late - 0.1) < abs(early - 0.1)
+        else " It does not come closer to the 10 % of guessing, so luck is the better explanation."
+    )
+    return f"Late in this run the validation accuracy rises, {span} (means of {tenth} epochs).{towards}"
+
+
+def _fit_sentence(run: Run) -> str:
+    fit = logistic_from(run["fits"].get("train_accuracy_logistic"))
+    if fit is None:
+        return "No logistic curve could be fitted to the training accuracy of this run."
+    if fit.levels_off_within(len(run["train_accuracy"])):
+        return (
+            f"The logistic curve fitted to the training accuracy levels off at {fit.capacity_text}, its "
+            "carrying capacity."
+        )
+    return (
+        f"The logistic curve fitted to the training accuracy would level off at {fit.capacity_text}, but "
+        "only after the end of this run: that is extrapolation, and says little about where the accuracy "
+        "would end."
+    )
+
+
+def closing(results: Results) -> list[str]:
+    """Sentences that name over-fitting and look back for it in the clean run."""
+    run = results["experiments"].get("clean")
+    said = [
+        "Over-fitting is the name of what this lesson is about: a model that becomes better and better at "
+        "its training examples without becoming better at the task. With 100 shuffled labels nothing else is "
+        "possible, since there is no task behind them."
+    ]
+    if not run or not run["train_cost"]:
+        return said
+    ratio = run["valid_cost"][-1] / max(run["train_cost"][-1], 1e-12)
+    if ratio > OPEN_GAP:
+        said.append(
+            "It was there in the clean run already: with true labels the network ended at a cost of "
+            f"{cost(run['train_cost'][-1])} on the images that it had seen and {cost(run['valid_cost'][-1])} "
+            "on those that it had not. Only a validation set, kept apart, can show it."
+        )
+    else:
+        said.append(
+            "In this clean run the two costs stayed close together, so there is little of it to see there. "
+            "Only a validation set, kept apart, could tell."
+        )
+    return said
+
+
+def _argmin(values: Sequence[float]) -> int:
+    return min(range(len(values)), key=values.__getitem__)
+
+
+def _argmax(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,179 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tiny import write_tiny_idx
+
+from breaknet import Checkpoints
+from breaknet.cli import main
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return str(write_tiny_idx(tmp_path_factory.mktemp("data") / "tiny"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Commands write into the current folder unless told otherwise; and the caller's own data is not used."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BREAKNET_DATA", raising=False)
+
+
+def test_lesson(data, tmp_path, capsys):
+    status = main(["lesson", "--data", data, "--epochs-scale", "0.25", "--backend", "torch"])
+    shown = capsys.readouterr()
+    assert status == 0, shown.err
+    assert (tmp_path / "breaknet-lesson" / "report.html").exists()
+    assert "carrying capacity" in shown.out
+    assert "epoch" in shown.err
+    assert "torch on cpu" in shown.out
+
+
+def test_quiet_is_silent_but_for_results(data, capsys):
+    assert main(["lesson", "--data", data, "--epochs-scale", "0.01", "--backend", "torch", "-q"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "breaknet-lesson" in shown.out
+
+
+def test_train_then_evaluate(data, tmp_path, capsys):
+    arguments = [
+        "--epochs",
+        "4",
+        "--hidden",
+        "8,9",
+        "--shuffle",
+        "0.5",
+        "--examples",
+        "200",
+        "--backend",
+        "torch",
+    ]
+    assert main(["train", "--data", data, "--out", "a/run.safetensors", *arguments]) == 0
+    assert "valid: cost" in capsys.readouterr().out
+    loaded = Checkpoints.load(tmp_path / "a" / "run.safetensors")
+    assert (len(loaded), loaded.hidden, loaded.metadata["data_source"]) == (4, (8, 9), "local: tiny")
+    assert (
+        main(["evaluate", "a/run.safetensors", "--data", data, "--split", "valid", "--json", "--confusion"])
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["cost"]) == 4
+    assert sum(map(sum, found["confusion"][0])) == found["images"] == 120
+    assert main(["evaluate", "a/run.safetensors", "--data", data, "--confusion"]) == 0
+    assert "lowest cost" in capsys.readouterr().out
+
+
+def test_data(data, capsys):
+    assert main(["data", "--data", data]) == 0
+    assert "local: tiny" in capsys.readouterr().out
+    assert main(["data", "--data", data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["splits"][name]["images"] for name in ("train", "valid", "test")] == [600, 120, 60]
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "auto picks: " in shown
+    assert "backend torch: works here" in shown
+    assert "FAILED" not in shown
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["backends"]["torch"]["usable"]
+    assert found["auto"]["backend"] in ("triton", "numba", "torch")
+
+
+@pytest.mark.parametrize("command", ["lesson", "train", "evaluate", "data", "doctor", "kernels", ""])
+def test_help_is_text_for_people(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: " in shown
+    assert "╭" not in shown
+
+
+WRONG = {
+    "unknown command": (["lessen"], 2, "lessen"),
+    "unknown option": (["lesson", "--epoch-scale", "1"], 2, "--epoch-scale"),
+    "seed of text": (["lesson", "--seed", "one"], 2, "--seed"),
+    "no argument": (["evaluate"], 2, "checkpoints"),
+    "unknown backend": (["lesson", "--backend", "jax"], 1, "backend: one of auto, triton, numba, torch"),
+    "unknown device": (["lesson", "--device", "gpu"], 1, "device: "),
+    "negative seed": (["lesson", "--seed", "-1"], 1, "seed: 0 to 2^63 - 1, not -1"),
+    "scale of nothing": (["lesson", "--epochs-scale", "0"], 1, "epochs_scale: finite and over 0"),
+    "missing data": (["lesson", "--data", "nowhere"], 1, "nowhere"),
+    "missing file": (["evaluate", "nowhere.safetensors"], 1, "nowhere.safetensors: cannot be read"),
+    "no epochs": (["train", "--epochs", "0", "--data", "DATA"], 1, "epochs: 1 or more, not 0"),
+    "wrong hidden": (["train", "--hidden", "16", "--data", "DATA"], 1, "hidden: exactly two widths"),
+    "hidden of text": (["train", "--hidden", "a,b", "--data", "DATA"], 1, "hidden: two whole numbers"),
+    "too many examples": (["train", "--examples", "601", "--data", "DATA"], 1, "examples: 1 to 600, not 601"),
+    "too much shuffling": (["train", "--shuffle", "2", "--data", "DATA"], 1, "fraction: "),
+    "a folder to write": (["train", "--out", ".", "--data", "DATA"], 1, "out: a file, but . is a folder"),
+    "nowhere to write": (["lesson", "--out", "/dev/null/x", "--data", "DATA"], 1, "/dev/null/x: cannot be"),
+    "nowhere to train": (["train", "--out", "/dev/null/x", "--data", "DATA"], 1, "cannot be written"),
+    "unknown split": (["evaluate", "x", "--split", "all"], 1, "split: train, valid or test, not 'all'"),
+    "unknown target": (["kernels", "--target", "sm_12"], 1, "sm_12"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_errors_are_one_line(name, data, tmp_path, capsys):
+    arguments, status, line = WRONG[name]
+    assert main([data if argument == "DATA" else argument for argument in arguments]) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("breaknet: ")
+    assert shown.err.count("\n") == 1, shown.err
+    assert line in shown.err
+    assert list(tmp_path.iterdir()) == [], "something half-written"
+
+
+def test_verbose_shows_the_traceback(capsys):
+    assert main(["evaluate", "nowhere.safetensors", "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_without_network_the_lesson_falls_back_loudly(data, capsys, monkeypatch):
+    import breaknet.data.mnist as mnist
+
+    real = mnist.load_mnist
+
+    def offline(source=None, **more):
+        if source is None:
+            raise mnist.DataError("no mirror answered")
+        assert source == "synthetic"
+        return real(data)
+
+    monkeypatch.setattr(mnist, "load_mnist", offline)
+    assert main(["data", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert "SYNTHETIC DIGITS ARE USED INSTEAD" in shown.err
+    assert "no mirror answered" in shown.err
+    assert shown.err.count("!" * 80) >= 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_says_where_finished_work_is(data, tmp_path):
+    command = [sys.executable, "-m", "breaknet.cli", "lesson", "--data", data, "--backend", "torch"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, "--epochs-scale", "8"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    finished = tmp_path / "breaknet-lesson.unfinished" / "checkpoints" / "clean.safetensors"
+    deadline = time.monotonic() + 120
+    while not finished.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert "What was finished (clean" in shown
+    assert "breaknet: interrupted" in shown
+    assert "Traceback" not in shown
+    assert finished.exists()
+    assert not (tmp_path / "breaknet-lesson").exists()

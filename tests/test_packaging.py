@@ -1,0 +1,144 @@
+"""The wheel holds `breaknet` and nothing else, leaves a package named `kernels` alone, and takes any torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the repository holds, so that building leaves nothing in it."""
+    copy = tmp_path_factory.mktemp("checkout") / "breaknet-repository"
+    leave = shutil.ignore_patterns(
+        ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "results"
+    )
+    shutil.copytree(repository, copy, symlinks=True, ignore=leave)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path) -> Path:
+    run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "."], checkout)
+    return next((checkout / "dist").glob("*.whl"))
+
+
+def run(command: list[str], folder: Path) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def new_environment(folder: Path) -> Path:
+    """An environment that sees this one's packages, breaknet excepted, and has a package `kernels` of its own."""
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    site = Path(run([str(python), "-c", "import site; print(site.getsitepackages()[0])"], folder).strip())
+    here = site_of_this_environment()
+    # one by one, so that this environment's own editable breaknet stays out
+    for entry in here.iterdir():
+        if "breaknet" not in entry.name.lower():
+            (site / entry.name).symlink_to(entry)
+    (site / "kernels").mkdir()
+    (site / "kernels" / "__init__.py").write_text("mine = 'somebody else wrote this'\n")
+    return python
+
+
+def site_of_this_environment() -> Path:
+    import numpy
+
+    return Path(numpy.__file__).parents[1]
+
+
+LOOK = """
+import kernels
+assert kernels.mine == "somebody else wrote this", kernels.__file__
+import breaknet.kernels.activations, breaknet.kernels.linear_sigmoid
+from breaknet.kernels.summed_mse import summed_mse
+import breaknet, breaknet.cli
+print(breaknet.__file__)
+"""
+
+
+def test_the_wheel_holds_all_of_breaknet_and_nothing_else(wheel, checkout):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.split("/")[0].partition("-")[0] for name in names} == {"breaknet"}
+    sources = {path.relative_to(checkout).as_posix() for path in (checkout / "breaknet").rglob("*.py")}
+    sources |= {f"breaknet/{path.relative_to(checkout)}" for path in (checkout / "kernels").rglob("*.py")}
+    templates = {
+        path.relative_to(checkout).as_posix() for path in (checkout / "breaknet/templates").iterdir()
+    }
+    assert len(templates) > 0
+    assert sources | templates | {"breaknet/py.typed"} <= names
+
+
+@pytest.mark.parametrize("how", ["plain", "editable"])
+def test_installs_beside_a_package_named_kernels(how, checkout, wheel, tmp_path):
+    python = new_environment(tmp_path / "environment")
+    what = [str(wheel)] if how == "plain" else ["--editable", str(checkout)]
+    pip = [str(python), "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
+    run([*pip, *what], tmp_path)
+    (tmp_path / "empty").mkdir()
+    for folder in (checkout, tmp_path / "empty"):
+        where = run([str(python), "-c", LOOK], folder).strip()
+        assert str(checkout) in where or str(tmp_path / "environment") in where
+    run([str(python), "-m", "pip", "uninstall", "--yes", "--quiet", "breaknet"], tmp_path)
+    found = run([str(python), "-c", "import kernels; print(kernels.mine)"], tmp_path)
+    assert found.strip() == "somebody else wrote this"
+
+
+def test_an_install_keeps_the_torch_that_is_there(checkout, tmp_path):
+    """What pip would do is asked for without doing it: everything is satisfied, torch first of all."""
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", "--no-index", "."]
+    planned = run(command, checkout)
+    assert "Requirement already satisfied: torch>=2.6" in planned
+    changes = [line for line in planned.splitlines() if line.startswith("Would install")]
+    assert all("torch" not in line and "triton" not in line for line in changes), changes
+
+
+def test_importing_breaknet_is_light(tmp_path, repository):
+    """Only torch, numpy and safetensors are needed to train: compilers, plots and fetching come where they are used."""
+    code = """
+import sys
+import breaknet
+heavy = [name for name in ("triton", "numba", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2",
+                           "platformdirs", "requests") if name in sys.modules]
+assert not heavy, heavy
+"""
+    run([sys.executable, "-c", code], repository)
+
+
+def test_training_needs_only_torch_numpy_and_safetensors(repository, tmp_path):
+    """With every other dependency hidden, the torch backend trains from a local folder's data."""
+    code = """
+import importlib.abc, sys
+class Hidden(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"triton", "numba", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer",
+                                  "jinja2", "platformdirs", "requests", "llvmlite"}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Hidden())
+import gzip, pathlib, struct
+import numpy as np
+import breaknet
+folder = pathlib.Path(sys.argv[1])
+for part, count in (("train", 120), ("t10k", 20)):
+    images = np.random.default_rng(0).integers(0, 256, (count, 784), np.uint8)
+    labels = np.arange(count, dtype=np.uint8) % 10
+    (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + images.tobytes())
+    (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels.tobytes())
+digits = breaknet.load_mnist(folder)
+run = breaknet.train(digits.train, valid=digits.valid, epochs=2)
+result = breaknet.evaluate(run.checkpoints, digits.test)
+run.checkpoints.save(folder / "run.safetensors")
+print(run.backend, len(result.cost))
+"""
+    assert run([sys.executable, "-c", code, str(tmp_path)], repository).split() == ["torch", "2"]
