@@ -28,21 +28,15 @@ from breaknet.kernels.targets import CompileCase, padded
 
 WIDEST = 128
 MOST_OUTPUTS = 16
-#: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded H1 and whether H2 is over 16 (then a1
-#: stays in shared memory over the slices of the second layer): a tile of 64 x 64 sums by 4 warps, two or more
-#: programs to a multiprocessor of every generation, T4 included, or 64 x 128 by 8 for the widest.
+#: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64
+#: sums by 4 warps, two or more programs to a multiprocessor of every generation, T4 included, or 64 x 128 by 8 for
+#: the widest. Both layers are padded alike, which keeps the forms few enough to compile each for every generation.
 #: Nothing here depends on the number of checkpoints or images, so no bit of a result does.
-TILES = {
-    (16, False): (4, 64, 4, 168), (16, True): (4, 32, 4, 168),
-    (32, False): (2, 64, 4, 168), (32, True): (2, 64, 4, 168),
-    (64, False): (1, 64, 4, 168), (64, True): (1, 64, 4, 168),
-    (128, False): (1, 64, 8, 255), (128, True): (1, 64, 8, 255),
-}  # fmt: skip
+TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 168), 128: (1, 64, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
-PARTIAL_BYTES = (
-    256 * 2**20
-)  # more partial results than this are computed in several launches over checkpoints
+#: More partial results than this are computed in several launches over checkpoints.
+PARTIAL_BYTES = 256 * 2**20
 
 
 def evaluation_spec(
@@ -149,12 +143,12 @@ def evaluation_forward_kernel(
 
 def _form(inputs: int, hidden: tuple[int, int], outputs: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The kernel's constants and the compiler's options for one network."""
-    block_h1 = padded(hidden[0])
-    block_c, block_m, warps, registers = TILES[block_h1, hidden[1] > 16]
+    width = padded(max(hidden))
+    block_c, block_m, warps, registers = TILES[width]
     blocks = {
         "INPUTS": inputs, "HIDDEN1": hidden[0], "HIDDEN2": hidden[1], "OUTPUTS": outputs,
         "BLOCK_C": block_c, "BLOCK_M": block_m, "BLOCK_K": BLOCK_K,
-        "BLOCK_H1": block_h1, "BLOCK_H2": padded(hidden[1]), "BLOCK_H": BLOCK_H, "BLOCK_O": MOST_OUTPUTS,
+        "BLOCK_H1": width, "BLOCK_H2": width, "BLOCK_H": BLOCK_H, "BLOCK_O": MOST_OUTPUTS,
     }  # fmt: skip
     return blocks, {"num_warps": warps, "num_stages": 1, "maxnreg": registers}
 
@@ -262,12 +256,12 @@ def evaluate_checkpoints(
 
 
 def compile_cases(capability: int) -> list[CompileCase]:
-    """The shipped forms: 784 bytes or floats an image, every padded pair of widths; the confusion counts too."""
+    """The shipped forms: 784 bytes or floats an image, every padded width; the confusion counts too."""
     pointers = {"checkpoint": "*fp32", "label": "*i64", "cost": "*fp32", "hits": "*i32", "confusion": "*i32"}
     signature = {f"{name}_ptr": kind for name, kind in pointers.items()} | {"scale": "fp32"}
     signature |= dict.fromkeys(("checkpoints", "images", "stride_checkpoint", "stride_image"), "i32")
     widths = (16, 32, 64, 128)
-    forms = [((h1, h2), "*u8", False) for h1 in widths for h2 in widths]
+    forms = [((width, width), "*u8", False) for width in widths]
     forms += [((width, width), pixels, True) for width in widths for pixels in ("*u8", "*fp32")]
     cases = []
     for hidden, pixels, counted in forms:

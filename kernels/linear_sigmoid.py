@@ -24,7 +24,7 @@ from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 from breaknet.kernels.targets import CompileCase, padded
 
 #: BLOCK_B, BLOCK_N, BLOCK_K and warps by the padded width N (64 stands for every wider layer), for all GPUs.
-TILES = {16: (32, 16, 64, 4), 32: (32, 32, 64, 4), 64: (32, 64, 32, 4)}
+TILES = {16: (32, 16, 32, 4), 32: (32, 32, 32, 4), 64: (32, 64, 32, 4)}
 ROWS_PER_SPLIT = 256  # below this many rows a second program costs more than it brings
 MOST_PROGRAMS = 512  # enough to fill any GPU once the tiles alone do not
 
@@ -129,10 +129,10 @@ def linear_sigmoid_parameters_backward_kernel(
 def _tiles(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The blocks and the compiler options for a layer with so many outputs."""
     block_b, block_n, block_k, warps = TILES[min(padded(outputs), 64)]
-    stages = 1 if capability < 80 else 2  # asynchronous copies came with 80
+    stages = 1 if capability < 80 else 3  # asynchronous copies came with 80
     blocks = {"BLOCK_B": block_b, "BLOCK_N": block_n, "BLOCK_K": block_k}
-    # told nothing, ptxas may stop at 96 or 128 registers and spill a few
-    return blocks, {"num_warps": warps, "num_stages": stages, "maxnreg": 255}
+    # no maxnreg: given one of 168 or 255, ptxas hoists more loads than fit and spills
+    return blocks, {"num_warps": warps, "num_stages": stages}
 
 
 def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -1,9 +1,11 @@
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from tiny import write_tiny_idx
@@ -22,6 +24,17 @@ def elsewhere(tmp_path, monkeypatch):
     """Commands write into the current folder unless told otherwise; and the caller's own data is not used."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BREAKNET_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def notices_as_before(monkeypatch):
+    """What the command line sets up for a whole process ends with the test."""
+    log = logging.getLogger("breaknet")
+    before = log.level, log.propagate, log.handlers
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    log.setLevel(before[0])
+    log.propagate, log.handlers = before[1:]
 
 
 def test_lesson(data, tmp_path, capsys):
