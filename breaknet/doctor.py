@@ -41,11 +41,13 @@ def examine() -> dict[str, Any]:
 
 
 def _automatic(backends: dict[str, dict[str, Any]]) -> dict[str, str]:
-    passed_over: list[str] = []
-    for choice in select.choices("auto", "auto"):
+    usable = select.choices("auto", "auto")
+    before = list(backends)[: list(backends).index(usable[0].name)]
+    passed_over = [f"{name}: {backends[name]['reason']}" for name in before]
+    for choice in usable:
         failed = [check["name"] for check in backends[choice.name]["checks"] if not check["ok"]]
         if not failed:
-            why = "; ".join(passed_over) or "the fastest that is supported"
+            why = "; ".join(passed_over) or "the fastest of all"
             return {"backend": choice.name, "device": str(choice.device), "why": why}
         passed_over.append(f"{choice.name} failed: {', '.join(failed)}")
     return {"backend": "", "device": "", "why": "; ".join(passed_over)}

@@ -190,25 +190,30 @@ def test_wrong_epochs_scale(scale):
         Settings(epochs_scale=scale)
 
 
-RANGES = {
-    "clean": {"train_cost": (0.041, 0.047), "valid_cost": (0.085, 0.091), "train_accuracy": (0.972, 0.976),
-              "valid_accuracy": (0.946, 0.951)},
-    "hundred": {"train_accuracy": (0.985, 0.995), "valid_accuracy": (0.08, 0.13)},
-}  # fmt: skip
+# What correct runs were seen to give, seed 0, real MNIST, and how far beyond it another correct run may fall: float32
+# runs of 50,000 steps drift apart chaotically, so another processor's order of sums gives another sample.
+SEEN = {
+    ("clean", "train_cost"): (0.041, 0.047, 0.003),
+    ("clean", "valid_cost"): (0.085, 0.091, 0.003),
+    ("clean", "train_accuracy"): (0.972, 0.976, 0.002),
+    ("clean", "valid_accuracy"): (0.946, 0.951, 0.003),
+    ("hundred", "train_accuracy"): (0.99, 0.99, 0.005),
+    ("hundred", "valid_accuracy"): (0.08, 0.13, 0.01),
+}
 
 
 def assert_truth(results):
-    """What correct runs of the lesson were seen to give, seed 0, real MNIST."""
     experiments = results["experiments"]
-    for name, ranges in RANGES.items():
-        for curve, (low, high) in ranges.items():
-            assert low <= experiments[name][curve][-1] <= high, (name, curve, experiments[name][curve][-1])
+    for (name, curve), (low, high, beyond) in SEEN.items():
+        last = experiments[name][curve][-1]
+        assert low - beyond <= last <= high + beyond, (name, curve, last)
     fits = {name: experiment["fits"] for name, experiment in experiments.items()}
-    assert -3.2e-4 <= fits["clean"]["train_cost_line"]["slope"] <= -2.2e-4
-    assert -3e-5 <= fits["clean"]["valid_cost_line"]["slope"] <= 9e-5
-    assert 20 <= int(np.argmin(experiments["clean"]["valid_cost"])) <= 60
-    assert 14 <= fits["shuffled"]["train_accuracy_logistic"]["capacity_percent"] <= 15
-    assert 97.5 <= fits["hundred"]["train_accuracy_logistic"]["capacity_percent"] <= 100
+    assert -3.5e-4 <= fits["clean"]["train_cost_line"]["slope"] <= -2e-4
+    assert -6e-5 <= fits["clean"]["valid_cost_line"]["slope"] <= 1.2e-4
+    assert 15 <= int(np.argmin(experiments["clean"]["valid_cost"])) <= 70
+    assert 13.5 <= fits["shuffled"]["train_accuracy_logistic"]["capacity_percent"] <= 15.5
+    assert 97 <= fits["hundred"]["train_accuracy_logistic"]["capacity_percent"] <= 100.5
+    assert experiments["shuffled"]["valid_accuracy"][-1] < 0.1 < experiments["shuffled"]["train_accuracy"][-1]
 
 
 @pytest.mark.mnist
