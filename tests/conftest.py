@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    """Where kernels run in this session: a GPU, else the CPU under the interpreter."""
+    """Where kernels run in these tests: a GPU, else the CPU under the interpreter."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
