@@ -6,7 +6,6 @@ from time import perf_counter
 
 _BEGAN = perf_counter()  # before the slow imports, so that a lesson can say what they took
 
-import logging  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 import warnings  # noqa: E402
@@ -318,7 +317,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The `breaknet` command."""
-    logging.captureWarnings(False)
     warnings.simplefilter("default", RuntimeWarning)
     sys.exit(main())
 

@@ -130,9 +130,12 @@ class Lesson:
         return results
 
     def _groups(self) -> list[tuple[Experiment, ...]]:
-        """Experiments to train in one call: one at a time where they would only wait for one another."""
+        """Experiments to train in one call: none waits there for another that ends later, so Ctrl-C loses none."""
         first = select.choices(self.settings.backend, self.settings.device)[0]
-        return [(experiment,) for experiment in EXPERIMENTS] if first.name == "torch" else [EXPERIMENTS]
+        clean, shuffled, hundred = EXPERIMENTS
+        return (
+            [(clean,), (shuffled,), (hundred,)] if first.name == "torch" else [(clean, shuffled), (hundred,)]
+        )
 
     def _empty_results(self) -> Results:
         return {

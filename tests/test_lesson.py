@@ -123,7 +123,8 @@ def test_an_older_lesson_is_replaced_once_the_new_one_is_whole(made, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_ctrl_c_keeps_finished_experiments(tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_ctrl_c_keeps_finished_experiments(tmp_path, backend):
     folder = LessonFolder(tmp_path / "out")
 
     def interrupt(epoch, epochs, cost):
@@ -131,7 +132,7 @@ def test_ctrl_c_keeps_finished_experiments(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.run(Lesson(tiny_digits(), QUICK, progress=interrupt))
+        folder.run(Lesson(tiny_digits(), Settings(0, 0.25, backend, "cpu"), progress=interrupt))
     folder.abandon()
     assert folder.finished == ["clean", "shuffled"]
     assert not (tmp_path / "out").exists()
