@@ -1,5 +1,6 @@
 # Two commands do it all: `make lesson` runs the lesson, `make test` runs the tests. Both set up what they need
-# in .venv the first time. PYTHON chooses the interpreter; TORCH_INDEX the index that torch comes from.
+# in .venv the first time. PYTHON chooses the interpreter; TORCH_INDEX the index that torch comes from; PROCESSES how
+# many processes run tests side by side.
 
 PYTHON ?= python3
 OUT ?= breaknet-lesson
@@ -7,6 +8,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := scripts/set_up.py
+PROCESSES ?= 2
+SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
 .PHONY: help lesson test test-all test-gpu check format bench clean
 .DEFAULT_GOAL := help
@@ -18,10 +21,10 @@ lesson: $(VENV)/ready  ## set up and run the whole lesson (OUT=folder, ARGS="--s
 	$(BIN)/breaknet lesson --out $(OUT) $(ARGS)
 
 test: $(VENV)/ready-dev  ## set up and run the tests that fit CI
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
 	$(BIN)/python scripts/triton_versions.py
 
 test-gpu: $(VENV)/ready-dev  ## the kernels' tests and the long GPU repeats, on a CUDA GPU

@@ -18,7 +18,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -117,7 +117,6 @@ def resource_report(
     targets: Sequence[str] | None = None,
     kernels: Sequence[str] | None = None,
     *,
-    only: Callable[[int, str], bool] | None = None,
     errors: list[str] | None = None,
     workers: int = 2,
 ) -> list[ResourceRow]:
@@ -126,7 +125,6 @@ def resource_report(
     Args:
         targets: names such as "sm_75"; all of `targets.TARGETS` by default.
         kernels: names of kernels or of their modules; all by default.
-        only: a smaller choice: whether to compile form number `index` of its module for this target.
         errors: where to put one line for each form that did not compile; without it the first one raises.
         workers: how many processes compile at once.
 
@@ -137,8 +135,7 @@ def resource_report(
     chosen = list(TARGETS.values()) if targets is None else [parse_target(name) for name in targets]
     tasks = [
         {"module": module, "index": index, "capability": target.capability, "listing": False}
-        for module, index, case, target in _cases(chosen, kernels)
-        if only is None or only(index, target.name)
+        for module, index, _, target in _cases(chosen, kernels)
     ]
     answers = _run(tasks, workers)
     failed = [answer["error"] for answer in answers if "error" in answer]

@@ -80,12 +80,12 @@ def test_one_epoch_keeps_the_step_contract(shape: Shape, device: torch.device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("byte_images", [True, False], ids=["bytes", "float32"])
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("outputs", OUTPUTS)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("inputs", INPUTS)
-def test_every_shape(inputs, width, outputs, batch, byte_images, device):
+def test_every_shape(inputs, width, outputs, batch, device):
+    byte_images = (inputs + width + outputs + batch) % 2 == 0
     run_shape(Shape(inputs, (width, width), outputs, batch, EXAMPLES[batch], byte_images), device)
 
 

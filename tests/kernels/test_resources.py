@@ -13,7 +13,7 @@ from breaknet.kernels import resources
 from breaknet.kernels._triton import HAVE_TRITON, why_not
 from breaknet.kernels.machine_code import category, loops
 from breaknet.kernels.resources import FIELDS, ResourceRow, kernel_modules, listing, render, resource_report
-from breaknet.kernels.targets import TARGETS
+from breaknet.kernels.targets import TARGETS, Target
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON and not os.environ.get("CI"), reason="needs Triton")
 
@@ -24,28 +24,18 @@ def test_triton_is_there():
     assert HAVE_TRITON, why_not()
 
 
-OTHERS = tuple(target.name for target in TARGETS.values() if target.capability != 75)
-
-
-def in_turn(index: int, target: str) -> bool:
-    """Every form for sm_75, which has the least shared memory, and each for one of the others in turn."""
-    return target == "sm_75" or target == OTHERS[index % len(OTHERS)]
-
-
 @needs_triton
-@pytest.mark.parametrize(
-    "only", [pytest.param(in_turn, id="in turn"), pytest.param(None, id="all", marks=pytest.mark.slow)]
-)
-@pytest.mark.parametrize("module", sorted(kernel_modules()) if HAVE_TRITON else [])
-def test_every_shipped_form_fits_its_targets(module: str, only):
-    rows = resource_report(kernels=[module], only=only)
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+def test_every_shipped_form_fits_its_target(target: Target):
+    # beside another process of tests, one that compiles is enough
+    workers = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+    rows = resource_report(targets=[target.name], workers=workers)
     problems = [problem for row in rows if (problem := row.problem())]
     assert not problems, "\n".join(problems)
     expected = [
         (case.name, case.config, target.name)
-        for target in TARGETS.values()
-        for index, case in enumerate(kernel_modules()[module].compile_cases(target.capability))
-        if only is None or only(index, target.name)
+        for module in kernel_modules().values()
+        for case in module.compile_cases(target.capability)
     ]
     assert expected
     assert [(row.kernel, row.config, row.target) for row in rows] == expected
