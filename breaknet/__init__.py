@@ -6,22 +6,44 @@ digits = breaknet.load_mnist()
 run = breaknet.train(digits.train, valid=digits.valid)
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from .checkpoints import Checkpoints
-from .data.breakage import shuffle_labels
-from .data.mnist import load_mnist
-from .data.splits import Digits, Split
-from .errors import BackendError, DataError
-from .evaluation import evaluate
-from .model import MLP
-from .run import Evaluation, Run
-from .training import Job, train, train_many
+if TYPE_CHECKING:
+    from .checkpoints import Checkpoints
+    from .data.breakage import shuffle_labels
+    from .data.mnist import load_mnist
+    from .data.splits import Digits, Split
+    from .errors import BackendError, DataError
+    from .evaluation import evaluate
+    from .model import MLP
+    from .run import Evaluation, Run
+    from .training import Job, train, train_many
 
 try:
     __version__ = version("breaknet")
 except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0+uninstalled"
+
+# Imported when first asked for: most of these import torch, which takes seconds, and `breaknet --help` or the
+# drawing of figures need none of it.
+_HOMES = {
+    "MLP": "model",
+    "BackendError": "errors",
+    "Checkpoints": "checkpoints",
+    "DataError": "errors",
+    "Digits": "data.splits",
+    "Evaluation": "run",
+    "Job": "training",
+    "Run": "run",
+    "Split": "data.splits",
+    "evaluate": "evaluation",
+    "load_mnist": "data.mnist",
+    "shuffle_labels": "data.breakage",
+    "train": "training",
+    "train_many": "training",
+}
 
 __all__ = [
     "MLP",
@@ -39,3 +61,15 @@ __all__ = [
     "train",
     "train_many",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

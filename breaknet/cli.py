@@ -80,24 +80,28 @@ def lesson(
 ) -> None:
     """Run the whole lesson: clean labels, shuffled labels, only 100 shuffled examples."""
     output.configure(verbose, quiet)
-    from .lesson import Lesson, Settings
-    from .lesson_folder import LessonFolder
+    from .illustrator import Illustrator
 
-    settings = Settings(seed, epochs_scale, backend, device)
-    _check_backend(backend, device)
-    folder = LessonFolder(out)
-    seconds = {"imports": perf_counter() - _BEGAN}
-    began = perf_counter()
-    try:
-        digits = _load(data)
-        seconds["data"] = perf_counter() - began
-        results = folder.run(Lesson(digits, settings, progress=not quiet), seconds)
-    except BaseException:
-        folder.abandon()
-        if folder.finished:
-            done = ", ".join(folder.finished)
-            output.notice(f"What was finished ({done}) is in {folder.unfinished}")
-        raise
+    with Illustrator(processes=2) as illustrator:
+        seconds = {"torch": _import_torch()}
+        from .lesson import Lesson, Settings
+        from .lesson_folder import LessonFolder
+
+        settings = Settings(seed, epochs_scale, backend, device)
+        _check_backend(backend, device)
+        folder = LessonFolder(out)
+        seconds["imports"] = perf_counter() - _BEGAN - seconds["torch"]
+        began = perf_counter()
+        try:
+            digits = _load(data)
+            seconds["data"] = perf_counter() - began
+            results = folder.run(Lesson(digits, settings, progress=not quiet), seconds, illustrator)
+        except BaseException:
+            folder.abandon()
+            if folder.finished:
+                done = ", ".join(folder.finished)
+                output.notice(f"What was finished ({done}) is in {folder.unfinished}")
+            raise
     output.show_lesson(results, folder.folder)
 
 
@@ -238,6 +242,14 @@ def kernels(
         output.show_json([asdict(row) for row in rows])
     else:
         print(render(rows))
+
+
+def _import_torch() -> float:
+    """Import what takes longest, and return how many seconds that was."""
+    began = perf_counter()
+    import torch  # noqa: F401
+
+    return perf_counter() - began
 
 
 def _load(source: str | None) -> Digits:

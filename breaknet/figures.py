@@ -133,16 +133,19 @@ def draw_figures(results: Results, folder: Path | str) -> list[Path]:
     Raises:
         DataError: where the folder cannot be written; no file is left half-written.
     """
+    names = [name for name in FIGURES if name.partition("_")[0] in results["experiments"]]
+    return [path for name in names for path in draw_figure(results, name, folder)]
+
+
+def draw_figure(results: Results, name: str, folder: Path | str) -> list[Path]:
+    """Write one of `FIGURES` to `folder`; files and errors as for `draw_figures`."""
+    figure = FIGURES[name](results)
     paths = []
-    for name, draw in FIGURES.items():
-        if name.partition("_")[0] not in results["experiments"]:
-            continue
-        figure = draw(results)
-        for suffix, encode in (("png", png_bytes), ("svg", svg_bytes)):
-            path = Path(folder) / f"{name}.{suffix}"
-            with written_whole(path) as unfinished:
-                unfinished.write_bytes(encode(figure))
-            paths.append(path)
+    for suffix, encode in (("png", png_bytes), ("svg", svg_bytes)):
+        path = Path(folder) / f"{name}.{suffix}"
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(encode(figure))
+        paths.append(path)
     return paths
 
 

@@ -28,7 +28,7 @@ LEARNING_RATE = 0.05
 
 #: The phases that results["seconds"] tells apart, in their order.
 PHASES = (
-    "imports", "data", "compile", "transfer", "training", "evaluation", "fits", "figures", "report", "total",
+    "torch", "imports", "data", "compile", "transfer", "training", "evaluation", "fits", "figures", "report", "total",
 )  # fmt: skip
 
 CURVES = ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from .data.splits import Split
 from .errors import DataError
 from .files import replace_folder
+from .illustrator import Illustrator
 from .lesson import Lesson, Results
+from .report_questions import SECTIONS
 from .run import Run
 
 
@@ -28,6 +33,7 @@ class LessonFolder:
         self.folder = Path(folder).absolute()
         self.unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         self.finished: list[str] = []  # the experiments that are on disk
+        self._drawings: list[Callable[[], None]] = []
         _check_replaceable(self.folder)
         try:
             if self.unfinished.exists():
@@ -36,14 +42,22 @@ class LessonFolder:
         except OSError as error:
             raise DataError(f"{self.folder}: cannot be written ({error.strerror or error})") from error
 
-    def run(self, lesson: Lesson, seconds: dict[str, float] | None = None) -> Results:
+    def run(
+        self,
+        lesson: Lesson,
+        seconds: dict[str, float] | None = None,
+        illustrator: Illustrator | None = None,
+    ) -> Results:
         """Run the lesson, draw its figures, write its report; `seconds` are phases that came before."""
         began = perf_counter()
         before = dict(seconds or {})
+        illustrator = illustrator or Illustrator()
         try:
-            results = lesson.run(self._keep)
+            data = lesson.training_data()
+            samples = illustrator.samples(*_first(data["clean"], data["shuffled"]))
+            results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator))
             results["seconds"].update(before)
-            self._illustrate(lesson, results, began)
+            self._illustrate(results, samples, began - sum(before.values()))
             replace_folder(self.unfinished, self.folder)
         except OSError as error:
             if isinstance(error, DataError):
@@ -56,27 +70,30 @@ class LessonFolder:
         if not self.finished:
             shutil.rmtree(self.unfinished, ignore_errors=True)
 
-    def _keep(self, runs: dict[str, Run], results: Results) -> None:
+    def _keep(self, runs: dict[str, Run], results: Results, illustrator: Illustrator) -> None:
         self._write_results(results)
         self.finished.extend(runs)
+        as_they_are = copy.deepcopy(results)
+        for section in SECTIONS:
+            for name, _ in section.figures if section.name in runs else ():
+                figures = self.unfinished / "figures"
+                self._drawings.append(illustrator.figure(as_they_are, name, figures))
         for name, run in runs.items():
             run.checkpoints.save(self.unfinished / "checkpoints" / f"{name}.safetensors")
 
-    def _illustrate(self, lesson: Lesson, results: Results, began: float) -> None:
-        from .figures import draw_figures, sample_digits
+    def _illustrate(self, results: Results, samples: Callable[[], bytes], began: float) -> None:
         from .report import write_report
 
         seconds = results["seconds"]
         started = perf_counter()
-        draw_figures(results, self.unfinished / "figures")
-        data = lesson.training_data()
-        good, bad = data["clean"], data["shuffled"]
-        samples = sample_digits(good.images, good.labels, bad.labels)
+        for drawn in self._drawings:
+            drawn()
+        sample_png = samples()
         seconds["figures"] = perf_counter() - started
         # the report shows these times, so its own and the total are what they are up to the page itself
-        seconds["total"] = perf_counter() - began + seconds["imports"] + seconds["data"]
+        seconds["total"] = perf_counter() - began
         started = perf_counter()
-        write_report(results, samples, self.unfinished)
+        write_report(results, sample_png, self.unfinished)
         seconds["report"] = perf_counter() - started
         seconds["total"] += seconds["report"]
         self._write_results(results)
@@ -84,6 +101,11 @@ class LessonFolder:
     def _write_results(self, results: Results) -> None:
         text = json.dumps(results, indent=1, allow_nan=False)
         (self.unfinished / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _first(good: Split, bad: Split, count: int = 20) -> tuple[Any, Any, Any]:
+    """The first images, with their true and their shuffled labels."""
+    return good.images[:count], good.labels[:count], bad.labels[:count]
 
 
 def _check_replaceable(folder: Path) -> None:

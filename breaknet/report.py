@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 Results = Mapping[str, Any]
 
 PHASE_NAMES = {
-    "imports": "starting Python and its libraries",
+    "torch": "importing torch",
+    "imports": "starting Python and its other libraries",
     "data": "opening the data",
     "compile": "compiling",
     "transfer": "moving data and parameters to the device and back",
     "training": "training",
     "evaluation": "cost and accuracy of every epoch",
     "fits": "fits",
-    "figures": "figures",
+    "figures": "waiting for the figures",
     "report": "this page",
     "total": "in all, up to this page",
 }
