@@ -257,7 +257,7 @@ def evaluate_checkpoints(
 
 def compile_cases(capability: int) -> list[CompileCase]:
     """The shipped forms: 784 bytes or floats an image, every padded width; the confusion counts too."""
-    pointers = {"checkpoint": "*fp32", "label": "*i64", "cost": "*fp32", "hits": "*i32", "confusion": "*i32"}
+    pointers = {"checkpoint": "*fp32", "label": "*i32", "cost": "*fp32", "hits": "*i32", "confusion": "*i32"}
     signature = {f"{name}_ptr": kind for name, kind in pointers.items()} | {"scale": "fp32"}
     signature |= dict.fromkeys(("checkpoints", "images", "stride_checkpoint", "stride_image"), "i32")
     widths = (16, 32, 64, 128)

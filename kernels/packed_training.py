@@ -25,6 +25,7 @@ from breaknet.kernels.packed_fused import packed_fused_kernel
 from breaknet.kernels.packed_looped import packed_looped_kernel
 from breaknet.kernels.packed_plan import FORMS, MAX_REGISTERS, PackedPlan, parameter_count, plan
 from breaknet.kernels.targets import TARGETS, CompileCase
+from breaknet.kernels.training_layout import to_device
 
 _PITCH = 16  # rows of images start at multiples of this many elements, so that loads are 16 bytes wide
 _OUT = 16  # columns of the output layer's tile
@@ -115,17 +116,17 @@ def train_packed(
     table = torch.tensor(
         list(zip(first_image, first_label, examples, batch_sizes, epochs, checkpoint_offsets, strict=True)),
         dtype=torch.int64,
-    ).to(device)
-    rates = torch.tensor(list(learning_rates), dtype=torch.float32).to(device)
-    shape = torch.tensor([inputs, *hidden, outputs], dtype=torch.int32).to(device)
+    )
+    rates = torch.tensor(list(learning_rates), dtype=torch.float32)
+    shape = torch.tensor([inputs, *hidden, outputs], dtype=torch.int32)
     arguments = {
         "images_ptr": images,
         "labels_ptr": labels,
         "parameters_ptr": parameters,
         "checkpoints_ptr": checkpoints,
-        "jobs_ptr": table,
-        "rates_ptr": rates,
-        "shape_ptr": shape,
+        "jobs_ptr": to_device(table, device),
+        "rates_ptr": to_device(rates, device),
+        "shape_ptr": to_device(shape, device),
         "pitch": images.stride(0),
         "parameters_pitch": parameters.stride(0),
     }

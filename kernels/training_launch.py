@@ -21,7 +21,7 @@ from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE
 from breaknet.kernels.split_training import split_training_kernel
 from breaknet.kernels.targets import CompileCase, target_for
-from breaknet.kernels.training_layout import EPOCHS, JobRow, Shape, job_tables
+from breaknet.kernels.training_layout import EPOCHS, JobRow, Shape, job_tables, to_device
 from breaknet.kernels.training_plan import WARPS, TrainerConfig, cooperative_plan, split_plan
 
 #: Registers are said outright: left to itself the assembler may stop at 128 a thread and spill.
@@ -86,12 +86,7 @@ class _Trainer:
                 if start + length > size:
                     raise ValueError(f"jobs: {name} rows {start} to {start + length} of {size}")
         table, rates = job_tables(jobs)
-        return self._to_device(table), self._to_device(rates)
-
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return to_device(table, self.device), to_device(rates, self.device)
 
 
 class CooperativeTrainer(_Trainer):

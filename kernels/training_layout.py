@@ -119,3 +119,10 @@ def job_tables(jobs: Sequence[JobRow]) -> tuple[Tensor, Tensor]:
         )
         row[EPOCHS], row[LIVE_ROW], row[CHECKPOINT_ROW] = job.epochs, job.live_row, job.checkpoint_row
     return table, torch.tensor([job.learning_rate for job in jobs], dtype=torch.float32)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A small CPU tensor moved to `device`, without waiting for what the device is doing."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
