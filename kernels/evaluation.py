@@ -32,7 +32,7 @@ MOST_OUTPUTS = 16
 #: sums by 4 warps, two or more programs to a multiprocessor of every generation, T4 included, or 64 x 128 by 8 for
 #: the widest. Both layers are padded alike, which keeps the forms few enough to compile each for every generation.
 #: Nothing here depends on the number of checkpoints or images, so no bit of a result does.
-TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 168), 128: (1, 64, 8, 255)}
+TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 168), 128: (1, 32, 4, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
 #: More partial results than this are computed in several launches over checkpoints.

@@ -1,9 +1,9 @@
 """The evaluation kernel: a few models over a range of images, one core.
 
-Sixteen images at a time: the first layer with a model's hidden units as lanes; then the sums are turned around, and
-lanes are images. So the small layers need no padding of their outputs, and costs and the largest output are found for
-sixteen images at once without a sum across lanes. The images' pixels stay in the first cache and the models' weights
-in the second while each of the models takes its turn.
+Sixteen images at a time: the first layer with a model's hidden units as lanes, two models sharing each pixel that is
+read; then the sums are turned around, and lanes are images. So the small layers need no padding of their outputs, and
+costs and the largest output are found for sixteen images at once without a sum across lanes. The images' pixels stay
+in the first cache and the models' weights in the second while the models take their turns.
 """
 
 from __future__ import annotations
@@ -16,65 +16,62 @@ from numba import float32, int64, typeof, types
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
 from .images import EMPTY_IMAGES
-from .layers import four_rows, sparse_row
+from .layers import four_rows, layer, sparse_pair
 from .layout import PLANE, offsets, planes
 from .vector_functions import add_wide, equal, exceeds, sigmoid, transpose
 from .vector_ir import LANES, fill, fma, load, pick, spread, stop_requested, store
 
-#: Models that take turns on the same images: their weights fill less than half a megabyte.
+#: Models that take turns, in twos, on the same images: their weights fill less than half a megabyte.
 MODELS = 4
 
 
 @part
-def first_layer_sums(images, first, rows, models, weights_at, bias, sums, sums_at):
-    """sums [16 images][16]: one plane of what the first layer's sigmoid is taken of; the rows past `rows` vary."""
+def first_layer_sums(images, first, rows, models, one_at, other_at, sums):
+    """sums [2][16 images][16]: pixels times weights for one plane of two models; zero for images past `rows`."""
+    lanes, inputs, other_sums = int64(LANES), int64(INPUTS), int64(LANES * LANES)
+    zero = fill(float32(0.0))
     if images.row_start.size:
         for r in range(rows):
             begin = pick(images.row_start, first + r)
             end = pick(images.row_start, first + r + 1)
-            total = sparse_row(begin, end, images.place, images.value, models, weights_at, bias)
-            store(sums, sums_at + r * LANES, total)
+            one, other = sparse_pair(begin, end, images.place, images.value, models, one_at, other_at)
+            store(sums, r * LANES, one)
+            store(sums, other_sums + r * LANES, other)
     else:
-        inputs = int64(INPUTS)
-        for r in range(0, rows, 4):
-            sum0, sum1, sum2, sum3 = four_rows(
-                images.pixels,
-                (first + r) * inputs,
-                inputs,
-                int64(1),
-                models,
-                weights_at,
-                int64(LANES),
-                inputs,
-                bias,
-            )
-            at = sums_at + r * LANES
-            store(sums, at, sum0)
-            store(sums, at + LANES, sum1)
-            store(sums, at + 2 * LANES, sum2)
-            store(sums, at + 3 * LANES, sum3)
+        for at, weights_at in ((int64(0), one_at), (other_sums, other_at)):
+            layer(
+                images.pixels, first * inputs, inputs, models, weights_at, lanes, inputs, zero, sums, at, lanes, rows
+            )  # fmt: skip
+    for r in range(rows, LANES):
+        store(sums, r * LANES, zero)
+        store(sums, other_sums + r * LANES, zero)
 
 
 @part
-def finish(out, h, outputs, total, model, bias_at):
-    """out[h] = sigmoid(total + bias of output h), if there is such an output."""
-    if h < outputs:
-        store(out, h * LANES, sigmoid(total + spread(model, bias_at + h)))
+def turned_activate(out, out_at, outputs, model, bias_at):
+    """out [outputs][16 images] = sigmoid(out + bias), by twos as `activate`; one output more may be taken too."""
+    for h in range(0, outputs, 2):
+        at = out_at + h * LANES
+        first = sigmoid(load(out, at) + spread(model, bias_at + h))
+        second = sigmoid(load(out, at + LANES) + spread(model, bias_at + h + 1))
+        store(out, at, first)
+        store(out, at + LANES, second)
 
 
 @part
-def turned_layer(model, weights_at, plane_step, bias_at, below, terms, out, outputs):
-    """out [outputs][16 images] = sigmoid(bias + weights @ below [terms][16 images])."""
+def turned_layer(model, weights_at, plane_step, below, below_at, terms, out, outputs):
+    """out [outputs][16 images] = weights @ below [terms][16 images]; up to three outputs more are computed too."""
     zero = fill(float32(0.0))
     for h in range(0, outputs, 4):
-        at = weights_at + h // LANES * plane_step + h % LANES
+        weights = weights_at + h // LANES * plane_step + h % LANES
         sum0, sum1, sum2, sum3 = four_rows(
-            model, at, int64(1), int64(LANES), below, int64(0), int64(LANES), terms, zero
+            model, weights, int64(1), int64(LANES), below, below_at, int64(LANES), terms, zero
         )
-        finish(out, h, outputs, sum0, model, bias_at)
-        finish(out, h + 1, outputs, sum1, model, bias_at)
-        finish(out, h + 2, outputs, sum2, model, bias_at)
-        finish(out, h + 3, outputs, sum3, model, bias_at)
+        at = h * LANES
+        store(out, at, sum0)
+        store(out, at + LANES, sum1)
+        store(out, at + 2 * LANES, sum2)
+        store(out, at + 3 * LANES, sum3)
 
 
 @part
@@ -106,9 +103,9 @@ def score_models(
     v1, v2 = planes(hidden1), planes(hidden2)
     b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
     real = min(MODELS, models.size // length - first_model)
-    block = int64(LANES * LANES)
-    sums = np.zeros(block, np.float32)
-    a1 = np.zeros(v1 * block, np.float32)
+    block, none = int64(LANES * LANES), int64(0)
+    sums = np.zeros(2 * block, np.float32)
+    a1 = np.zeros(2 * v1 * block, np.float32)
     a2 = np.zeros(v2 * block, np.float32)
     a3 = np.zeros(block, np.float32)
     wide = np.zeros(MODELS * LANES, np.float64)
@@ -123,23 +120,28 @@ def score_models(
         rows = min(LANES, end - first)
         valid = load(ones_then_zeros, LANES - rows)
         truth = load(labels, first)
-        for m in range(real):
-            base = (first_model + m) * length
+        for pair in range(0, real, 2):
+            one_at = (first_model + pair) * length
+            other_at = (first_model + min(pair + 1, real - 1)) * length
             for v in range(v1):
-                bias = load(models, base + b1 + v * LANES)
-                first_layer_sums(images, first, rows, models, base + v * PLANE, bias, sums, int64(0))
-                transpose(sums, 0, LANES, a1, v * block)
-            for h in range(hidden1):
-                store(a1, h * LANES, sigmoid(load(a1, h * LANES)))
-            turned_layer(models, base + w2, v1 * block, base + b2, a1, hidden1, a2, hidden2)
-            turned_layer(models, base + w3, int64(0), base + b3, a2, hidden2, a3, int64(OUTPUTS))
-            squares, predicted, right = judge(a3, truth, valid)
-            add_wide(wide, m * LANES, squares)
-            add_wide(hit_lanes, m * LANES, right)
-            if confusion.size:
-                store(guesses, 0, predicted)
-                for r in range(rows):
-                    confusion[m, int64(labels[first + r]), int64(guesses[r])] += 1
+                first_layer_sums(images, first, rows, models, one_at + v * PLANE, other_at + v * PLANE, sums)
+                transpose(sums, none, LANES, a1, v * block)
+                transpose(sums, block, LANES, a1, (v1 + v) * block)
+            for m in range(pair, min(pair + 2, real)):
+                base = (first_model + m) * length
+                a1_at = (m - pair) * v1 * block
+                turned_activate(a1, a1_at, hidden1, models, base + b1)
+                turned_layer(models, base + w2, v1 * block, a1, a1_at, hidden1, a2, hidden2)
+                turned_activate(a2, none, hidden2, models, base + b2)
+                turned_layer(models, base + w3, none, a2, none, hidden2, a3, int64(OUTPUTS))
+                turned_activate(a3, none, int64(OUTPUTS), models, base + b3)
+                squares, predicted, right = judge(a3, truth, valid)
+                add_wide(wide, m * LANES, squares)
+                add_wide(hit_lanes, m * LANES, right)
+                if confusion.size:
+                    store(guesses, 0, predicted)
+                    for r in range(rows):
+                        confusion[m, int64(labels[first + r]), int64(guesses[r])] += 1
     for m in range(real):
         for lane in range(LANES):
             cost[m] += wide[m * LANES + lane]

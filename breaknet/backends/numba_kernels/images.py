@@ -3,7 +3,7 @@
 MNIST is 19 % non-zero, and a zero pixel adds exactly nothing to a sum and nothing to a weight. `compress` lists each
 image's other pixels once; `by_column` turns the rows of every training batch around, so that the gradient of a pixel's
 sixteen weights is one sum in registers and one store, instead of a load and a store for every pixel of every image.
-Lists are padded to a multiple of four with zeros, the number of entries that `sparse_row` takes at a time.
+Lists are padded to a multiple of four with zeros, the number of entries that are taken at a time.
 
 Places are kept as 16 times the column or row: the distance in numbers to its vector of sixteen lanes, within 16 bits.
 """
@@ -18,7 +18,7 @@ from numba import float32, typeof, types, uint16
 from numpy.typing import NDArray
 
 from ...model import INPUTS
-from .compiling import kernel
+from .compiling import kernel, part
 from .vector_ir import LANES
 
 #: At most this many rows of a batch are worked on at a time: their places fit 16 bits, their outputs the L2 cache.
@@ -60,17 +60,18 @@ class Images(NamedTuple):
 class Batches(NamedTuple):
     """The batches of a training set, cut into segments of at most SEGMENT rows, and each segment by column.
 
-    Segment s is rows segment_row[s] .. segment_row[s + 1]; its columns with a pixel that is not zero are
-    column[segment_column[s] : segment_column[s + 1]], the longest first; the pixels of the c-th of them are entries
-    column_start[c] .. column_start[c + 1] of `place` and `value`. For dense images, and for batches that are updated
-    image by image, only the first two are filled.
+    Segment s is rows segment_row[s] .. segment_row[s + 1]. Its columns with a pixel that is not zero stand in groups
+    of four of about the same length, segment_group[s] .. segment_group[s + 1], which the gradient sums side by side:
+    group g is columns column[4 g : 4 g + 4], and entries group_start[g] .. group_start[g + 1] of `place` and `value`
+    are a pixel of each of the four in turn. Zeros fill shorter columns, and groups of fewer. For dense images, and
+    for batches that are updated image by image, only the first two are filled.
     """
 
     segment_row: NDArray[np.int64]  # [S + 1]
     ends_batch: NDArray[np.uint8]  # [S], whether the batch is complete after the segment
-    segment_column: NDArray[np.int64]  # [S + 1], or empty
-    column: NDArray[np.uint16]  # [A], 16 x column
-    column_start: NDArray[np.int64]  # [A + 1]
+    segment_group: NDArray[np.int64]  # [S + 1], or empty
+    column: NDArray[np.uint16]  # [4 G], 16 x column
+    group_start: NDArray[np.int64]  # [G + 1]
     place: NDArray[np.uint16]  # 16 x (row - segment_row[s])
     value: NDArray[np.float32]
 
@@ -98,58 +99,75 @@ def list_pixels(images, scale, row_start, place, value):
                 p += 1
 
 
+@part
+def order_columns(rows, first_row, last_row, counts, order, places):
+    """Count each column's pixels in rows first_row .. last_row; return how many columns have any.
+
+    order[0], order[1] ... are those columns, the longest first (and after them the others). places is scratch, for
+    every count the place of the next column that has it.
+    """
+    for j in range(INPUTS):
+        counts[j] = 0
+    for count in range(last_row - first_row + 1):
+        places[count] = 0
+    for p in range(rows.row_start[first_row], rows.row_start[last_row]):
+        if rows.value[p] != 0:
+            counts[rows.place[p] // LANES] += 1
+    for j in range(INPUTS):
+        places[counts[j]] += 1
+    lit = INPUTS - places[0]
+    placed = 0
+    for count in range(last_row - first_row, -1, -1):
+        columns = places[count]
+        places[count] = placed
+        placed += columns
+    for j in range(INPUTS):
+        order[places[counts[j]]] = j
+        places[counts[j]] += 1
+    return lit
+
+
 @kernel
-def count_columns(rows, segment_row, columns, entries):
-    """For each segment the number of columns with a pixel that is not zero, and of their entries with padding."""
+def count_columns(rows, segment_row, groups, entries):
+    """For each segment the number of its groups of four columns, and of their entries with what fills them."""
     counts = np.zeros(INPUTS, np.int64)
+    order = np.zeros(INPUTS, np.int64)
+    places = np.zeros(SEGMENT + 1, np.int64)
     for s in range(segment_row.size - 1):
-        counts[:] = 0
-        for p in range(rows.row_start[segment_row[s]], rows.row_start[segment_row[s + 1]]):
-            if rows.value[p] != 0:
-                counts[rows.place[p] // LANES] += 1
-        active = 0
-        padded = 0
-        for j in range(INPUTS):
-            if counts[j]:
-                active += 1
-                padded += (counts[j] + 3) // 4 * 4
-        columns[s] = active
-        entries[s] = padded
+        lit = order_columns(rows, segment_row[s], segment_row[s + 1], counts, order, places)
+        for c in range(0, lit, 4):
+            groups[s] += 1
+            entries[s] += 4 * counts[order[c]]
 
 
 @kernel
 def list_columns(rows, batches, first_entry, begin, end):
-    """Fill column, column_start, place and value of the segments begin .. end; place and value are zero before."""
+    """Fill column, group_start, place and value of the segments begin .. end; all of them are zero before."""
     counts = np.zeros(INPUTS, np.int64)
+    order = np.zeros(INPUTS, np.int64)
+    places = np.zeros(SEGMENT + 1, np.int64)
     at = np.zeros(INPUTS, np.int64)
     for s in range(begin, end):
-        counts[:] = 0
         first_row = batches.segment_row[s]
         last_row = batches.segment_row[s + 1]
-        longest = 0
-        for p in range(rows.row_start[first_row], rows.row_start[last_row]):
-            if rows.value[p] != 0:
-                j = rows.place[p] // LANES
-                counts[j] += 1
-                longest = max(longest, counts[j])
-        # columns of equal length side by side: the processor then foresees where the loop over one ends
-        c = batches.segment_column[s]
-        entry = first_entry[s]
-        for fours in range((longest + 3) // 4, 0, -1):
-            for j in range(INPUTS):
-                if (counts[j] + 3) // 4 == fours:
-                    batches.column[c] = uint16(j * LANES)
-                    batches.column_start[c] = entry
-                    at[j] = entry
-                    c += 1
-                    entry += 4 * fours
+        first_group = batches.segment_group[s]
+        next_entry = first_entry[s]
+        entry = next_entry
+        for c in range(order_columns(rows, first_row, last_row, counts, order, places)):
+            j = order[c]
+            if c % 4 == 0:
+                entry = next_entry
+                next_entry += 4 * counts[j]
+                batches.group_start[first_group + c // 4] = entry
+            batches.column[4 * first_group + c] = uint16(j * LANES)
+            at[j] = entry + c % 4
         for i in range(first_row, last_row):
             for p in range(rows.row_start[i], rows.row_start[i + 1]):
                 if rows.value[p] != 0:
                     j = rows.place[p] // LANES
                     batches.place[at[j]] = uint16((i - first_row) * LANES)
                     batches.value[at[j]] = rows.value[p]
-                    at[j] += 1
+                    at[j] += 4
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -158,6 +176,7 @@ def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _aligned(count: int, dtype: type) -> NDArray[Any]:
+    """Zeros beginning at a cache line; what lies up to a cache line past their end may be read."""
     memory: NDArray[Any] = np.zeros(count + 64, dtype)
     skip = (-memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
     return memory[skip : skip + count]
@@ -214,23 +233,23 @@ def by_column(images: Images, batch_size: int, pool: Executor) -> Batches:
     if images.dense or batch_size <= SCATTER_UP_TO:
         return cut
     segments = len(ends_batch)
-    columns, entries = np.zeros(segments, np.int64), np.zeros(segments, np.int64)
+    groups, entries = np.zeros(segments, np.int64), np.zeros(segments, np.int64)
     parts = _parts(segments, max(1, ROWS_AT_A_TIME // min(batch_size, SEGMENT)))
 
     def count(part: tuple[int, int]) -> None:
         begin, end = part
-        count_columns(images, segment_row[begin : end + 1], columns[begin:end], entries[begin:end])
+        count_columns(images, segment_row[begin : end + 1], groups[begin:end], entries[begin:end])
 
     list(pool.map(count, parts))
-    segment_column, first_entry = _starts(columns), _starts(entries)
+    segment_group, first_entry = _starts(groups), _starts(entries)
     batches = cut._replace(
-        segment_column=segment_column,
-        column=np.zeros(segment_column[-1], np.uint16),
-        column_start=np.zeros(segment_column[-1] + 1, np.int64),
+        segment_group=segment_group,
+        column=_aligned(4 * segment_group[-1], np.uint16),
+        group_start=np.zeros(segment_group[-1] + 1, np.int64),
         place=_aligned(first_entry[-1], np.uint16),
         value=_aligned(first_entry[-1], np.float32),
     )
-    batches.column_start[-1] = first_entry[-1]
+    batches.group_start[-1] = first_entry[-1]
     list(pool.map(lambda part: list_columns(images, batches, first_entry, *part), parts))
     return batches
 

@@ -1,15 +1,18 @@
 """The products of a layer, forward and backward. Every sum has one order, whatever rows stand beside it.
 
+    sparse_fours   sum_p value[p] matrix[index[p]] over every fourth p        four compressed rows, interleaved
     sparse_row     start + sum_p value[p] matrix[index[p]]                    one compressed row
+    sparse_pair    the same with two matrices, value and index read once
     four_rows      start + sum_k x[r, k] matrix[k]                            four dense rows
-    layer          out[r] = sigmoid(start + sum_k x[r, k] matrix[k])          forward
+    layer          out[r] = start + sum_k x[r, k] matrix[k]                   forward
+    activate       out[r] = sigmoid(out[r])
     back_layer     out[r] = (sum_k x[r, k] matrix[k]) a[r] (1 - a[r])         deltas of the layer below
     add_product    out[k] += scale sum_r x[r, k] matrix[r]                    gradient of the weights
     add_rows       out += scale sum_r matrix[r]                               gradient of the bias
 
 matrix[k], a[r] and out[r] are vectors of sixteen lanes, `*_step` numbers apart in a flat array, beginning at `*_at`.
 Four rows share each vector loaded and keep eight AVX registers of sums busy, enough to hide the latency of a
-multiply-add.
+multiply-add. Compressed rows are read one round ahead, up to four places past their end.
 """
 
 from __future__ import annotations
@@ -18,24 +21,57 @@ from numba import float32, int64
 
 from .compiling import part
 from .vector_functions import sigmoid
-from .vector_ir import fill, fma, indices4, load, spread, spread4, store
+from .vector_ir import LANES, fill, fma, load, split4, spread, spread4, store, word4
 
 
 @part
-def sparse_row(begin, end, index, value, matrix, matrix_at, start):
-    """start + sum over p in begin..end of value[p] * matrix[matrix_at + index[p] ..]; end - begin is 4 n."""
+def sparse_fours(begin, end, index, value, matrix, matrix_at, start):
+    """Four sums over p in begin..end of value[p] * matrix[matrix_at + index[p] ..]: p, p + 4, p + 8 ... go to one of
+    them, the first of which begins at `start`; begin and end are multiples of 4."""
     sum0 = start
     sum1 = fill(float32(0.0))
     sum2 = sum1
     sum3 = sum1
+    ahead = word4(index, begin)
     for p in range(begin, end, 4):
-        i0, i1, i2, i3 = indices4(index, p)
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
         v0, v1, v2, v3 = spread4(value, p)
         sum0 = fma(v0, load(matrix, matrix_at + i0), sum0)
         sum1 = fma(v1, load(matrix, matrix_at + i1), sum1)
         sum2 = fma(v2, load(matrix, matrix_at + i2), sum2)
         sum3 = fma(v3, load(matrix, matrix_at + i3), sum3)
+    return sum0, sum1, sum2, sum3
+
+
+@part
+def sparse_row(begin, end, index, value, matrix, matrix_at, start):
+    """start + sum over p in begin..end of value[p] * matrix[matrix_at + index[p] ..]."""
+    sum0, sum1, sum2, sum3 = sparse_fours(begin, end, index, value, matrix, matrix_at, start)
     return (sum0 + sum1) + (sum2 + sum3)
+
+
+@part
+def sparse_pair(begin, end, index, value, matrix, one_at, other_at):
+    """Two sums over p in begin..end: of value[p] * matrix[one_at + index[p] ..], and the same from other_at."""
+    one0 = fill(float32(0.0))
+    one1 = one0
+    other0 = one0
+    other1 = one0
+    ahead = word4(index, begin)
+    for p in range(begin, end, 4):
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
+        v0, v1, v2, v3 = spread4(value, p)
+        one0 = fma(v0, load(matrix, one_at + i0), one0)
+        other0 = fma(v0, load(matrix, other_at + i0), other0)
+        one1 = fma(v1, load(matrix, one_at + i1), one1)
+        other1 = fma(v1, load(matrix, other_at + i1), other1)
+        one0 = fma(v2, load(matrix, one_at + i2), one0)
+        other0 = fma(v2, load(matrix, other_at + i2), other0)
+        one1 = fma(v3, load(matrix, one_at + i3), one1)
+        other1 = fma(v3, load(matrix, other_at + i3), other1)
+    return one0 + one1, other0 + other1
 
 
 @part
@@ -71,10 +107,24 @@ def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, ou
             x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, start
         )
         at = out_at + r * out_step
-        store(out, at, sigmoid(sum0))
-        store(out, at + out_step, sigmoid(sum1))
-        store(out, at + 2 * out_step, sigmoid(sum2))
-        store(out, at + 3 * out_step, sigmoid(sum3))
+        store(out, at, sum0)
+        store(out, at + out_step, sum1)
+        store(out, at + 2 * out_step, sum2)
+        store(out, at + 3 * out_step, sum3)
+
+
+@part
+def activate(out, vectors):
+    """The sigmoid of the first `vectors` vectors of an array; one more may be taken too.
+
+    In a pass of its own and by twos: a sigmoid is a long chain, and the processor works on several at once only
+    where they stand side by side.
+    """
+    for i in range(0, vectors * LANES, 2 * LANES):
+        first = sigmoid(load(out, i))
+        second = sigmoid(load(out, i + LANES))
+        store(out, i, first)
+        store(out, i + LANES, second)
 
 
 @part
@@ -132,8 +182,18 @@ def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, 
 
 @part
 def add_rows(matrix, matrix_at, matrix_step, rows, scale, out, out_at):
-    """The sum of the rows of a matrix."""
-    total = fill(float32(0.0))
-    for r in range(rows):
-        total = total + load(matrix, matrix_at + r * matrix_step)
-    add_scaled(out, out_at, scale, total)
+    """The sum of the rows of a matrix, by fours: shorter chains wait less for each other, and err less."""
+    sum0 = fill(float32(0.0))
+    sum1 = sum0
+    sum2 = sum0
+    sum3 = sum0
+    whole = rows // 4 * 4
+    for r in range(0, whole, 4):
+        at = matrix_at + r * matrix_step
+        sum0 = sum0 + load(matrix, at)
+        sum1 = sum1 + load(matrix, at + matrix_step)
+        sum2 = sum2 + load(matrix, at + 2 * matrix_step)
+        sum3 = sum3 + load(matrix, at + 3 * matrix_step)
+    for r in range(whole, rows):
+        sum0 = sum0 + load(matrix, matrix_at + r * matrix_step)
+    add_scaled(out, out_at, scale, (sum0 + sum1) + (sum2 + sum3))

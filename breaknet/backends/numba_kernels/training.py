@@ -18,15 +18,24 @@ from numba import float32, int64, typeof, types
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
 from .images import EMPTY_BATCHES, EMPTY_IMAGES, SEGMENT
-from .layers import add_product, add_rows, add_scaled, back_layer, layer, sparse_row
+from .layers import (
+    activate,
+    add_product,
+    add_rows,
+    add_scaled,
+    back_layer,
+    layer,
+    sparse_fours,
+    sparse_row,
+)
 from .layout import PLANE, offsets, planes
-from .vector_functions import sigmoid, transpose
-from .vector_ir import LANES, fill, fma, load, pick, stop_requested, store
+from .vector_functions import transpose
+from .vector_ir import LANES, fill, fma, load, pick, split4, stop_requested, store, word4
 
 
 @part
 def first_layer(images, first, rows, model, b1, v1, a1):
-    """a1 [rows, 16 v1] of images first .. first + rows."""
+    """a1 [rows, 16 v1]: what the first layer's sigmoid is taken of, for images first .. first + rows."""
     width = v1 * LANES
     for v in range(v1):
         bias = load(model, b1 + v * LANES)
@@ -35,7 +44,7 @@ def first_layer(images, first, rows, model, b1, v1, a1):
                 begin = pick(images.row_start, first + r)
                 end = pick(images.row_start, first + r + 1)
                 total = sparse_row(begin, end, images.place, images.value, model, v * PLANE, bias)
-                store(a1, r * width + v * LANES, sigmoid(total))
+                store(a1, r * width + v * LANES, total)
         else:
             layer(
                 images.pixels, first * INPUTS, int64(INPUTS), model, v * PLANE, int64(LANES), int64(INPUTS), bias,
@@ -73,12 +82,18 @@ def add_first_gradient(images, batches, s, first, rows, d1, v1, scale, out):
                 images.pixels, first * INPUTS, int64(INPUTS), int64(INPUTS), d1, deltas, int64(LANES), rows, scale,
                 out, v * PLANE, int64(LANES),
             )  # fmt: skip
-        elif batches.segment_column.size:
-            for c in range(pick(batches.segment_column, s), pick(batches.segment_column, s + 1)):
-                begin = pick(batches.column_start, c)
-                end = pick(batches.column_start, c + 1)
-                total = sparse_row(begin, end, batches.place, batches.value, d1, deltas, fill(float32(0.0)))
-                add_scaled(out, v * PLANE + int64(pick(batches.column, c)), scale, total)
+        elif batches.segment_group.size:
+            for g in range(pick(batches.segment_group, s), pick(batches.segment_group, s + 1)):
+                begin = pick(batches.group_start, g)
+                end = pick(batches.group_start, g + 1)
+                sum0, sum1, sum2, sum3 = sparse_fours(
+                    begin, end, batches.place, batches.value, d1, deltas, fill(float32(0.0))
+                )
+                c0, c1, c2, c3 = split4(word4(batches.column, 4 * g))
+                add_scaled(out, v * PLANE + c0, scale, sum0)
+                add_scaled(out, v * PLANE + c1, scale, sum1)
+                add_scaled(out, v * PLANE + c2, scale, sum2)
+                add_scaled(out, v * PLANE + c3, scale, sum3)
         else:
             for r in range(rows):
                 step = scale * load(d1, deltas + r * LANES)
@@ -147,12 +162,15 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
             batch_ends = batches.ends_batch[s] != 0
 
             first_layer(images, first, rows, model, b1, v1, a1)
+            activate(a1, rows * v1)
             for v in range(v2):
                 layer(
                     a1, none, width1, model, w2 + v * width1 * LANES, lanes, hidden1, load(model, b2 + v * LANES),
                     a2, v * LANES, width2, rows,
                 )  # fmt: skip
+            activate(a2, rows * v2)
             layer(a2, none, width2, model, w3, lanes, hidden2, load(model, b3), a3, none, lanes, rows)
+            activate(a3, rows)
 
             output_deltas(a3, labels, first, rows, targets, d3)
             transpose_blocks(model, w3, v2, int64(1), w3_turned)

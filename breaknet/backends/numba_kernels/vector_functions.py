@@ -1,6 +1,6 @@
 """Functions of sixteen lanes, in the same terms as `vector_ir`: what one operation of a processor does not do.
 
-exp(x), sigmoid(x)              lane by lane, within 1.1 and 2.5 units in the last place
+sigmoid(x)                      lane by lane, within 2.5 units in the last place for |x| <= 87
 equal(x, y)                     1.0 where the lanes are equal, else 0.0
 exceeds(x, best, u, v)          u where x takes best's place as the largest so far, else v
 transpose(a, i, step, b, j)     b[j + 16 c + r] = a[i + step r + c] for r, c in 0..15
@@ -15,7 +15,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from .compiling import part
 from .vector_ir import (
+    ALIGN,
+    FOUR,
     INDEX,
     INTEGERS,
     LANES,
@@ -26,42 +29,19 @@ from .vector_ir import (
     integer_constant,
     is_flat,
     lanes16,
-    load_from,
-    store_to,
 )
 
-# exp(x) = 2^n exp(r), n = round(x / ln 2), r = x - n ln 2 with ln 2 in two parts, the first of few enough bits that n
-# times it is exact. On r in [-ln2/2, ln2/2], exp(r) = 1 + r + r^2 q(r), q the polynomial of degree 4 that makes the
-# largest relative error least, found by reweighted least squares: 5e-9 with its coefficients rounded to float32.
-# Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits.
+# 1 / (1 + e^-x): n = round(-x / ln 2) and -x = n ln 2 - r, so e^-x = 2^n e^-r, with ln 2 in two parts, the first of few
+# enough bits that n times it is exact. For |r| <= ln2/2, e^-r = (even - odd) / (even + odd), even = 1 + r^2 / 10 and
+# odd = r (1/2 + r^2 / 120): Pade's approximation of tanh(r/2) = odd / even, within 6e-9 with its numbers in float32.
+# So the sigmoid is (even + odd) / (even + odd + 2^n (even - odd)), and its one division does for both fractions.
+# Adding 1.5 * 2^23 + 127 rounds to an integer: n + 127 is then in the low bits, where 2^n is one shift away.
 _LOG2E = 1.44269504088896341
 _LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
-_Q = (
-    0.0013813144760206342,
-    0.008369418792426586,
-    0.04166845604777336,
-    0.16666515171527863,
-    0.4999999403953552,
-)
-_ROUNDER = 12582912.0
-_ROUNDER_BITS = 0x4B400000
-_EXP_LOWEST, _EXP_HIGHEST = -104.0, 89.0  # beyond them exp is 0 and infinite in float32
+_ROUNDER = 12582912.0 + 127
+_EXPONENT_AT = 23
+# within +-87 2^n is one number, and no result is subnormal (which would be slow, in later products too)
 _SIGMOID_LIMIT = 87.0
-
-
-def _exp_parts(builder: Any, x: Any) -> tuple[Any, Any]:
-    """e^r and the integers n of e^x = 2^n e^r; x must be within [-104, 89] or NaN."""
-    shifted = fma_of(builder, x, constant(_LOG2E), constant(_ROUNDER))
-    n = builder.fsub(shifted, constant(_ROUNDER))
-    r = fma_of(builder, n, constant(-_LN2_HIGH), x)
-    r = fma_of(builder, n, constant(-_LN2_LOW), r)
-    square = builder.fmul(r, r)
-    c4, c3, c2, c1, c0 = (constant(coefficient) for coefficient in _Q)
-    # two shorter chains instead of one long one
-    upper = fma_of(builder, fma_of(builder, c4, r, c3), r, c2)
-    q = fma_of(builder, upper, square, fma_of(builder, c1, r, c0))
-    p = builder.fadd(fma_of(builder, q, square, r), constant(1.0))
-    return p, builder.sub(builder.bitcast(shifted, INTEGERS), integer_constant(_ROUNDER_BITS))
 
 
 def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
@@ -71,35 +51,19 @@ def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
     return builder.select(builder.fcmp_ordered("<", x, low), low, x)
 
 
-def _power_of_two(builder: Any, exponents: Any) -> Any:
-    biased = builder.add(exponents, integer_constant(127))
-    return builder.bitcast(builder.shl(biased, integer_constant(23)), VECTOR)
-
-
-def _exp(builder: Any, x: Any) -> Any:
-    p, n = _exp_parts(builder, _clamp(builder, x, _EXP_LOWEST, _EXP_HIGHEST))
-    # 2^n in two factors: n reaches 128 and -150, past what one float32 power of two can say
-    half = builder.ashr(n, integer_constant(1))
-    p = builder.fmul(p, _power_of_two(builder, half))
-    return builder.fmul(p, _power_of_two(builder, builder.sub(n, half)))
-
-
 def _sigmoid(builder: Any, x: Any) -> Any:
-    # within +-87 2^n is one number, and no result is subnormal (which would be slow, in later products too)
-    negative = builder.fsub(constant(-0.0), x)
-    p, n = _exp_parts(builder, _clamp(builder, negative, -_SIGMOID_LIMIT, _SIGMOID_LIMIT))
-    power = builder.fmul(p, _power_of_two(builder, n))
-    return builder.fdiv(constant(1.0), builder.fadd(power, constant(1.0)))
-
-
-@intrinsic
-def exp(typing_context, x):
-    """e^x."""
-
-    def code(context, builder, sig, args):
-        return _exp(builder, args[0])
-
-    return lanes16(lanes16), code
+    x = _clamp(builder, x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT)
+    shifted = fma_of(builder, x, constant(-_LOG2E), constant(_ROUNDER))
+    n = builder.fsub(shifted, constant(_ROUNDER))
+    r = fma_of(builder, n, constant(_LN2_HIGH), x)
+    r = fma_of(builder, n, constant(_LN2_LOW), r)
+    square = builder.fmul(r, r)
+    even = fma_of(builder, square, constant(1 / 10), constant(1.0))
+    odd_by_r = fma_of(builder, square, constant(1 / 120), constant(1 / 2))
+    above = fma_of(builder, odd_by_r, r, even)
+    below = fma_of(builder, odd_by_r, builder.fsub(constant(-0.0), r), even)
+    power = builder.shl(builder.bitcast(shifted, INTEGERS), integer_constant(_EXPONENT_AT))
+    return builder.fdiv(above, fma_of(builder, builder.bitcast(power, VECTOR), below, above))
 
 
 @intrinsic
@@ -154,32 +118,46 @@ def add_wide(typing_context, array, index, x):
 
 
 @intrinsic
-def transpose(typing_context, source, start, step, target, place):
-    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..15."""
+def transpose4(typing_context, source, start, step, target, place):
+    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..3."""
     if not (is_flat(source) and is_flat(target)):
         return None
 
     def code(context, builder, sig, args):
         source, start, step, target, place = args
         rows = []
-        for r in range(LANES):
+        for r in range(4):
             index = builder.add(start, builder.mul(step, ir.Constant(INDEX, r)))
-            rows.append(load_from(builder, address_of(context, builder, sig.args[0], source, index)))
-        # swap the two off-diagonal blocks of size `distance` in every block twice that size: 8, 4, 2, 1
-        distance = LANES // 2
-        while distance:
-            low = [i if not i & distance else i - distance + LANES for i in range(LANES)]
-            high = [i + distance if not i & distance else i + LANES for i in range(LANES)]
-            low_mask, high_mask = ir.Constant(INTEGERS, low), ir.Constant(INTEGERS, high)
-            for r in range(LANES):
-                if not r & distance:
-                    upper, lower = rows[r], rows[r + distance]
-                    rows[r] = builder.shuffle_vector(upper, lower, low_mask)
-                    rows[r + distance] = builder.shuffle_vector(upper, lower, high_mask)
-            distance //= 2
-        for c, row in enumerate(rows):
+            address = address_of(context, builder, sig.args[0], source, index)
+            rows.append(builder.load(builder.bitcast(address, FOUR.as_pointer())))
+            rows[-1].align = ALIGN
+        for c, column in enumerate(_turned(builder, rows)):
             index = builder.add(place, ir.Constant(INDEX, LANES * c))
-            store_to(builder, row, address_of(context, builder, sig.args[3], target, index))
+            address = address_of(context, builder, sig.args[3], target, index)
+            builder.store(column, builder.bitcast(address, FOUR.as_pointer())).align = ALIGN
         return context.get_dummy_value()
 
     return types.void(source, types.int64, types.int64, target, types.int64), code
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of four vectors of four: rows 0 and 2 and rows 1 and 3 interleaved, and these two again."""
+
+    def interleaved(x: Any, y: Any) -> list[Any]:
+        halves = ((0, 4, 1, 5), (2, 6, 3, 7))
+        masks = (ir.Constant(ir.VectorType(ir.IntType(32), 4), half) for half in halves)
+        return [builder.shuffle_vector(x, y, mask) for mask in masks]
+
+    even, odd = interleaved(rows[0], rows[2]), interleaved(rows[1], rows[3])
+    return [column for x, y in zip(even, odd, strict=True) for column in interleaved(x, y)]
+
+
+@part
+def transpose(source, start, step, target, place):
+    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..15.
+
+    In blocks of four by four: shuffles that cross the halves of a register are slow on some processors.
+    """
+    for r in range(0, LANES, 4):
+        for c in range(0, LANES, 4):
+            transpose4(source, start + r * step + c, step, target, place + c * LANES + r)

@@ -7,7 +7,7 @@ same code is right on all of them and numba compiles it for the one at hand.
     load(a, i), store(a, i, x)      a.flat[i : i + 16], from and to a C-contiguous float32 array
     spread(a, i), fill(s)           sixteen copies of a.flat[i], or of the number s
     spread4(a, i)                   four of them: copies of a.flat[i] ... a.flat[i + 3], read at once
-    indices4(a, i)                  the int64 values of uint16 a.flat[i : i + 4], read at once
+    word4(a, i), split4(word)       uint16 a.flat[i : i + 4] read at once, and the int64 values of the four
     pick(a, i)                      the number a.flat[i]
     x + y, x - y, x * y, x / y      lane by lane, IEEE float32
     fma(x, y, z)                    x * y + z, fused where the processor has it, else rounded twice
@@ -36,6 +36,7 @@ INDEX = ir.IntType(64)
 _INT = ir.IntType(32)
 VECTOR = ir.VectorType(_FLOAT, LANES)
 INTEGERS = ir.VectorType(_INT, LANES)
+FOUR = ir.VectorType(_FLOAT, 4)
 ALIGN = 4  # bytes: any float32 address will do
 
 
@@ -167,11 +168,10 @@ def spread4(typing_context, array, index):
         return None
 
     def code(context, builder, sig, args):
-        four = ir.VectorType(_FLOAT, 4)
         address = address_of(context, builder, sig.args[0], args[0], args[1])
-        values = builder.load(builder.bitcast(address, four.as_pointer()))
+        values = builder.load(builder.bitcast(address, FOUR.as_pointer()))
         values.align = ALIGN
-        undefined = ir.Constant(four, ir.Undefined)
+        undefined = ir.Constant(FOUR, ir.Undefined)
         copies = [
             builder.shuffle_vector(values, undefined, ir.Constant(INTEGERS, [j] * LANES)) for j in range(4)
         ]
@@ -181,20 +181,32 @@ def spread4(typing_context, array, index):
 
 
 @intrinsic
-def indices4(typing_context, array, index):
-    """Four uint16 as int64, from one load of eight bytes (little-endian, as every processor numba knows)."""
+def word4(typing_context, array, index):
+    """uint16 a.flat[index : index + 4] as one int64, for `split4`; index must be a multiple of 4, the array aligned.
+
+    An atomic load, so that it stays where it is written: a loop that reads its next word before it uses the last one
+    has every address a whole round early, where the compiler would move the load to its first use.
+    """
     if not is_flat(array, types.uint16):
         return None
 
     def code(context, builder, sig, args):
         address = address_of(context, builder, sig.args[0], args[0], args[1])
-        word = builder.load(builder.bitcast(address, INDEX.as_pointer()))
-        word.align = 2
+        return builder.load_atomic(builder.bitcast(address, INDEX.as_pointer()), "monotonic", 8)
+
+    return types.int64(array, types.int64), code
+
+
+@intrinsic
+def split4(typing_context, word):
+    """The four numbers of a `word4`, as int64 (little-endian, as every processor numba knows)."""
+
+    def code(context, builder, sig, args):
         mask = ir.Constant(INDEX, 0xFFFF)
-        parts = [builder.and_(builder.lshr(word, ir.Constant(INDEX, 16 * j)), mask) for j in range(4)]
+        parts = [builder.and_(builder.lshr(args[0], ir.Constant(INDEX, 16 * j)), mask) for j in range(4)]
         return context.make_tuple(builder, sig.return_type, parts)
 
-    return types.UniTuple(types.int64, 4)(array, types.int64), code
+    return types.UniTuple(types.int64, 4)(types.int64), code
 
 
 @intrinsic
