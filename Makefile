@@ -9,9 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := scripts/set_up.py
 PROCESSES ?= 2
+SIZE ?= quick
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
-.PHONY: help lesson test test-all test-gpu check format bench clean
+.PHONY: help lesson test test-all test-gpu check format notebooks notebooks-full tables bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -39,8 +40,21 @@ format: $(VENV)/ready-dev  ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready-dev  ## time this machine (ARGS="-k training")
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+bench: $(VENV)/ready-dev  ## time this machine's CPU (SIZE=full stores the rows; ARGS="-k ladder" picks some)
+	BREAKNET_BENCH_SIZE=$(SIZE) $(BIN)/python -m pytest benchmarks --benchmark-enable $(ARGS)
+
+bench-gpu: $(VENV)/ready-dev  ## the same on its GPU
+	BREAKNET_BENCH_SIZE=$(SIZE) BREAKNET_BENCH_DEVICE=cuda $(BIN)/python -m pytest benchmarks --benchmark-enable $(ARGS)
+
+tables: $(VENV)/ready-dev  ## write the docs' tables and plots from the stored rows
+	$(BIN)/python -m benchmarks.t4 --save
+	$(BIN)/python -m benchmarks.tables
+
+notebooks: $(VENV)/ready-dev  ## write notebooks/*.ipynb from their sources
+	$(BIN)/python scripts/build_notebooks.py
+
+notebooks-full: notebooks  ## run all notebooks at full size into executed-notebooks/
+	BREAKNET_COURSE=full $(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks

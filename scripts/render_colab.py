@@ -1,7 +1,7 @@
 """Write the README's Colab lines from the one setting that holds the project's address.
 
 The setting is `address` under [tool.breaknet] in pyproject.toml. Run `python scripts/render_colab.py` after
-changing it; a test fails while the README says something else.
+changing it, and `make notebooks`, which puts a badge into the notebooks; tests fail while they say something else.
 """
 
 from __future__ import annotations

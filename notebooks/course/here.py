@@ -1,0 +1,82 @@
+"""Where the course runs: the device, Triton or why there is none, sizes, and the digits.
+
+Import this before anything else that may import Triton: without a GPU it asks for Triton's interpreter, and Triton
+reads that wish when a kernel is decorated.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+# torch's profiler would announce its every start and stop on standard error
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+
+import torch
+from torch import Tensor
+
+#: "cuda" where there is a GPU, else "cpu".
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu":
+    os.environ["TRITON_INTERPRET"] = "1"
+
+from breaknet.data.splits import Digits  # noqa: E402
+from breaknet.kernels._triton import HAVE_TRITON, tl, triton, why_not  # noqa: E402
+
+__all__ = [
+    "DEVICE",
+    "HAVE_TRITON",
+    "INTERPRETED",
+    "SIZE",
+    "digits",
+    "introduction",
+    "tl",
+    "trained",
+    "triton",
+]
+
+#: Exercises run as Python on CPU tensors, program after program.
+INTERPRETED = DEVICE == "cpu"
+#: How much is measured: BREAKNET_COURSE is "quick" (a minute of one core for the whole course), "full", or "rehearse",
+#: which tries everything and whose figures mean nothing.
+SIZE = os.environ.get("BREAKNET_COURSE", "quick")
+if SIZE not in ("rehearse", "quick", "full"):
+    raise ValueError(f"BREAKNET_COURSE: rehearse, quick or full, not {SIZE!r}")
+
+
+def introduction() -> str:
+    """Three lines on what the course will run on."""
+    if DEVICE == "cuda":
+        name = torch.cuda.get_device_name()
+        machine = f"{name}, {torch.cuda.get_device_properties(0).multi_processor_count} multiprocessors"
+    else:
+        machine = f"no CUDA GPU here: a CPU with {torch.get_num_threads()} thread(s)"
+    if not HAVE_TRITON:
+        kernels = f"no kernel can run here ({why_not()}): the checkers will say so; all else works"
+    elif INTERPRETED:
+        kernels = f"Triton {triton.__version__}'s interpreter: the same code, thousands of times slower"
+    else:
+        kernels = f"compiled by Triton {triton.__version__} for your GPU"
+    sizes = {
+        "rehearse": "a rehearsal, whose figures mean nothing",
+        "quick": "quick ones (BREAKNET_COURSE=full for full sizes)",
+        "full": "at full size",
+    }
+    return f"torch {torch.__version__} on {machine}\nkernels: {kernels}\nmeasurements: {sizes[SIZE]}"
+
+
+@cache
+def digits() -> Digits:
+    """The digits that BREAKNET_DATA names, else synthetic ones; `.source` says which."""
+    from benchmarks.data import digits as found
+
+    return found()
+
+
+def trained(data: Digits) -> dict[str, Tensor]:
+    """The lesson's network after one epoch: CPU float32 parameters by name."""
+    import breaknet
+
+    images = data.train[:1000] if SIZE == "rehearse" else data.train
+    run = breaknet.train(images, epochs=1, backend="torch", device="cpu")
+    return {name: value[-1] for name, value in run.checkpoints.stacked.items()}

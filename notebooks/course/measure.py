@@ -1,0 +1,248 @@
+"""What a training step does and takes on this machine: profiled, counted and timed, never typed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from breaknet.data.splits import Split
+from breaknet.model import MLP
+from notebooks.course.here import DEVICE, SIZE
+
+BATCH = 100
+#: What a torch operator is there for, by a part of its name; the first that fits counts, the rest is bookkeeping.
+PURPOSES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("matrix products", ("addmm", "::mm", "linear")),
+    ("sigmoids", ("sigmoid",)),
+    ("cost", ("mse_loss",)),
+    ("sums and updates", ("::sum", "_foreach", "::add", "::sub", "::mul")),
+)
+BOOKKEEPING = "bookkeeping"
+
+
+def wait() -> None:
+    """Until the device has done all that it was asked for."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def least_seconds(call: Callable[[], object], repeats: int = 7) -> float:
+    """The shortest of several calls after one that warms up, the device waited for: other work only adds time."""
+    times = []
+    for _ in range(repeats + 1):
+        wait()
+        began = perf_counter()
+        call()
+        wait()
+        times.append(perf_counter() - began)
+    return min(times[1:])
+
+
+def module_step(images: Split) -> Callable[[], None]:
+    """One step of the tidy nn.Module loop on the first batch of `images`, again and again from where it is."""
+    x = torch.from_numpy(images.images[:BATCH].copy()).to(DEVICE).float() / 256
+    labels = torch.from_numpy(images.labels[:BATCH].copy()).long()
+    target = nn.functional.one_hot(labels, 10).to(DEVICE).float()
+    model = MLP.seeded(0).to(DEVICE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x[:BATCH]), target[:BATCH], reduction="sum").backward()
+        optimizer.step()
+
+    return step
+
+
+def fused_step(images: Split) -> Callable[[], None]:
+    """The same step out of the project's operators: three fused layers and the summed cost, under autograd."""
+    from breaknet.kernels.linear_sigmoid import LinearSigmoid
+    from breaknet.kernels.summed_mse import summed_mse
+
+    x = torch.from_numpy(images.images[:BATCH].copy()).to(DEVICE).float() / 256
+    labels = torch.from_numpy(images.labels[:BATCH].copy()).long().to(DEVICE)
+    model = nn.Sequential(LinearSigmoid(784, 16), LinearSigmoid(16, 16), LinearSigmoid(16, 10)).to(DEVICE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        summed_mse(model(x[:BATCH]), labels[:BATCH]).backward()
+        optimizer.step()
+
+    step()  # what is set up once is not counted
+    return step
+
+
+def counted(call: Callable[[], object]) -> str:
+    """What one call launches, in words: torch operators on a CPU, kernels and launches on a GPU."""
+    from benchmarks.launches import of_torch
+
+    found = of_torch(call, 1, torch.device(DEVICE))
+    return ", ".join(f"{count:.0f} {name.replace('_', ' ')}" for name, count in found.items())
+
+
+def ceilings() -> dict[str, float]:
+    """The bytes and the operations a second that this device can be brought to, measured once."""
+    from benchmarks.ceilings import measured
+
+    return measured(DEVICE, SIZE == "rehearse")
+
+
+@dataclass(frozen=True)
+class StepProfile:
+    """What one step of the nn.Module loop does.
+
+    Attributes:
+        seconds: of a step, without the profiler.
+        calls: torch operators called for themselves, not by another operator, a step.
+        kernels: launches of kernels a step, on a GPU; 0 on a CPU.
+        busy: seconds in which the GPU works, a step; 0 on a CPU.
+        shares: of the time that the profiler saw within operators, by purpose.
+        operators: (name, calls a step, share of that time), the largest share first.
+    """
+
+    seconds: float
+    calls: float
+    kernels: float
+    busy: float
+    shares: dict[str, float]
+    operators: list[tuple[str, float, float]]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{1e6 * self.seconds:.0f} µs a step, in which torch is asked for {self.calls:.0f} operations"
+        ]
+        if self.kernels:
+            lines.append(
+                f"{self.kernels:.0f} kernels are launched for it; the GPU works {1e6 * self.busy:.0f} µs of the "
+                f"{1e6 * self.seconds:.0f}, that is {self.busy / self.seconds:.0%}"
+            )
+        named = ", ".join(f"{purpose} {share:.0%}" for purpose, share in self.shares.items())
+        lines.append(f"of the time within operators: {named}")
+        return "\n".join(lines)
+
+
+def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) -> StepProfile:
+    """Run the nn.Module loop's step under torch's profiler."""
+    from benchmarks.launches import gpu_launches, operators
+
+    step = module_step(images)
+
+    def run() -> None:
+        for _ in range(steps):
+            step()
+
+    seconds = least_seconds(run, 3) / steps
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
+    with profile(activities=activities, acc_events=True) as profiler:
+        run()
+        wait()
+    events = list(profiler.events() or ())
+    within: Counter[str] = Counter()
+    called: Counter[str] = Counter()
+    for event in events:
+        if event.device_type == torch.autograd.DeviceType.CPU and event.name.startswith("aten::"):
+            within[event.name] += event.self_cpu_time_total
+            called[event.name] += 1
+    whole = sum(within.values())
+    shares = dict.fromkeys(map(_purpose, within), 0.0)
+    for name, spent in within.items():
+        shares[_purpose(name)] += spent / whole
+    on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    return StepProfile(
+        seconds=seconds,
+        calls=operators(events) / steps,
+        kernels=gpu_launches(events)["kernels"] / steps,
+        busy=sum(event.time_range.elapsed_us() for event in on_gpu) / 1e6 / steps,
+        shares=dict(sorted(shares.items(), key=lambda one: -one[1])),
+        operators=[(name, called[name] / steps, spent / whole) for name, spent in within.most_common()],
+    )
+
+
+def _purpose(operator: str) -> str:
+    for purpose, parts in PURPOSES:
+        if any(part in operator for part in parts):
+            return purpose
+    return BOOKKEEPING
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Seconds of one call of `torch.add` by the number of values added."""
+
+    sizes: list[int]
+    seconds: list[float]
+
+    @property
+    def call(self) -> float:
+        """What a call costs that has next to nothing to do, in seconds."""
+        return min(self.seconds)
+
+    @property
+    def worth_it(self) -> str:
+        """In words, from how many values on the work takes longer than the call."""
+        short = [size for size, each in zip(self.sizes, self.seconds, strict=True) if each <= 2 * self.call]
+        longer = [size for size in self.sizes if size > max(short)]
+        return f"from about {longer[0]:,} values on" if longer else f"beyond {self.sizes[-1]:,} values only"
+
+
+def overhead() -> Overhead:
+    """Time the addition of 1 to ever more values: a floor that is all call, then a slope that is all work."""
+    sizes = [4**power for power in range({"rehearse": 5, "quick": 11, "full": 12}[SIZE])]
+    seconds = []
+    for size in sizes:
+        values = torch.rand(size, device=DEVICE)
+        result = torch.empty_like(values)
+        calls = 100 if size <= 2**16 else 10
+
+        def run(values: Tensor = values, result: Tensor = result, calls: int = calls) -> None:
+            for _ in range(calls):
+                torch.add(values, 1, out=result)
+
+        seconds.append(least_seconds(run) / calls)
+    return Overhead(sizes, seconds)
+
+
+@dataclass(frozen=True)
+class Batched:
+    """Seconds for one model's second layer, by the number of models: one call each, or one call for all."""
+
+    models: list[int]
+    alone: list[float]
+    together: list[float]
+
+
+def many_small_layers() -> Batched:
+    """The second layer, 16 to 16 on a batch, of ever more models."""
+    counts = [4**power for power in range({"rehearse": 2, "quick": 5, "full": 6}[SIZE])]
+    alone, together = [], []
+    for count in counts:
+        a = torch.rand(count, BATCH, 16, device=DEVICE)
+        w = torch.randn(count, 16, 16, device=DEVICE)
+
+        def one_by_one(a: Tensor = a, w: Tensor = w) -> None:
+            for each, weight in zip(a, w, strict=True):
+                torch.sigmoid(each @ weight)
+
+        def at_once(a: Tensor = a, w: Tensor = w) -> None:
+            torch.sigmoid(torch.bmm(a, w))
+
+        alone.append(least_seconds(one_by_one) / count)
+        together.append(least_seconds(at_once) / count)
+    return Batched(counts, alone, together)
+
+
+def order_matters(parts: int = 1000, orders: int = 200) -> tuple[int, float]:
+    """The same float32 numbers summed in random orders: how many different sums, and how far apart, relatively."""
+    random = np.random.default_rng(0)
+    values = random.standard_normal(parts, dtype=np.float32)
+    # one after the other, as atomics do it in the order in which programs happen to arrive
+    sums = [float(np.cumsum(random.permutation(values))[-1]) for _ in range(orders)]
+    return len(set(sums)), (max(sums) - min(sums)) / abs(float(values.astype(np.float64).sum()))

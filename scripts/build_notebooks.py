@@ -1,0 +1,159 @@
+"""Write notebooks/*.ipynb from the sources notebooks/*.py: python scripts/build_notebooks.py [--check]
+
+A source is a notebook in jupytext's py:percent form. It gives two notebooks without outputs:
+
+    NAME.ipynb              for students: without the cells tagged `instructor`
+    NAME_instructor.ipynb   for teachers: without the cells tagged `student`
+
+What the build fills in, so that it is written down once:
+
+* a code cell tagged `set-up` becomes scripts/notebook_set_up.py with the project's address;
+* a line `<!-- lesson: EXPERIMENT PART -->` in a text cell becomes what the lesson's report says there, from
+  breaknet/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
+  a range such as `after 2-4` or `after 3-3` for some of them;
+* where the address is on GitHub, the first cell is a badge that opens the notebook on Colab.
+
+The address is the setting `address` under [tool.breaknet] in pyproject.toml. The same source always gives the same
+bytes; with --check nothing is written and the exit status says whether the notebooks are what the sources give.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from breaknet.report_questions import SECTIONS  # noqa: E402
+from scripts.render_colab import address  # noqa: E402
+
+NOTEBOOKS = ROOT / "notebooks"
+SET_UP = ROOT / "scripts" / "notebook_set_up.py"
+BRANCH = "main"
+
+#: What the file name ends in -> the tag of the cells that this version is without.
+VERSIONS = {"": "instructor", "_instructor": "student"}
+
+_LESSON = re.compile(r"^<!-- lesson: (\w+) (setup|before|after)(?: (\d+)-(\d+))? -->$", re.MULTILINE)
+
+
+def sources() -> list[Path]:
+    """The notebooks' sources, in the order of their names."""
+    return sorted(NOTEBOOKS.glob("*.py"))
+
+
+def built(source: Path, published: str) -> dict[str, NotebookNode]:
+    """Both notebooks of `source` by file name; `published` is the project's address, or empty.
+
+    Raises:
+        ValueError: for a cell that is tagged for both versions, or a part of the lesson that there is not.
+    """
+    whole = jupytext.read(source, fmt="py:percent")
+    for cell in whole.cells:
+        if set(VERSIONS.values()) <= set(tags(cell)):
+            raise ValueError(f"{source.name}: a cell is tagged instructor and student:\n{cell.source}")
+    return {
+        f"{source.stem}{ending}.ipynb": _version(whole, f"{source.stem}{ending}.ipynb", left_out, published)
+        for ending, left_out in VERSIONS.items()
+    }
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags, empty if it has none."""
+    return cell.metadata.get("tags", [])
+
+
+def text_of(notebook: NotebookNode) -> str:
+    """The notebook as the text of its .ipynb file."""
+    return nbformat.writes(notebook) + "\n"
+
+
+def _version(whole: NotebookNode, name: str, left_out: str, published: str) -> NotebookNode:
+    cells = [deepcopy(cell) for cell in whole.cells if left_out not in tags(cell)]
+    for cell in cells:
+        if "set-up" in tags(cell):
+            cell.source = set_up(published)
+        if cell.cell_type == "markdown":
+            cell.source = _LESSON.sub(lambda found: _from_the_lesson(*found.groups()), cell.source)
+    cells = _badge(name, published) + cells
+    _name_cells(cells)
+    metadata = {key: value for key, value in whole.metadata.items() if key != "jupytext"}
+    metadata["language_info"] = {"name": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def set_up(published: str) -> str:
+    """The source of the set-up cell, with the project's address in it."""
+    text = SET_UP.read_text(encoding="utf-8").strip()
+    before = 'ADDRESS = ""'
+    if text.count(before) != 1:
+        raise ValueError(f"{SET_UP.name}: exactly one line {before}")
+    return text.replace(before, f'ADDRESS = "{published}"')
+
+
+def _from_the_lesson(experiment: str, part: str, first: str | None, last: str | None) -> str:
+    found = [section for section in SECTIONS if section.name == experiment]
+    if not found:
+        names = ", ".join(section.name for section in SECTIONS)
+        raise ValueError(f"lesson: one of {names}, not {experiment!r}")
+    texts = getattr(found[0], part)
+    if part == "setup":
+        return "\n\n".join(texts)
+    numbers = range(int(first or 1), int(last or len(texts)) + 1)
+    if not numbers or numbers[0] < 1 or numbers[-1] > len(texts):
+        raise ValueError(f"lesson: questions 1 to {len(texts)} {part} {experiment}, not {first} to {last}")
+    return "\n".join(f"{number}. {texts[number - 1]}" for number in numbers)
+
+
+def _badge(name: str, published: str) -> list[NotebookNode]:
+    """A cell that opens the notebook on Colab, which reads from GitHub; none for another address or none."""
+    project = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(?:\.git)?/?", published)
+    if project is None:
+        return []
+    page = f"https://colab.research.google.com/github/{project[1]}/blob/{BRANCH}/notebooks/{name}"
+    picture = "https://colab.research.google.com/assets/colab-badge.svg"
+    return [nbformat.v4.new_markdown_cell(f"[![Open in Colab]({picture})]({page})")]
+
+
+def _name_cells(cells: list[NotebookNode]) -> None:
+    """Give every cell an id that follows from its text, so that an edit changes no other cell's."""
+    seen: dict[str, int] = {}
+    for cell in cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+
+
+def main(check: bool) -> int:
+    """Write the notebooks, or with `check` only name those that differ; the exit status."""
+    published = address()
+    wanted = {
+        name: text_of(notebook) for source in sources() for name, notebook in built(source, published).items()
+    }
+    differ = [
+        name
+        for name, text in wanted.items()
+        if not (NOTEBOOKS / name).exists() or (NOTEBOOKS / name).read_text(encoding="utf-8") != text
+    ]
+    orphans = [path.name for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name not in wanted]
+    for name in differ:
+        if not check:
+            (NOTEBOOKS / name).write_text(wanted[name], encoding="utf-8")
+        print(f"notebooks/{name}: {'not what its source gives' if check else 'written'}")
+    for name in orphans:
+        print(f"notebooks/{name}: has no source")
+    return 1 if orphans or (check and differ) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

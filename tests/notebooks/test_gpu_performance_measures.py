@@ -1,0 +1,260 @@
+"""What the course measures, counts and draws: precision against the contract, counts against the profiler, tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from checks import exact_step, random_labels, sparse_images, start_of
+
+from benchmarks.floors import training_step
+from benchmarks.rows import Machine, Row, save
+from breaknet.data.splits import Split
+from breaknet.kernels._triton import HAVE_TRITON
+from breaknet.kernels.targets import TARGETS
+from notebooks.course import measure, pictures, plots, precision, resources, timings
+from notebooks.course.here import DEVICE
+from notebooks.course.show import Table, shown
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.from_numpy(sparse_images(100)).float() / 256
+    return images, torch.from_numpy(random_labels(100)).long()
+
+
+# ---- precision
+
+
+def test_tf32_keeps_ten_bits_and_rounds_to_nearest():
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * 10
+    rounded = precision.to_tf32(x)
+    assert bool((rounded.view(torch.int32) & 0x1FFF == 0).all())
+    assert float(((rounded - x).abs() / x.abs()).max()) <= 2**-11
+    # no other number of 10 bits is nearer
+    step = 2.0 ** (torch.floor(torch.log2(x.abs())) - 10)
+    assert bool(((rounded - x).abs() <= step / 2).all())
+    assert torch.equal(precision.to_tf32(rounded), rounded)
+    assert torch.equal(
+        precision.to_tf32(torch.tensor([1 + 2**-11, -1 - 2**-11])),
+        torch.tensor([1 + 2**-10] * 2) * torch.tensor([1.0, -1.0]),
+    )
+
+
+def test_bytes_over_256_are_exact_in_tf32():
+    pixels = torch.arange(256) / 256
+    assert torch.equal(precision.to_tf32(pixels), pixels)
+
+
+def test_the_step_is_the_lessons(batch):
+    images, labels = batch
+    start = start_of()
+    doubled = {name: value.double() for name, value in start.items()}
+    found = precision.step(doubled, images.double(), labels, 0.05, torch.matmul)
+    exact = exact_step(start, images, labels, 0.05)
+    assert list(found) == list(exact)
+    for name, reference in exact.items():
+        assert torch.allclose(found[name], reference, rtol=1e-12, atol=1e-15), name
+
+
+def test_tf32_breaks_the_contract_and_three_products_keep_it(batch):
+    """What section 9 says, for every parameter, by a margin."""
+    shares: dict[str, list[float]] = {}
+    for error in precision.step_errors(start_of(), *batch):
+        shares.setdefault(error.way, []).append(error.share)
+    assert min(shares["TF32"]) > 2
+    assert max(shares["float32"]) < 0.5
+    assert max(shares["TF32, split in three"]) < 0.5
+    off = precision.cost_errors(start_of(), *batch)
+    assert off["TF32"] > 10 * off["TF32, split in three"]
+
+
+# ---- counts and times
+
+
+def test_a_profile_counts_what_torch_is_asked_for(batch):
+    split = Split((batch[0] * 256).to(torch.uint8).numpy(), batch[1].numpy().astype(np.uint8))
+    profile = measure.profile_step(split, steps=3)
+    assert profile.calls == pytest.approx(
+        float(measure.counted(measure.module_step(split)).split()[0]), abs=1
+    )
+    assert sum(profile.shares.values()) == pytest.approx(1)
+    assert {"matrix products", "sigmoids", "cost", measure.BOOKKEEPING} <= set(profile.shares)
+    called = {name: calls for name, calls, _ in profile.operators}
+    if DEVICE == "cpu":
+        assert called["aten::addmm"] == 3  # forward
+        assert called["aten::mm"] == 5  # three for the weights, two for the layers below
+        assert called["aten::sigmoid"] == 3
+    assert f"{profile.calls:.0f} operations" in str(profile)
+    fused = float(measure.counted(measure.fused_step(split)).split()[0])
+    assert fused < profile.calls
+    assert plots.where_time_goes(profile)._repr_png_().startswith(PNG)
+
+
+def test_a_call_costs_something_whatever_it_does():
+    calls = measure.overhead()
+    assert calls.call > 0
+    assert len(calls.sizes) == len(calls.seconds)
+    assert plots.overhead_curve(calls)._repr_png_().startswith(PNG)
+
+
+def test_the_order_of_a_float32_sum_matters():
+    different, spread = measure.order_matters()
+    assert different > 10
+    assert 0 < spread < 1e-3
+
+
+def test_one_call_for_many_models_is_cheaper():
+    batched = measure.many_small_layers()
+    assert batched.together[-1] < batched.alone[-1]
+    assert plots.models_curve(batched)._repr_png_().startswith(PNG)
+
+
+# ---- the ladder, here and stored
+
+
+def row(name: str, device: str, median: float, title: str = "a rung", **conditions) -> Row:
+    return Row(
+        name=f"{name.split('/')[0]}/{device}/{name.split('/')[1]}", group="ladder", title=title, work="one step",
+        device=device, median=median, low=0.9 * median, high=1.2 * median, repeats=3,
+        launches={"torch_operators": 49.0} if device == "cpu" else {"kernels": 31.0, "host_launches": 31.0},
+        floor={"bytes": 1e5, "operations": 5e6, "seconds": median / 4}, conditions=conditions,
+    )  # fmt: skip
+
+
+def machine(name: str, gpu: str | None) -> Machine:
+    return Machine(
+        name=name, cpu="Some CPU", cores=2, gpu=gpu, power_limit_w=None, driver=None, versions={}, commit="1a2b3c4",
+        date="2026-01-02", ceilings={"bytes_per_s": 1e10, "flop_per_s": 1e11},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """This machine's ladder as if it had been climbed."""
+    rows = [
+        row("step/notebook", DEVICE, 1e-3, "the notebook's loop"),
+        row("step/sliced", DEVICE, 4e-4, "sliced tensors"),
+        row("score/vectorised-accuracy", DEVICE, 1e-2, "vectorised accuracy", images=10_000),
+    ]
+    monkeypatch.setattr(timings, "climbed", lambda: {timings.rung_of(one): one for one in rows})
+    return rows
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="what a machine without a GPU shows")
+def test_without_stored_rows_a_gpu_is_not_measured_yet(measured, monkeypatch, capsys):
+    monkeypatch.setattr(timings, "stored_ladders", list)
+    monkeypatch.setattr(plots, "stored_ladders", list)
+    table = timings.side_by_side("sliced", "fused", "hand-written")
+    assert table.header == ["", "here (cpu)", "launches here", "stored: a GPU"]
+    assert table.lines[0][1:] == ["400 µs (360 µs – 480 µs)", "49 torch operators", timings.NOT_MEASURED]
+    assert table.lines[1][1:] == ["needs a GPU", "–", timings.NOT_MEASURED]
+    assert table.lines[2][1:] == ["left out", "–", "–"]
+    assert plots.stored_rooflines() is None
+    assert capsys.readouterr().out == "on a GPU: not measured yet\n"
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="what a machine without a GPU shows")
+def test_stored_rows_stand_beside_those_of_this_machine(measured, monkeypatch, tmp_path):
+    rows = [row("step/sliced", "cuda", 2e-4), row("step/fused", "cuda", 1e-4)]
+    save(machine("some-gpu", "Some GPU"), rows, tmp_path)
+    save(machine("some-cpu", None), [row("step/sliced", "cpu", 3e-4)], tmp_path)
+    from benchmarks import rows as evidence
+
+    stored = evidence.stored
+    monkeypatch.setattr(evidence, "stored", lambda: stored(tmp_path))
+    table = timings.side_by_side("sliced", "fused")
+    assert table.header[3:] == ["stored: Some GPU", "stored: Some CPU"]
+    assert table.lines[0][3:] == ["200 µs", "300 µs"]
+    assert table.lines[1][3:] == ["100 µs", "–"]
+    figure = plots.stored_rooflines()
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "Some GPU, 2026-01-02",
+        "Some CPU, 2026-01-02",
+    ]
+
+
+def test_scores_are_told_for_a_thousand_images(measured):
+    table = timings.side_by_side("vectorised-accuracy")
+    assert table.lines[0][1].startswith("1 ms")
+    assert "1,000 images" in table.notes[0]
+
+
+def test_the_ladder_is_drawn_with_its_floors(measured):
+    figure = plots.ladder_steps(timings.ladder())
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert texts == ["1 ×", "2.5 ×", "1 ×"]
+    roof = plots.roofline(timings.ladder(), {"bytes_per_s": 1e10, "flop_per_s": 1e11}, "a roof")
+    labels = [text.get_text() for text in roof.axes[0].get_legend().get_texts()]
+    assert labels[1] == "sliced tensors: 4 × its floor"
+    for drawn in (figure, roof):
+        assert drawn._repr_png_().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_rungs_are_climbed_on_this_machine(monkeypatch):
+    timings.climbed.cache_clear()
+    rows = timings.climbed()
+    assert {"sliced", "vectorised-accuracy"} <= set(rows)
+    sliced = rows["sliced"]
+    assert sliced.device == DEVICE
+    assert sliced.floor["operations"] == training_step(100).operations
+    assert timings.seconds_of(rows["vectorised-accuracy"]) < rows["vectorised-accuracy"].median
+
+
+# ---- resources
+
+
+@pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton's compiler")
+def test_the_resource_report_of_the_course(monkeypatch):
+    """A modest trainer spills, as section 10 shows; rows are those of `breaknet kernels`."""
+    monkeypatch.setattr(resources, "SIZE", "rehearse")
+    resources._rows.cache_clear()
+    layer, trainer = resources.report()
+    assert (layer.kernel, trainer.kernel) == ("linear_sigmoid_forward", "cooperative_training")
+    assert layer.problem() is None
+    assert trainer.problem() is None
+    free, capped = resources.register_caps()
+    assert replace(free, config=trainer.config) == trainer
+    assert free.spill_instructions == 0
+    assert capped.registers <= 128 < free.registers
+    assert capped.spill_instructions > 0
+    assert capped.blocks_per_sm > free.blocks_per_sm
+    assert "sm_75 (T4)" in repr(resources.table([layer, capped]))
+    for figure in (plots.register_file([layer, trainer]), plots.spill_bars([free, capped])):
+        assert figure._repr_png_().startswith(PNG)
+
+
+def test_without_triton_there_is_no_report(monkeypatch):
+    from breaknet.kernels import _triton
+
+    monkeypatch.setattr(_triton, "HAVE_TRITON", False)
+    with pytest.raises(RuntimeError, match="cannot be compiled here"):
+        resources._compiled([(*resources.LAYER, 75, None)])
+    assert resources.table([]).lines == []
+
+
+# ---- pictures and tables
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pictures.timeline, pictures.blocks, pictures.layer_tiles, pictures.backward_tiles, pictures.partial_sums,
+        pictures.cooperative_step, pictures.wide_product, pictures.first_maximum, pictures.number_formats,
+        lambda: pictures.multiprocessors(40, 27, TARGETS[75].typical),
+    ],
+)  # fmt: skip
+def test_pictures_draw(picture):
+    assert picture()._repr_png_().startswith(PNG)
+
+
+def test_tables_are_text_in_a_terminal_and_html_in_a_notebook():
+    table = Table(("", "a < b"), [("first", "1"), ("second one", "22")], ["a note"])
+    assert repr(table) == "            a < b\nfirst       1\nsecond one  22\na note"
+    assert "a &lt; b" in table._repr_html_()
+    assert repr(shown(precision.to_tf32)).startswith("def to_tf32(")

@@ -1,0 +1,148 @@
+"""The lesson's notebook from top to bottom: reduced here, at full size on the real MNIST among the slow tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from tiny import write_tiny_idx
+
+from scripts.build_notebooks import NOTEBOOKS, tags
+from scripts.run_notebooks import executed, with_parameters
+
+NAME = "breaking_a_neural_network"
+
+#: What a cell may say on standard error in a short run: that a curve is too short, or too flat, for a fit.
+NOTICE = re.compile(r"no (line|logistic fit) ")
+
+#: Pictures: digits, network, an answer before and after, shuffled digits, and the lesson's seven figures.
+PICTURES = 12
+
+#: How answers to the questions of each experiment begin.
+ANSWERS = (
+    "After epoch 23 the cost per image is",
+    "Guessing among ten digits",
+    "The training accuracy is high",
+)
+
+PREDICTIONS = {
+    "my_parameters": 12960,
+    "my_train_cost": 0.02,
+    "my_valid_cost": 0.02,
+    "my_best_epoch": 15,
+    "my_shuffled_train_cost": 0.5,
+    "my_shuffled_valid_cost": 1.25,
+    "my_shuffled_train_accuracy": 10,
+    "my_shuffled_valid_accuracy": 10,
+    "my_best_train_accuracy": 100,
+    "my_valid_accuracy_then": 60.5,
+}
+
+
+def read(ending: str = "") -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{NAME}{ending}.ipynb", as_version=4)
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def pictures(notebook: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
+
+
+def shown(notebook: nbformat.NotebookNode) -> str:
+    """All tables and texts."""
+    return "\n".join(output.get("data", {}).get("text/markdown", "") for output in outputs(notebook))
+
+
+def printed(notebook: nbformat.NotebookNode, stream: str) -> str:
+    return "".join(output.text for output in outputs(notebook) if output.get("name") == stream)
+
+
+def reduced(folder: Path) -> dict[str, object]:
+    return {"data": str(write_tiny_idx(folder / "tiny")), "epochs_all": 24, "epochs_few": 30}
+
+
+def table_rows(notebook: nbformat.NotebookNode) -> list[str]:
+    return [
+        line for line in shown(notebook).splitlines() if line.startswith("| ") and "prediction" not in line
+    ]
+
+
+def assert_whole_and_clean(notebook: nbformat.NotebookNode) -> None:
+    """Every picture is there, and nothing that nobody asked for."""
+    assert pictures(notebook) == PICTURES
+    assert not [output for output in outputs(notebook) if output.output_type == "error"]
+    assert all(NOTICE.match(line) for line in printed(notebook, "stderr").splitlines() if line)
+    assert "local: tiny" in printed(notebook, "stdout")
+    assert "30 epochs in" in printed(notebook, "stdout")
+
+
+def test_students_see_their_predictions_beside_the_outcomes(tmp_path):
+    notebook = read()
+    for cell in notebook.cells:
+        if "prediction" in tags(cell):
+            cell.source = re.sub(
+                r"^(\w+) = None",
+                lambda found: f"{found[1]} = {PREDICTIONS[found[1]]}",
+                cell.source,
+                flags=re.M,
+            )
+    done = executed(notebook, tmp_path, reduced(tmp_path))
+    assert_whole_and_clean(done)
+    rows = table_rows(done)
+    assert rows[0] == "| parameters | 12,960 | 13,002 | 42 |"
+    assert len(rows) == len(PREDICTIONS)
+    for row, prediction in zip(rows, PREDICTIONS.values(), strict=True):
+        assert row.split(" | ")[1].replace(",", "") == str(prediction)
+        assert "–" not in row
+    assert "Over-fitting is the name" in shown(done)
+    assert not [answer for answer in ANSWERS if answer in shown(done)]
+
+
+def test_instructors_see_answers_and_without_predictions_outcomes_alone(tmp_path):
+    done = executed(read("_instructor"), tmp_path, reduced(tmp_path))
+    assert_whole_and_clean(done)
+    rows = table_rows(done)
+    assert len(rows) == len(PREDICTIONS)
+    assert all(re.fullmatch(r"\| [^|]+ \| – \| [\d.,]+ \| – \|", row) for row in rows), rows
+    assert not [answer for answer in ANSWERS if answer not in shown(done)]
+
+
+def test_every_prediction_cell_is_known():
+    names = [
+        name
+        for cell in read().cells
+        if "prediction" in tags(cell)
+        for name in re.findall(r"^(\w+) = None", cell.source, flags=re.M)
+    ]
+    assert names == list(PREDICTIONS)
+
+
+def test_parameters_are_those_of_the_notebook():
+    with pytest.raises(ValueError, match="not epoch_all"):
+        with_parameters(read(), {"epoch_all": 3})
+    changed = with_parameters(read(), {"seed": 3})
+    places = [place for place, cell in enumerate(changed.cells) if "injected-parameters" in tags(cell)]
+    assert [changed.cells[place].source for place in places] == ["seed = 3"]
+    assert "parameters" in tags(changed.cells[places[0] - 1])
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+def test_the_whole_lesson_at_full_size(mnist, tmp_path: Path):
+    done = executed(read("_instructor"), tmp_path)
+    assert pictures(done) == PICTURES
+    assert printed(done, "stderr") == ""
+    assert "MNIST: 50,000 images" in printed(done, "stdout")
+    ends = re.findall(r"(\d+\.\d)% right .* +(\d+\.\d)% on the validation", printed(done, "stdout"))
+    (clean, clean_valid), (shuffled, _), (hundred, hundred_valid) = [map(float, pair) for pair in ends]
+    assert clean > 96.5
+    assert clean_valid > 94
+    assert 13 < shuffled < 16
+    assert hundred > 97
+    assert hundred_valid < 15
+    assert "no logistic curve" not in shown(done).lower()
