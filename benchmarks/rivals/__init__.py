@@ -1,6 +1,5 @@
-"""Other ways to do the lesson's work, for the benchmarks: each as its users would write it.
+"""Other ways to do the lesson's work, each as its users would write it, in the form of `benchmarks.problem`.
 
-Every trainer module has `epoch_of(images, labels, start, batch_size, learning_rate)`: it prepares (moves, converts,
-compiles), and returns a function that trains one epoch more each time it is called and returns torch's parameters.
-images are uint8 [N, 784] (byte / 256), labels int64 [N], both numpy; start is a dict of CPU tensors.
+`jax_scan` and `torch_func` train one network or many on the same images, `torch_scores` scores many; `agreement` says
+what float64 gives. The rungs of `benchmarks.ladder` are the rest of the company.
 """

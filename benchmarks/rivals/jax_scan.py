@@ -1,15 +1,16 @@
-"""JAX: one compiled scan over the batches of an epoch, for one model or for several by vmap. Needs the extra `jax`."""
+"""JAX: one compiled scan over the batches of an epoch, for one network or, by vmap, for many. Needs the extra `jax`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from torch import Tensor
+
+from benchmarks.problem import Parameters, Problem, Trainer
 
 
 def _cost(parameters: tuple[Any, ...], images: Any, targets: Any) -> Any:
@@ -29,49 +30,51 @@ def _train_epoch(parameters: Any, images: Any, targets: Any, learning_rate: floa
     return jax.lax.scan(step, parameters, (images, targets))[0]
 
 
-def _arrays(start: dict[str, Tensor]) -> tuple[Any, ...]:
-    return tuple(jnp.asarray(value.numpy().T) for value in start.values())
+def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
+    """For whole batches, as a scan has them; networks on the same images side by side in one vmapped scan.
 
-
-def _tensors(parameters: Any, start: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: torch.from_numpy(np.array(value).T.copy())
-        for name, value in zip(start, parameters, strict=True)
-    }
-
-
-def _batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> tuple[Any, Any]:
-    if len(images) % batch_size:
+    Raises:
+        ValueError: images that are no whole number of batches.
+    """
+    first, many = problems[0], len(problems) > 1
+    if len(first.labels) % first.batch_size:
         raise ValueError("images: a whole number of batches, for the scan")
-    pixels = (images.astype(np.float32) / 256).reshape(-1, batch_size, images.shape[1])
-    targets = np.eye(10, dtype=np.float32)[labels].reshape(*labels.shape[:-1], -1, batch_size, 10)
-    return jnp.asarray(pixels), jnp.asarray(targets)
+    batches = first.steps, first.batch_size
+    images = jnp.asarray(first.floats.cpu().numpy().reshape(*batches, 784))
+    one_hot = np.eye(10, dtype=np.float32)
+    targets = jnp.asarray(np.stack([one_hot[one.labels].reshape(*batches, 10) for one in problems]))
+    start = [np.stack([one.start[name].numpy().T for one in problems]) for name in first.start]
+    if many:
+        run = jax.jit(jax.vmap(_train_epoch, in_axes=(0, None, 0, None)), donate_argnums=0)
+        state = [tuple(map(jnp.asarray, start))]
+    else:
+        run = jax.jit(_train_epoch, donate_argnums=0)
+        state, targets = [tuple(jnp.asarray(value[0]) for value in start)], targets[0]
+
+    def train() -> None:
+        for _ in range(epochs):
+            state[0] = run(state[0], images, targets, first.learning_rate)
+        jax.block_until_ready(state[0])
+
+    def parameters() -> list[Parameters]:
+        stacked = [np.array(value) if many else np.array(value)[None] for value in state[0]]
+        return [
+            {
+                name: torch.from_numpy(value[row].T.copy())
+                for name, value in zip(first.start, stacked, strict=True)
+            }
+            for row in range(len(problems))
+        ]
+
+    return Trainer(train, parameters)
 
 
-def epoch_of(
-    images: np.ndarray, labels: np.ndarray, start: dict[str, Tensor], batch_size: int, learning_rate: float
-) -> Callable[[], dict[str, Tensor]]:
-    pixels, targets = _batches(images, labels, batch_size)
-    run = jax.jit(_train_epoch, donate_argnums=0)
-    state = [_arrays(start)]
+def one_after_another(problems: Sequence[Problem], epochs: int) -> Trainer:
+    """A scan of its own for each network, one after another."""
+    trainers = [trainer([problem], epochs) for problem in problems]
 
-    def epoch() -> dict[str, Tensor]:
-        state[0] = jax.block_until_ready(run(state[0], pixels, targets, learning_rate))
-        return _tensors(state[0], start)
+    def train() -> None:
+        for one in trainers:
+            one.train()
 
-    return epoch
-
-
-def two_epochs_of(
-    images: np.ndarray, labels: np.ndarray, start: dict[str, Tensor], batch_size: int, learning_rate: float
-) -> Callable[[], list[dict[str, Tensor]]]:
-    """As `epoch_of` for two models on the same images, labels int64 [2, N], in one vmapped scan."""
-    pixels, targets = _batches(images, labels, batch_size)
-    run = jax.jit(jax.vmap(_train_epoch, in_axes=(0, None, 0, None)), donate_argnums=0)
-    state = [tuple(jnp.stack([value, value]) for value in _arrays(start))]
-
-    def epoch() -> list[dict[str, Tensor]]:
-        state[0] = jax.block_until_ready(run(state[0], pixels, targets, learning_rate))
-        return [_tensors([value[which] for value in state[0]], start) for which in range(2)]
-
-    return epoch
+    return Trainer(train, lambda: [one.parameters()[0] for one in trainers])

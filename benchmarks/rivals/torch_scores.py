@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from benchmarks.problem import Parameters, Problem, Scorer
+
+#: So many images by so many checkpoints at a time, so that the outputs stay in a CPU's caches; a GPU takes more.
+BLOCK = {"cpu": (1_000, 100), "cuda": (10_000, 100)}
 
 
-@torch.no_grad()
-def scores(
-    parameters: dict[str, Tensor], images: Tensor, labels: Tensor, block: int = 1000, models: int = 100
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cost and accuracy, float64 [C] each, of parameters [C, ...] on floating images [N, 784].
+def scorer(models: Parameters, problem: Problem) -> Scorer:
+    """Cost and accuracy of models [C, ...]."""
+    device = problem.device
+    block, at_once = BLOCK[device.type]
+    w1, b1, w2, b2, w3, b3 = (value.to(device) for value in models.values())
+    images, labels = problem.floats, torch.from_numpy(problem.labels).to(device)
+    count, width = b1.shape
 
-    `block` images by `models` checkpoints at a time, so that the outputs stay in the caches.
-    """
-    count = len(parameters["hidden1.bias"])
-    cost, hits = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.int64)
-    targets = nn.functional.one_hot(labels, 10).float()
-    for first in range(0, count, models):
-        some = slice(first, first + models)
-        w1, b1, w2, b2, w3, b3 = (value[some] for value in parameters.values())
-        wide, width = w1.reshape(-1, w1.shape[2]).T.contiguous(), w1.shape[1]
-        for low in range(0, len(images), block):
-            inputs, truth = images[low : low + block], labels[low : low + block]
-            hidden = torch.addmm(b1.reshape(-1), inputs, wide).sigmoid_()
-            hidden = hidden.reshape(len(inputs), -1, width).transpose(0, 1)
-            hidden = torch.baddbmm(b2[:, None], hidden, w2.transpose(1, 2)).sigmoid_()
-            output = torch.baddbmm(b3[:, None], hidden, w3.transpose(1, 2)).sigmoid_()
-            cost[some] += ((output - targets[low : low + block]) ** 2).sum((1, 2)).double()
-            hits[some] += (output.argmax(2) == truth).sum(1)
-    return (cost / len(images)).numpy(), (hits.double() / len(images)).numpy()
+    @torch.no_grad()
+    def score() -> tuple[np.ndarray, np.ndarray]:
+        cost = torch.zeros(count, dtype=torch.float64, device=device)
+        hits = torch.zeros(count, dtype=torch.int64, device=device)
+        targets = nn.functional.one_hot(labels, 10).float()
+        for first in range(0, count, at_once):
+            some = slice(first, first + at_once)
+            wide = w1[some].reshape(-1, w1.shape[2]).T.contiguous()
+            for low in range(0, len(images), block):
+                here = slice(low, low + block)
+                hidden = torch.addmm(b1[some].reshape(-1), images[here], wide).sigmoid_()
+                hidden = hidden.reshape(len(hidden), -1, width).transpose(0, 1)
+                hidden = torch.baddbmm(b2[some, None], hidden, w2[some].transpose(1, 2)).sigmoid_()
+                output = torch.baddbmm(b3[some, None], hidden, w3[some].transpose(1, 2)).sigmoid_()
+                cost[some] += ((output - targets[here]) ** 2).sum((1, 2)).double()
+                hits[some] += (output.argmax(2) == labels[here]).sum(1)
+        return (cost / len(images)).cpu().numpy(), (hits.double() / len(images)).cpu().numpy()
+
+    return Scorer(score)

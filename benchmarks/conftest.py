@@ -1,0 +1,48 @@
+"""How pytest-benchmark and interleaved timing live together.
+
+Ways that compete have to be timed in turn, A B A B, which tests that run one after another cannot do. So
+`benchmarks.ways.measure` times them, all the ways of a suite that were selected, when the first of them comes up; and
+each test hands its own way's times to pytest-benchmark, through a timer that reads them out. What pytest-benchmark
+then shows, compares and writes is what was measured, once, in one way.
+
+BREAKNET_BENCH_SIZE is `quick` (the default) or `full`; BREAKNET_BENCH_DEVICE `cpu` (the default) or `cuda`. A group's
+rows are saved under benchmarks/results/ if all of its ways were selected and none failed; quick ones only where there
+are no full ones. Without `--benchmark-enable` every way is checked against float64, nothing is timed or saved.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.bench import Bench
+
+BENCH = pytest.StashKey[Bench]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[BENCH] = Bench()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if {"suite", "way"} <= set(metafunc.fixturenames):
+        ways = metafunc.config.stash[BENCH].ways
+        cases = [pytest.param(suite, way, id=way.name) for suite, some in ways.items() for way in some]
+        metafunc.parametrize(("suite", "way"), cases)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    bench = session.config.stash[BENCH]
+    for item in session.items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if {"suite", "way"} <= set(params):
+            bench.selected.setdefault(params["suite"], []).append(params["way"])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash[BENCH].save():
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return request.config.stash[BENCH]

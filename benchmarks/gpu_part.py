@@ -1,0 +1,169 @@
+"""One part of `gpu_all.py`, in a process of its own so that nothing it does can take the other parts along.
+
+    python -m benchmarks.gpu_part machine   FOLDER               ceilings and facts -> FOLDER/machine.json
+    python -m benchmarks.gpu_part checks    FOLDER               every kernel compiled and held against float64
+    python -m benchmarks.gpu_part measure   FOLDER SUITES [NAME] rows -> FOLDER/rows.jsonl, one a line, as they come
+    python -m benchmarks.gpu_part resources FOLDER               registers, spills, shared memory -> resources.txt
+    python -m benchmarks.gpu_part profiles  FOLDER               torch profiler traces -> FOLDER/profiles/
+
+SUITES are some of `benchmarks.suites` with commas between them; one can also be "module:function", a function like
+theirs. NAMEs are ways to leave out.
+BREAKNET_BENCH_DEVICE and BREAKNET_BENCH_SIZE are as in `benchmarks/conftest.py`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.lab import Lab
+from benchmarks.machine import here
+from benchmarks.sizes import size_of
+from benchmarks.ways import Session, Way, measure
+
+#: The status of a part that stopped because its device no longer answers.
+DEVICE_LOST = 3
+_LOST = ("CUDA error", "device-side assert", "illegal memory access", "unspecified launch failure")
+
+
+def lab_of(folder: Path) -> Lab:
+    """The lab, with the ceilings that the part `machine` has measured, if it has."""
+    lab = Lab(os.environ.get("BREAKNET_BENCH_DEVICE", "cuda"), size_of())
+    found = folder / "machine.json"
+    if found.exists():
+        lab.given_ceilings = json.loads(found.read_text())["ceilings"]
+    return lab
+
+
+def machine(folder: Path) -> int:
+    """What the machine is and can reach."""
+    lab = lab_of(folder)
+    facts = asdict(here(lab.place.type, lab.ceilings))
+    (folder / "machine.json").write_text(json.dumps(facts))
+    print(json.dumps(facts, indent=1))
+    return 0
+
+
+def checks(folder: Path) -> int:
+    """What `breaknet doctor` checks of the kernels: 0 if all holds."""
+    from breaknet.backends import triton_gpu
+
+    lab = lab_of(folder)
+    reason = triton_gpu.unavailable(lab.place)
+    if reason is not None:
+        print(f"the triton backend cannot be used: {reason}")
+        return 1
+    if lab.rehearsing:
+        triton_gpu.PLANS = ("packed",)  # interpreted, each plan takes seconds
+    found = triton_gpu.self_check(lab.place)
+    for name, ok, detail in found:
+        print(f"{'ok  ' if ok else 'BAD '} {name}: {detail}")
+    return 0 if all(ok for _, ok, _ in found) else 1
+
+
+def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int:
+    """Contest by contest, so that what has been measured is on disk whatever comes next."""
+    lab = lab_of(folder)
+    ways = [way for suite in suites for way in _ways(suite)(lab) if way.name not in leave_out]
+    with (folder / "rows.jsonl").open("a") as file:
+
+        def tell(kind: str, content: Any) -> None:
+            file.write(json.dumps({kind: content}) + "\n")
+            file.flush()
+
+        session = Session(started=lambda way: tell("started", way.name))
+        for _, contest in groupby(ways, key=lambda way: way.contest):
+            for row in measure(contest, lab, survive=True, session=session):
+                tell("row", asdict(row))
+            for kind, told in (("failed", session.failures), ("missing", session.missing)):
+                for name, reason in told.items():
+                    tell(kind, {"name": name, "reason": reason})
+            if any(lost in reason for reason in session.failures.values() for lost in _LOST):
+                return DEVICE_LOST
+            session.failures.clear()
+            session.missing.clear()
+    return 0
+
+
+def _ways(suite: str) -> Callable[[Lab], list[Way]]:
+    if ":" in suite:
+        module, _, function = suite.partition(":")
+        return getattr(import_module(module), function)
+    from benchmarks.suites import SUITES
+
+    return SUITES[suite]
+
+
+def resources(folder: Path) -> int:
+    """The report of every kernel for this GPU; in a rehearsal, of one of them for a T4."""
+    from breaknet.kernels.resources import render, resource_report
+
+    lab, errors = lab_of(folder), []
+    if lab.place.type == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        rows = resource_report([f"sm_{major}{minor}"], errors=errors, workers=min(8, os.cpu_count() or 1))
+    else:
+        rows = resource_report(["sm_75"], ["ordered_sum"], errors=errors)
+    problems = errors + [problem for row in rows if (problem := row.problem())]
+    text = "\n".join([render(rows), *problems])
+    (folder / "resources.txt").write_text(text + "\n")
+    print(text)
+    return 1 if problems else 0
+
+
+def profiles(folder: Path) -> int:
+    """A trace of one call of every rung of the ladder, few steps each."""
+    from benchmarks.ladder import rungs_on
+
+    lab = lab_of(folder)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if lab.place.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    (folder / "profiles").mkdir(exist_ok=True)
+    few = lab.training(lab.size.check_steps * lab.size.batch_size)
+    bad = 0
+    for rung in rungs_on(lab):
+        try:
+            if rung.scores:
+                some = lab.scoring(lab.size.scored_images).first(min(200, lab.size.sampled_images))
+                call = rung.build(lab.networks(3 if rung.together else 1), some).score
+            else:
+                call = rung.build(few.variants(rung.models(few)), 1).train
+            lab.warm_up(call)
+            with torch.profiler.profile(activities=activities) as profiler:
+                call()
+            plain = folder / "profiles" / f"{rung.name}.json"
+            profiler.export_chrome_trace(str(plain))
+            plain.with_suffix(".json.gz").write_bytes(gzip.compress(plain.read_bytes()))
+            plain.unlink()
+        except Exception as error:
+            bad += 1
+            print(f"{rung.name}: {type(error).__name__}: {error}")
+    return 1 if bad else 0
+
+
+def main(words: list[str]) -> int:
+    """See the head of this file."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    what, folder = words[0], Path(words[1])
+    if what == "measure":
+        return measure_suites(folder, words[2].split(","), words[3:])
+    parts = {"machine": machine, "checks": checks, "resources": resources, "profiles": profiles}
+    return parts[what](folder)
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)  # a lost device can hang the interpreter's own way out

@@ -1,0 +1,36 @@
+"""Rung 4: `torch.compile(mode="reduce-overhead")` of network and cost, which captures both passes as CUDA graphs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.problem import Problem, Trainer
+
+
+def trainer(problem: Problem, epochs: int) -> Trainer:
+    model = problem.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
+    images, targets, batch = problem.floats, problem.targets, problem.batch_size
+
+    @torch.compile(mode="reduce-overhead")
+    def cost(some_images: Tensor, some_targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(model(some_images), some_targets, reduction="sum")
+
+    def step(low: int) -> None:
+        torch.compiler.cudagraph_mark_step_begin()
+        optimizer.zero_grad(set_to_none=True)
+        cost(images[low : low + batch], targets[low : low + batch]).backward()
+        optimizer.step()
+
+    for _ in range(3):  # compiles, warms up, captures
+        step(0)
+    model.load_state_dict(problem.start)
+
+    def train() -> None:
+        for _ in range(epochs):
+            for low in range(0, len(images), batch):
+                step(low)
+        problem.wait()
+
+    return Trainer(train, lambda: [model.state_dict()])

@@ -1,0 +1,46 @@
+"""Rung 3: the whole step (forward, backward, update) captured once as a CUDA graph and replayed."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from benchmarks.problem import Problem, Trainer
+
+WARM_UP = 3  # steps before the capture, as torch's notes on CUDA graphs ask for
+
+
+def trainer(problem: Problem, epochs: int) -> Trainer:
+    """For whole batches: a graph's tensors have one size."""
+    model = problem.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
+    images, targets, batch = problem.floats, problem.targets, problem.batch_size
+    some_images, some_targets = images[:batch].clone(), targets[:batch].clone()
+
+    def step() -> None:
+        nn.functional.mse_loss(model(some_images), some_targets, reduction="sum").backward()
+        optimizer.step()
+
+    aside = torch.cuda.Stream(problem.device)
+    aside.wait_stream(torch.cuda.current_stream(problem.device))
+    with torch.cuda.stream(aside):
+        for _ in range(WARM_UP):
+            optimizer.zero_grad(set_to_none=True)
+            step()
+    torch.cuda.current_stream(problem.device).wait_stream(aside)
+    # without old gradients the captured backward pass writes its own and adds to none
+    optimizer.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    model.load_state_dict(problem.start)  # into the tensors that the graph knows
+
+    def train() -> None:
+        for _ in range(epochs):
+            for low in range(0, len(images), batch):
+                some_images.copy_(images[low : low + batch])
+                some_targets.copy_(targets[low : low + batch])
+                graph.replay()
+        problem.wait()
+
+    return Trainer(train, lambda: [model.state_dict()])

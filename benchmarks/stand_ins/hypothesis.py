@@ -1,0 +1,50 @@
+"""Stands for hypothesis where it is not installed, behind everything else on the path: property tests are skipped.
+
+So that test files can be run on a machine that has only pytest: their other tests need nothing of hypothesis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+class _Anything:
+    """Any attribute, call or operator of it is itself."""
+
+    def __getattr__(self, name: str) -> _Anything:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *arguments: Any, **named: Any) -> _Anything:
+        return self
+
+    def __or__(self, other: Any) -> _Anything:
+        return self
+
+
+strategies = HealthCheck = Phase = _Anything()
+
+
+def given(*arguments: Any, **named: Any) -> Any:
+    """Skip the test."""
+    return pytest.mark.skip(reason="hypothesis is not installed")
+
+
+def settings(*arguments: Any, **named: Any) -> Any:
+    """Leave the test as it is."""
+    return lambda test: test
+
+
+def assume(condition: Any) -> bool:
+    """Never called, since nothing is given."""
+    return True
+
+
+def note(value: Any) -> None:
+    """Likewise."""
+
+
+example = settings

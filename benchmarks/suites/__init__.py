@@ -1,0 +1,26 @@
+"""Everything that is measured, by suites. A suite is `ways(lab)`: what it would measure there, prepared only later.
+
+from benchmarks.suites import SUITES
+rows = measure(SUITES["models"](lab), lab)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks import ladder
+from benchmarks.lab import Lab
+from benchmarks.suites import classroom, dispatch, epochs, evaluation, kernels, lesson, models, rivals
+from benchmarks.ways import Way
+
+SUITES: dict[str, Callable[[Lab], list[Way]]] = {
+    "ladder": ladder.ways,
+    "rivals": rivals.ways,
+    "models": models.ways,
+    "epochs": epochs.ways,
+    "evaluation": evaluation.ways,
+    "dispatch": dispatch.ways,
+    "kernels": kernels.ways,
+    "lesson": lesson.ways,
+    "classroom": classroom.ways,
+}

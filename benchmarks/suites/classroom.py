@@ -1,0 +1,157 @@
+"""The classroom notebook in plain PyTorch against the same with breaknet's drop-in names: whole, and by function.
+
+The whole notebooks are run from top to bottom, their figures drawn. Of `train_model` the plain one is timed for a
+few epochs and counted up to as many as the drop-in's, which has costs of starting that are shared by all epochs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.lab import Lab
+from benchmarks.ways import Missing, Ready, Way
+
+NEEDS = ("jupytext", "nbclient", "ipykernel", "matplotlib", "scipy")
+
+#: Epochs of the two long runs and of the run on 100 examples.
+WHOLE = {"rehearse": (2, 3), "quick": (2, 20), "full": (100, 1000)}
+#: Epochs that a call of train_model makes: the plain one, the drop-in.
+TRAINED = {"rehearse": (1, 2), "quick": (1, 20), "full": (2, 100)}
+
+TITLES = {"original": "the notebook as written", "drop-in": "the notebook with breaknet's names"}
+
+
+def ways(lab: Lab) -> list[Way]:
+    stage = Stage(lab)
+    long, few = WHOLE[lab.size.name]
+    whole = f"the classroom notebook from top to bottom ({long}, {long} and {few} epochs)"
+    what: dict[str, tuple[str, Callable[[str], Ready], int | None]] = {
+        "whole": (whole, stage.whole, 1),
+        "train_model": ("one epoch of train_model, all training and validation images", stage.train_model, 3),
+        "accuracy": ("accuracy of one model on all training images", stage.accuracy, None),
+    }
+    return [
+        Way(
+            f"classroom/{lab.device}/{name}/{version}", "classroom", title, work, lab.device,
+            f"classroom/{name}", partial(prepare, version),
+            NEEDS if lab.device == "cuda" else (*NEEDS, "numba"), repeats=repeats,
+        )
+        for name, (work, prepare, repeats) in what.items()
+        for version, title in TITLES.items()
+    ]  # fmt: skip
+
+
+class Stage:
+    """What the ways share, made when it is first asked for. Both notebooks pick the device as the lesson does."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._agreed = False
+
+    @cached_property
+    def notebooks(self) -> dict[str, Any]:
+        from benchmarks.classroom import drop_in, original
+
+        return {"original": original(), "drop-in": drop_in()}
+
+    @cached_property
+    def names(self) -> dict[str, dict[str, Any]]:
+        """What each notebook calls train_model, accuracy and so on."""
+        from benchmarks.classroom import names_of
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = {version: names_of(notebook) for version, notebook in self.notebooks.items()}
+        for space in found.values():
+            if space["device"].type != self.lab.device:
+                raise Missing(f"the notebook would run on {space['device']}, not on {self.lab.device}")
+        return found
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Images and labels to train on, and to validate with."""
+        from benchmarks.classroom import as_float
+
+        return (*as_float(self.lab.data.train), *as_float(self.lab.data.valid))
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory()
+
+    @cached_property
+    def data_file(self) -> Path:
+        from benchmarks.classroom import write_pickle
+
+        return write_pickle(self.lab.data, Path(self._folder.name) / "mnist.pkl.gz")
+
+    def whole(self, version: str) -> Ready:
+        from benchmarks.classroom import run
+
+        self.check()
+        notebook, file = self.notebooks[version], self.data_file
+        epochs_all, epochs_few = WHOLE[self.lab.size.name]
+        conditions: dict[str, Any] = {
+            "batch": 100, "epochs": [epochs_all, epochs_all, epochs_few], "images": len(self.lab.data.train),
+            "timed": {"in": "a kernel's start, imports, reading the data, all cells, figures", "out": "downloads"},
+        }  # fmt: skip
+
+        def once() -> None:
+            lists = run(notebook, file, epochs_all=epochs_all, epochs_few=epochs_few).lists
+            assert len(lists["accuracy_valid_few"]) == epochs_few
+            assert all(np.isfinite(values).all() for values in lists.values())
+
+        return Ready(once, 1, conditions=conditions)
+
+    def train_model(self, version: str) -> Ready:
+        self.check()
+        epochs = TRAINED[self.lab.size.name][version == "drop-in"]
+        run = partial(self._train, version, epochs)
+        run()
+        conditions = {
+            "batch": 100, "epochs": epochs, "images": len(self.lab.data.train),
+            "extrapolated": version == "original",
+            "timed": {"in": "train_model, its prints", "out": "reading the data, compiling"},
+        }  # fmt: skip
+        return Ready(run, epochs, conditions=conditions)
+
+    def accuracy(self, version: str) -> Ready:
+        names, (images, labels, *_) = self.names[version], self.arrays
+        torch.manual_seed(0)
+        model = names["NN_Model"]().to(names["device"])
+        with torch.no_grad():
+            prediction = model(torch.as_tensor(images).to(names["device"]))
+        target = names["get_target"](labels)
+        shares = {space["accuracy"](prediction, target) for space in self.names.values()}
+        assert len(shares) == 1, f"accuracies {sorted(shares)}"
+        conditions = {
+            "batch": len(labels), "images": len(labels),
+            "timed": {"in": "accuracy", "out": "the model's outputs, the one-hot targets"},
+        }  # fmt: skip
+        return Ready(partial(names["accuracy"], prediction, target), 1, conditions=conditions)
+
+    def check(self) -> None:
+        """Both train_model give the same costs, once a session."""
+        if self._agreed:
+            return
+        plain, ours = (self._train(version, 2, 1_000) for version in TITLES)
+        for found, expected in zip(ours, plain, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4)
+        self._agreed = True
+
+    def _train(self, version: str, epochs: int, images: int | None = None) -> tuple[list[float], list[float]]:
+        names, (train, labels, valid, valid_labels) = self.names[version], self.arrays
+        torch.manual_seed(0)
+        model = names["NN_Model"]().to(names["device"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            cost_valid, cost_train, _ = names["train_model"](
+                epochs, 100, 0.05, train[:images], labels[:images], model, valid, valid_labels
+            )
+        return cost_valid, cost_train

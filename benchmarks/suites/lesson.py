@@ -1,0 +1,194 @@
+"""The whole lesson: its computing, the notebook's from a part of its work, and a fresh process, cold and warm."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.lab import Lab
+from benchmarks.ladder import notebook
+from benchmarks.ladder.rung import checked_trainer, single
+from benchmarks.machine import ROOT
+from benchmarks.rivals.agreement import assert_scores, exact_scores
+from benchmarks.ways import Ready, Way
+from breaknet import Job, shuffle_labels, train_many
+from breaknet.lesson import BATCH_SIZE, EXPERIMENTS
+
+#: The part of the lesson's epochs that is run.
+SCALE = {"rehearse": 0.001, "quick": 0.02, "full": 1.0}
+
+#: The notebook's work: steps and costs of clean and shuffled (100 epochs each) and of hundred (1,000), accuracies of
+#: the last two. Images are those whose outputs are computed, samples those that the Python loop looks at.
+NOTEBOOK = {
+    "steps": 2 * 100 * 500,
+    "short_epochs": 1_000,  # of one step, with a DataLoader's start and end
+    "cost_images": 2 * 100 * 60_000 + 1_000 * 10_100,
+    "samples": 100 * 60_000 + 1_000 * 10_100,
+    "copies": 1_200,
+}
+#: A thousandth of it is whole numbers of all but the copies, which are the least of it.
+NOTEBOOK_PART = {"rehearse": 1e-5, "quick": 1e-3, "full": 1e-3}
+
+#: Where compilers and others keep what they made: a cold process has these folders empty.
+CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")
+
+
+def ways(lab: Lab) -> list[Way]:
+    backend = "triton" if lab.gpu else "numba"
+    scale = SCALE[lab.size.name]
+    part = "" if scale == 1 else f", {scale:g} of its epochs"
+    compute = f"the lesson's three runs and all their scores{part}"
+    whole = f"the lesson from process start to the last figure{part}"
+    bare = f"the lesson from process start to the last fit{part}"
+
+    def way(name: str, title: str, work: str, prepare: Any, needs: tuple[str, ...], repeats: int) -> Way:
+        return Way(
+            f"lesson/{lab.device}/{name}", "lesson", title, work, lab.device, f"lesson/{name}", prepare, needs,
+            repeats=repeats,
+        )  # fmt: skip
+
+    def process(cold: bool, drawn: bool) -> Callable[[], Ready]:
+        return partial(_process_ready, lab, scale, cold, drawn)
+
+    found = [
+        way("compute", "breaknet", compute, partial(_compute_ready, lab, backend, scale), (backend,), 3),
+        way(
+            "notebook", "the notebook's code, extrapolated", "the lesson's three runs and all their scores",
+            partial(_notebook_ready, lab), (), 5,
+        ),
+    ]  # fmt: skip
+    if not lab.rehearsing:  # the command line takes no prototypes
+        needs = ("typer", "matplotlib", "jinja2", "scipy", backend)
+        found.append(way("process-warm", "breaknet lesson, again", whole, process(False, True), needs, 3))
+        found.append(way("process-cold", "breaknet lesson, first", whole, process(True, True), needs, 1))
+    if lab.gpu:  # machines with GPUs often lack what figures need
+        needs = ("scipy", backend)
+        if not lab.rehearsing:
+            found.append(way("bare-warm", "no figures, again", bare, process(False, False), needs, 2))
+        found.append(way("bare-cold", "no figures, first", bare, process(True, False), needs, 1))
+    return found
+
+
+def _compute_ready(lab: Lab, backend: str, scale: float) -> Ready:
+    """The lesson's jobs as one call of `train_many`; at full size its results lie in the lesson's ranges."""
+    data = lab.data
+    bad = shuffle_labels(data.train, seed=0)
+    jobs = [
+        Job(
+            (bad if experiment.shuffled else data.train)[: experiment.examples],
+            valid=data.valid,
+            epochs=max(1, round(scale * experiment.epochs)),
+            batch_size=BATCH_SIZE,
+        )
+        for experiment in EXPERIMENTS
+    ]
+    conditions: dict[str, Any] = {
+        "batch": BATCH_SIZE, "scale": scale,
+        "timed": {
+            "in": "moving and compressing data, training, costs and accuracies after each epoch, checkpoints",
+            "out": "imports, compiling, loading data from disk, fits, figures, report",
+        },
+    }  # fmt: skip
+
+    def run() -> None:
+        runs = train_many(jobs, backend=backend, device=lab.place)
+        conditions["phases"] = {key: max(one.seconds[key] for one in runs) for key in runs[0].seconds}
+        if scale == 1 and data.source == "MNIST":
+            assert 0.03 < runs[0].train_cost[-1] < 0.06, f"clean cost {runs[0].train_cost[-1]:.3f}"
+            assert runs[2].train_accuracy[-1] > 0.9, f"hundred accuracy {runs[2].train_accuracy[-1]:.2f}"
+
+    lab.warm_up(run)
+    return Ready(run, 1, conditions=conditions)
+
+
+def _notebook_ready(lab: Lab) -> Ready:
+    """A fixed part of the notebook's work of each kind, in its proportions."""
+    fraction = NOTEBOOK_PART[lab.size.name]
+    part = {kind: max(1, round(count * fraction)) for kind, count in NOTEBOOK.items()}
+    batch = lab.size.batch_size
+    checked_trainer(
+        single(notebook.trainer), [lab.training(lab.size.check_steps * batch)], lab.size.check_steps
+    )
+    scored = lab.scoring(60_000)
+    some = scored.first(min(lab.size.sampled_images, len(scored.labels)))
+    one = lab.networks(1)
+    assert_scores(*notebook.scorer(one, some).score(), exact_scores(one, some.images, some.labels))
+
+    long = notebook.trainer(lab.training(part["steps"] * batch), 1)
+    short = notebook.trainer(lab.training(batch), part["short_epochs"])
+    sampled = notebook.scorer(one, scored.first(part["samples"]))
+    costs = scored.first(part["cost_images"])
+    model = costs.model()
+
+    def run() -> None:
+        long.train()
+        short.train()
+        sampled.score()
+        with torch.no_grad():
+            float(notebook.cost_func(model(costs.floats), costs.one_hot))
+        for _ in range(part["copies"]):
+            copy.deepcopy(model)
+        costs.wait()
+
+    lab.warm_up(run)
+    conditions = {
+        "batch": batch, "extrapolated": True, "timed_part": part, "whole": NOTEBOOK,
+        "timed": {
+            "in": "a part of its steps, costs, accuracies sample by sample and copies of the model",
+            "out": "imports, loading data, fits, figures",
+        },
+    }  # fmt: skip
+    return Ready(run, fraction, conditions=conditions)
+
+
+def _process_ready(lab: Lab, scale: float, cold: bool, drawn: bool) -> Ready:
+    """A fresh Python for every call; its own account of the seconds is kept in the conditions."""
+    conditions: dict[str, Any] = {
+        "batch": BATCH_SIZE, "scale": scale, "cold": cold,
+        "timed": {"in": "everything from the start of Python to its end", "out": "downloads: the data is a local copy"},
+    }  # fmt: skip
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = dict(os.environ)
+            if cold:
+                environment |= {name: str(Path(folder, name)) for name in CACHES}
+            conditions["phases"] = run_lesson(Path(folder), lab, scale, drawn, environment)
+
+    if not cold:
+        lab.warm_up(run)  # fills the caches
+    return Ready(run, 1, conditions=conditions)
+
+
+def run_lesson(
+    folder: Path, lab: Lab, scale: float, drawn: bool, environment: dict[str, str]
+) -> dict[str, float]:
+    """Run the lesson in a process of its own and return its phases' seconds; the command line's where it is `drawn`."""
+    source = "prototypes" if lab.rehearsing else os.environ.get("BREAKNET_DATA") or "synthetic"
+    backend = "triton" if lab.gpu else "numba"
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+    if drawn:
+        start = ["-c", "import sys; from breaknet.cli import run; sys.exit(run())", "lesson", "-q"]
+        command = [*start, "--out", str(folder / "lesson"), "--data", source, "--backend", backend]
+        command += ["--device", lab.place.type, "--epochs-scale", str(scale)]
+    else:
+        command = ["-m", "benchmarks.bare_lesson", source, backend, lab.place.type, str(scale)]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise RuntimeError(f"the lesson ended with {done.returncode}: {lines[-1] if lines else ''}")
+    if drawn:
+        return json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
+    return json.loads(done.stdout)

@@ -1,0 +1,60 @@
+"""The stored rows that documents are written from: full sizes before quick ones, and never those of a rehearsal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.rows import Machine, Row, stored
+
+#: Sizes whose times mean something, best first.
+SIZES = ("full", "quick")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One group's rows of one machine and device, measured in one go."""
+
+    machine: Machine
+    rows: tuple[Row, ...]
+
+    def row(self, name: str) -> Row | None:
+        """The row of that name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def starting(self, prefix: str) -> list[Row]:
+        """The rows whose names start so, in their order."""
+        return [row for row in self.rows if row.name.startswith(prefix)]
+
+    @property
+    def size(self) -> str:
+        """What `SIZES` calls it."""
+        return str(self.rows[0].conditions.get("size"))
+
+
+class Evidence:
+    """Sheets by group and device."""
+
+    def __init__(self, rows: Iterable[tuple[Machine, Sequence[Row]]]) -> None:
+        self._sheets: dict[tuple[str, str], list[Sheet]] = {}
+        for machine, some in rows:
+            useful = [row for row in some if row.conditions.get("size") in SIZES]
+            for group, device in dict.fromkeys((row.group, row.device) for row in useful):
+                chosen = tuple(row for row in useful if (row.group, row.device) == (group, device))
+                self._sheets.setdefault((group, device), []).append(Sheet(machine, chosen))
+        for sheets in self._sheets.values():
+            sheets.sort(key=lambda sheet: sheet.machine.date, reverse=True)
+            sheets.sort(key=lambda sheet: SIZES.index(sheet.size))
+
+    @classmethod
+    def stored(cls) -> Evidence:
+        """All that is stored in the repository."""
+        return cls(stored())
+
+    def sheets(self, group: str, device: str) -> list[Sheet]:
+        """One sheet for each machine with such rows: full sizes first, then the newest."""
+        return self._sheets.get((group, device), [])
+
+    def sheet(self, group: str, device: str) -> Sheet | None:
+        """The first of them."""
+        return next(iter(self.sheets(group, device)), None)

@@ -1,0 +1,138 @@
+"""Rows that nobody measured, of every group, to write tables and draw plots from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.rows import Machine, Row
+
+TIMED = {"in": "the steps until the device is done", "out": "compiling"}
+
+
+def machine(device: str = "cpu", **changes: Any) -> Machine:
+    """A made-up CPU, or a made-up GPU called H100."""
+    gpu = device == "cuda"
+    facts: dict[str, Any] = {
+        "name": "made-up-gpu" if gpu else "made-up-cpu", "cpu": "Made Up CPU", "cores": 2,
+        "gpu": "NVIDIA H100 80GB HBM3" if gpu else None, "power_limit_w": 700.0 if gpu else None,
+        "driver": "550.1" if gpu else None, "versions": {"python": "3.12.1", "torch": "2.13.0", "numba": "0.68.1"},
+        "commit": "abc1234", "date": "2026-01-02", "ceilings": {"bytes_per_s": 1e10, "flop_per_s": 1e11},
+    }  # fmt: skip
+    return Machine(**(facts | changes))
+
+
+def row(name: str, median: float, **changes: Any) -> Row:
+    """A row whose group, device and work follow from its name; `changes` to fields, other names are conditions."""
+    kind, device, *_ = name.split("/")
+    group = "ladder" if kind in ("step", "score") else kind
+    fields = {
+        field: changes.pop(field) for field in ("title", "work", "launches", "floor") if field in changes
+    }
+    usual_conditions = {
+        "units_a_call": 10_000, "size": "full", "data": "MNIST", "dtype": "float32", "batch": 100, "models": 1,
+        "images": 50_000, "timed": TIMED,
+    }  # fmt: skip
+    conditions = usual_conditions | changes
+    usual = {"title": name.rpartition("/")[2], "work": f"one {kind} of 100 images"}
+    return Row(
+        name=name, group=group, device=device, median=median, low=0.9 * median, high=1.2 * median, repeats=9,
+        conditions=conditions, **(usual | fields),
+    )  # fmt: skip
+
+
+def ladder(device: str) -> list[Row]:
+    """Both flights."""
+    floor = {"bytes": 4e5, "operations": 5e6, "seconds": 5e-5}
+    last, scores = ("persistent", "all-checkpoints") if device == "cuda" else ("numba", "numba-evaluation")
+    counted = (
+        {"kernels": 30.0, "copies": 0.0, "host_launches": 31.0}
+        if device == "cuda"
+        else {"torch_operators": 58.5}
+    )
+    return [
+        row(f"step/{device}/notebook", 2e-3, launches=counted, floor=floor, title="the notebook's loop"),
+        row(f"step/{device}/sliced", 1e-3, launches=counted, floor=floor, title="sliced tensors, nn.Module"),
+        row(f"step/{device}/{last}", 1e-4, floor=floor, title="breaknet", batch=100, models=1, images=50_000),
+        row(f"score/{device}/notebook-accuracy", 1.0, extrapolated=True, title="one sample at a time"),
+        row(
+            f"score/{device}/vectorised-accuracy",
+            5e-3,
+            floor={**floor, "operations": 5e7},
+            title="vectorised",
+        ),
+        row(f"score/{device}/{scores}", 1e-3, title="all checkpoints", models=100, images=60_000),
+    ]
+
+
+def comparisons(device: str) -> list[Row]:
+    """Rivals, curves, evaluation, dispatch."""
+    ours = "triton" if device == "cuda" else "numba"
+    rows = [row(f"rivals/{device}/one/{way}", t) for way, t in (("breaknet", 1e-4), ("jax-scan", 4.6e-4))]
+    rows += [row(f"rivals/{device}/two/{way}", t) for way, t in (("breaknet", 5e-5), ("jax-vmap", 4.5e-4))]
+    rows += [
+        row(
+            f"models/{device}/{way}/{count}",
+            t * (1 + 64 / count),
+            title=way,
+            models=count,
+            extrapolated=count > 1000,
+        )
+        for count in (1, 4, 16, 64, 256, 1024, 4096)
+        for way, t in (("breaknet", 1e-6), ("jax-vmap", 9e-6), ("torch-func", 3e-5))
+    ]
+    rows += [
+        row(f"epochs/{device}/{way}/{epochs}x{images}", t * (1e4 + epochs * images), title=way)
+        for epochs, images in ((1, 10_000), (3, 10_000), (10, 10_000), (10, 1_000), (10, 50_000))
+        for way, t in ((ours, 1e-6), ("torch", 1e-5))
+    ]
+    rows += [
+        row(
+            f"evaluation/{device}/{way}/{count}x{images}",
+            t * count * images,
+            title=way,
+            models=count,
+            images=images,
+        )
+        for count in (100, 1_000)
+        for images in (10_000, 60_000)
+        for way, t in ((ours, 1e-7), ("torch", 3e-7))
+    ]
+    rows += [
+        row(f"dispatch/{device}/step/{way}", t, batch=1) for way, t in (("torch", 5e-5), ("function", 6e-5))
+    ]
+    return rows
+
+
+def lesson(device: str) -> list[Row]:
+    """A lesson of 12 s, 7 of them training and judging."""
+    phases = {
+        "torch": 1.7,
+        "imports": 0.4,
+        "data": 0.3,
+        "training": 4.0,
+        "evaluation": 3.0,
+        "fits": 0.1,
+        "total": 10.0,
+    }
+    return [
+        row(f"lesson/{device}/process-warm", 12.0, phases=phases),
+        row(f"lesson/{device}/process-cold", 30.0, phases=phases | {"compile": 15.0}),
+        row(f"lesson/{device}/compute", 7.0, title="breaknet"),
+        row(f"lesson/{device}/notebook", 525.0, title="the notebook's code", extrapolated=True),
+    ]
+
+
+def kernels() -> list[Row]:
+    """On a GPU alone."""
+    whole = {"models": 132, "images": 50_000, "epochs": 100}
+    return [
+        row("kernels/cuda/barrier", 1e-6, title="an empty loop", work="one barrier"),
+        row("kernels/cuda/packed/training", 0.02, work="one network", **whole),
+        row("kernels/cuda/packed/evaluation", 0.03, work="all its checkpoints", **whole),
+    ]
+
+
+def everything(device: str = "cpu") -> list[tuple[Machine, list[Row]]]:
+    """All groups of one made-up machine."""
+    rows = ladder(device) + comparisons(device) + lesson(device) + (kernels() if device == "cuda" else [])
+    return [(machine(device), rows)]

@@ -1,0 +1,142 @@
+"""pytest-benchmark shows the very times that were measured in turn, and only whole groups are saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from made_up_rows import machine, row
+
+from benchmarks import bench as bench_module
+from benchmarks.bench import Bench, Replay
+from benchmarks.rows import load, save
+from benchmarks.ways import Missing
+
+
+def run_pytest(repository, *words, **environment):
+    command = [sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider", *words]
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("BREAKNET_BENCH")}
+    environment = {**usual, "BREAKNET_BENCH_SIZE": "rehearse", **environment}
+    return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+
+
+def test_what_pytest_benchmark_writes_is_what_was_measured(repository, tmp_path):
+    path = tmp_path / "found.json"
+    done = run_pytest(
+        repository,
+        "--benchmark-enable",
+        f"--benchmark-json={path}",
+        "-k",
+        "dispatch/cpu/summed_mse or step/cpu/sliced",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {one["param"]: one for one in json.loads(path.read_text())["benchmarks"]}
+    assert set(found) == {
+        "dispatch/cpu/summed_mse/torch",
+        "dispatch/cpu/summed_mse/function",
+        "step/cpu/sliced",
+    }
+    step = found["step/cpu/sliced"]
+    assert step["group"] == "ladder/step: one training step of 10 images"
+    assert step["stats"]["rounds"] == 1
+    assert 1e-6 < step["stats"]["median"] < 10
+    assert step["extra_info"]["launches"]["torch_operators"] > 10
+    assert step["extra_info"]["size"] == "rehearse"
+    assert found["dispatch/cpu/summed_mse/torch"]["extra_info"]["interleaved_with"] == [
+        "dispatch/cpu/summed_mse/function"
+    ]
+
+
+def test_without_timing_every_way_is_only_checked(repository):
+    done = run_pytest(repository, "--benchmark-disable", "-k", "step/cpu/sliced or rivals/cpu/one/jax-scan")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout or "1 passed, 1 skipped" in done.stdout
+    assert "saved" not in done.stdout
+
+
+def test_the_timer_reads_out_what_it_was_given():
+    timer = Replay()
+    for seconds in ([0.5, 2.0, 0.25], [3.0]):
+        timer.load(seconds)
+        told = []
+        for _ in seconds:
+            start = timer()
+            told.append(timer() - start)
+        assert told == seconds
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A session at full size whose every way was selected and measured; saving goes to a folder of its own."""
+    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "full")
+    monkeypatch.setenv("BREAKNET_BENCH_DEVICE", "cpu")
+    monkeypatch.setattr(bench_module, "RESULTS", tmp_path)
+    monkeypatch.setattr(bench_module, "save", lambda where, rows: save(where, rows, tmp_path))
+    monkeypatch.setattr(bench_module, "here", lambda device, ceilings: machine(device, ceilings=ceilings))
+    made = Bench()
+    made.lab.given_ceilings = {"bytes_per_s": 1e9}
+    made.selected = dict(made.ways)
+    made.rows = {suite: [row_of(way) for way in ways] for suite, ways in made.ways.items()}
+    return made
+
+
+def row_of(way, size="full"):
+    return replace(row(way.name, 1.0), group=way.group, conditions={"size": size})
+
+
+def saved(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
+
+
+GROUPS = ("classroom", "dispatch", "epochs", "evaluation", "ladder", "lesson", "models", "rivals")
+
+
+def test_whole_groups_are_saved(bench, tmp_path):
+    told = bench.save()
+    assert saved(tmp_path) == [f"made-up-cpu/{group}-cpu.json" for group in GROUPS]
+    assert len(told) == len(GROUPS)
+    where, rows = load(tmp_path / "made-up-cpu/ladder-cpu.json")
+    assert where.ceilings == {"bytes_per_s": 1e9}
+    assert [one.name for one in rows] == [way.name for way in bench.ways["ladder"]]
+
+
+def test_a_group_of_which_a_part_was_selected_is_not_saved(bench, tmp_path):
+    bench.selected["ladder"] = bench.selected["ladder"][1:]
+    bench.rows = {"ladder": bench.rows["ladder"][1:]}
+    assert bench.save() == ["ladder: not saved, since not all of its ways were selected and right"]
+    assert not saved(tmp_path)
+
+
+def test_a_group_with_a_failure_is_not_saved_and_one_with_a_missing_package_is(bench, tmp_path):
+    (gone, *_), (absent, *_) = bench.rows["ladder"], bench.rows["rivals"]
+    bench.session.failures[gone.name] = "WrongResult: off"
+    bench.session.missing[absent.name] = "needs jax"
+    bench.rows = {"ladder": bench.rows["ladder"][1:], "rivals": bench.rows["rivals"][1:]}
+    bench.save()
+    assert saved(tmp_path) == ["made-up-cpu/rivals-cpu.json"]
+    with pytest.raises(RuntimeError, match="WrongResult: off"):
+        bench.row("ladder", bench.ways["ladder"][0])
+    with pytest.raises(Missing, match="needs jax"):
+        bench.row("rivals", bench.ways["rivals"][0])
+
+
+def test_quick_rows_never_replace_full_ones(bench, tmp_path):
+    bench.save()
+    bench.lab.size = replace(bench.lab.size, name="quick")
+    bench.rows = {"ladder": [row_of(way, "quick") for way in bench.ways["ladder"]]}
+    assert bench.save() == ["ladder: not saved, since rows of full size are stored"]
+    path = tmp_path / "made-up-cpu/ladder-cpu.json"
+    assert load(path)[1][0].conditions["size"] == "full"
+    path.unlink()
+    bench.save()
+    assert load(path)[1][0].conditions["size"] == "quick"
+
+
+def test_a_rehearsal_is_never_saved(bench, tmp_path):
+    bench.lab.size = replace(bench.lab.size, name="rehearse")
+    assert bench.save() == []
+    assert not saved(tmp_path)

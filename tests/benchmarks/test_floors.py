@@ -1,0 +1,47 @@
+"""The least work of a step and of scores, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.floors import Work, parameter_count, scoring, training_step
+from breaknet.model import MLP
+
+CEILINGS = {"bytes_per_s": 1e9, "flop_per_s": 1e10}
+
+
+@pytest.mark.parametrize("hidden", [(16, 16), (33, 7)])
+def test_parameters_are_those_of_the_network(hidden):
+    assert parameter_count(hidden) == sum(value.numel() for value in MLP(hidden).parameters())
+
+
+def test_a_step_by_hand():
+    found = training_step(100)
+    forward = 784 * 16 + 16 * 16 + 16 * 10  # 12,960 multiply-adds an image
+    deltas = 16 * 16 + 16 * 10  # back through the two upper layers
+    updates = 13_002  # one multiply-add a parameter
+    assert found.operations == 2 * (100 * (2 * forward + deltas) + updates)
+    assert found.bytes == 100 * (784 * 4 + 10 * 4) + 2 * 4 * 13_002
+
+
+def test_a_step_that_keeps_its_parameters_and_skips_zeros():
+    found = training_step(10, image_bytes=784.0, label_bytes=4.0, inked=0.25, held=True)
+    small = 16 * 16 + 16 * 10
+    assert found.operations == 2 * (10 * (2 * (196 * 16 + small) + small) + 13_002)
+    assert found.bytes == 10 * 788
+
+
+def test_scores_by_hand():
+    found = scoring(60_000, models=100, image_bytes=784.0, label_bytes=4.0)
+    assert found.operations == 2 * 60_000 * 12_960
+    assert found.bytes == 60_000 * 788 / 100 + 4 * 13_002
+
+
+def test_the_floor_is_that_of_the_slower():
+    assert Work(2e9, 1e9).floor(CEILINGS) == {"bytes": 2e9, "operations": 1e9, "seconds": 2.0}
+    assert Work(1e9, 5e10).floor(CEILINGS)["seconds"] == 5.0
+
+
+def test_without_ceilings_there_is_no_floor():
+    assert Work(1.0, 1.0).floor({}) == {}
+    assert Work(1.0, 1.0).floor({"flop_per_s": 1e9}) == {}

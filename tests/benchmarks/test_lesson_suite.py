@@ -1,0 +1,97 @@
+"""The whole lesson's rows: the notebook's work is counted rightly, and a process's seconds are its own account."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from tiny import write_tiny_idx
+
+from benchmarks.lab import Lab
+from benchmarks.sizes import size_of
+from benchmarks.suites import lesson
+from breaknet.lesson import BATCH_SIZE, EXPERIMENTS, PHASES
+
+
+def test_the_notebooks_work_follows_from_the_lessons_experiments():
+    train, valid = 50_000, 10_000
+    by_name = {experiment.name: experiment for experiment in EXPERIMENTS}
+    long = [experiment for experiment in EXPERIMENTS if experiment.examples is None]
+    short = by_name["hundred"]
+    epochs = sum(experiment.epochs for experiment in long)
+    assert {
+        "steps": epochs * train // BATCH_SIZE,
+        "short_epochs": short.epochs * short.examples // BATCH_SIZE,
+        "cost_images": epochs * (train + valid) + short.epochs * (short.examples + valid),
+        # accuracies are asked for where labels were shuffled
+        "samples": sum(
+            experiment.epochs * ((experiment.examples or train) + valid)
+            for experiment in EXPERIMENTS
+            if experiment.shuffled
+        ),
+        "copies": epochs + short.epochs,
+    } == lesson.NOTEBOOK
+
+
+@pytest.mark.parametrize("size", ["quick", "full"])
+def test_a_thousandth_of_it_is_whole_numbers(size):
+    fraction = lesson.NOTEBOOK_PART[size]
+    for kind, count in lesson.NOTEBOOK.items():
+        assert kind == "copies" or count * fraction == pytest.approx(round(count * fraction), abs=1e-9), kind
+
+
+def way(name: str, device: str = "cpu", size: str = "full"):
+    lab = Lab(device, size_of(size))
+    return next(one for one in lesson.ways(lab) if one.name == f"lesson/{device}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "cold", "drawn"),
+    [
+        ("process-warm", False, True),
+        ("process-cold", True, True),
+        ("bare-warm", False, False),
+        ("bare-cold", True, False),
+    ],
+)
+def test_cold_processes_find_their_caches_empty(name, cold, drawn, monkeypatch):
+    calls = []
+
+    def note(folder, lab, scale, with_figures, environment):
+        assert with_figures is drawn
+        assert scale == 1.0
+        places = {environment.get(cache) for cache in lesson.CACHES}
+        if cold:
+            assert all(place.startswith(str(folder)) and not os.path.exists(place) for place in places)
+        else:
+            assert not any(str(place).startswith(str(folder)) for place in places)
+        calls.append(folder)
+        return {"total": 1.0}
+
+    monkeypatch.setattr(lesson, "run_lesson", note)
+    ready = way(name, "cuda").prepare()
+    assert len(calls) == (0 if cold else 1), "a warm process fills the caches first"
+    ready.run()
+    ready.run()
+    assert len(set(calls)) == len(calls), "a folder of its own every time"
+    assert ready.conditions["cold"] is cold
+    assert ready.conditions["phases"] == {"total": 1.0}
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_process_runs_the_lesson_and_tells_its_phases(drawn, tmp_path, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("BREAKNET_DATA", str(write_tiny_idx(tmp_path / "data")))
+    (tmp_path / "work").mkdir()
+    found = lesson.run_lesson(tmp_path / "work", Lab("cpu", size_of("full")), 0.001, drawn, dict(os.environ))
+    assert {*PHASES, "torch"} >= set(found)
+    assert {"torch", "imports", "data", "training", "evaluation", "fits", "total"} <= set(found)
+    parts = sum(seconds for name, seconds in found.items() if name != "total")
+    assert 0.5 * found["total"] < parts < 1.2 * found["total"]
+    assert (tmp_path / "work" / "lesson" / "report.html").exists() is drawn
+
+
+def test_a_process_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREAKNET_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(RuntimeError, match=r"the lesson ended with 1: .*nowhere"):
+        lesson.run_lesson(tmp_path, Lab("cpu", size_of("full")), 0.001, False, dict(os.environ))

@@ -1,0 +1,180 @@
+"""Stored rows come back as they were, and what is not a row is refused in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_up_rows import machine, row
+
+from benchmarks import rows as rows_module
+from benchmarks.rows import load, save, stored
+from breaknet import DataError
+
+HERE = machine()
+STEP, SCORE, MANY = (
+    row("step/cpu/sliced", 2e-3),
+    row("score/cpu/accuracy", 0.5),
+    row("models/cpu/ours/4", 1e-4),
+)
+
+
+def test_rows_come_back_as_they_were_one_file_a_group_and_device(tmp_path):
+    gpu_row = row("step/cuda/sliced", 1e-4)
+    paths = save(HERE, [STEP, MANY, SCORE], tmp_path) + save(machine("cuda"), [gpu_row], tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
+        "made-up-cpu/ladder-cpu.json", "made-up-cpu/models-cpu.json", "made-up-gpu/ladder-cuda.json",
+    ]  # fmt: skip
+    assert stored(tmp_path) == [(HERE, [STEP, SCORE]), (HERE, [MANY]), (machine("cuda"), [gpu_row])]
+
+
+def test_a_group_is_replaced_whole_and_the_others_stay(tmp_path):
+    save(HERE, [STEP, SCORE, MANY], tmp_path)
+    later = replace(HERE, date="2026-02-03")
+    save(later, [STEP], tmp_path)
+    assert stored(tmp_path) == [(later, [STEP]), (HERE, [MANY])]
+
+
+def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch):
+    (path,) = save(HERE, [STEP], tmp_path)
+    before = path.read_bytes()
+
+    def fail(self, text):
+        self.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(DataError, match="No space left"):
+        save(HERE, [SCORE], tmp_path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("name", "", "name: some text"),
+        ("group", "ladders", "group: one of ladder,"),
+        ("device", "tpu", "device: one of cpu, cuda"),
+        ("median", float("nan"), "median: seconds, finite and over 0"),
+        ("median", 0.0, "median: seconds"),
+        ("low", True, "low: seconds"),
+        ("low", 1.0, "low <= median <= high"),
+        ("repeats", 0, "repeats: 1 or more"),
+        ("launches", {"kernels": -1.0}, r"launches\['kernels'\]: a number of 0 or more"),
+        ("floor", {"bytes": 1.0}, "floor: bytes, operations and seconds"),
+        ("conditions", {"size": float("inf")}, "conditions: what JSON can hold"),
+        ("conditions", {1: "one"}, "conditions: what JSON gives back unchanged"),
+        ("conditions", {"way": (1, 2)}, "conditions: what JSON gives back unchanged"),
+    ],
+)
+def test_a_row_that_is_none_is_refused(field, value, told):
+    with pytest.raises(ValueError, match=f"row .*{told}") as caught:
+        replace(STEP, **{field: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("name", "NVIDIA H200", "name: small letters"),
+        ("name", "../elsewhere", "name: small letters"),
+        ("cpu", "", "cpu: some text"),
+        ("cores", 0, "cores: 1 or more"),
+        ("power_limit_w", -700.0, "power_limit_w: watts or None"),
+        ("date", "yesterday", "date: YYYY-MM-DD"),
+        ("versions", {"torch": 2}, "versions: text by package"),
+        ("ceilings", {"bytes_per_s": 0.0}, r"ceilings\['bytes_per_s'\]: a number over 0"),
+    ],
+)
+def test_a_machine_that_is_none_is_refused(field, value, told):
+    with pytest.raises(ValueError, match=f"machine: {told}"):
+        replace(HERE, **{field: value})
+
+
+def test_no_rows_twins_and_rehearsals_are_not_saved(tmp_path):
+    with pytest.raises(ValueError, match="at least one"):
+        save(HERE, [], tmp_path)
+    with pytest.raises(ValueError, match=r"each name once, but step/cpu/sliced"):
+        save(HERE, [STEP, STEP], tmp_path)
+    with pytest.raises(ValueError, match="not those of a rehearsal"):
+        save(HERE, [STEP, replace(SCORE, conditions={"size": "rehearse"})], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def _no_schema(content):
+    del content["schema"]
+
+
+def _other_schema(content):
+    content["schema"] = 2
+
+
+def _no_rows(content):
+    content["rows"] = []
+
+
+def _unknown_field(content):
+    content["rows"][0]["mean"] = 1.0
+
+
+def _missing_field(content):
+    del content["machine"]["commit"]
+
+
+def _text_for_a_number(content):
+    content["rows"][0]["median"] = "fast"
+
+
+def _list_for_an_object(content):
+    content["rows"][0]["launches"] = []
+
+
+def _twins(content):
+    content["rows"] *= 2
+
+
+def _other_machine(content):
+    content["machine"]["name"] = "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_no_schema, "schema 1 is wanted, not None"),
+        (_other_schema, "schema 1 is wanted, not 2"),
+        (_no_rows, "rows: a list of at least one"),
+        (_unknown_field, r"rows\[0\]: exactly the fields of a Row, but for \['mean'\]"),
+        (_missing_field, r"machine: exactly the fields of a Machine, but for \['commit'\]"),
+        (_text_for_a_number, "median: seconds, finite and over 0, not 'fast'"),
+        (_list_for_an_object, r"rows\[0\]: launches: an object"),
+        (_twins, "each name once"),
+        (_other_machine, "machine 'elsewhere' in the folder of 'made-up-cpu'"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line_that_names_it(damage, told, tmp_path):
+    (path,) = save(HERE, [STEP], tmp_path)
+    content = json.loads(path.read_text())
+    damage(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=told) as caught:
+        stored(tmp_path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 1}', "\udcff"])
+def test_what_is_no_json_of_ours_is_refused(text, tmp_path):
+    path = tmp_path / "made-up-cpu" / "ladder-cpu.json"
+    path.parent.mkdir()
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataError, match="not stored rows"):
+        load(path)
+
+
+def test_what_the_repository_stores_is_whole():
+    for where, some in stored():
+        assert (rows_module.RESULTS / where.name).is_dir()
+        assert all(one.conditions["size"] in ("quick", "full") for one in some)
