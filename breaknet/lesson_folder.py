@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -54,6 +56,8 @@ class LessonFolder:
         illustrator = illustrator or Illustrator()
         try:
             data = lesson.training_data()
+            # the fits' library comes meanwhile: the kernels' threads leave Python idle
+            threading.Thread(target=import_module, args=("scipy.optimize",), daemon=True).start()
             samples = illustrator.samples(*_first(data["clean"], data["shuffled"]))
             results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator))
             results["seconds"].update(before)

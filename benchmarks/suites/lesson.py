@@ -67,15 +67,27 @@ def ways(lab: Lab) -> list[Way]:
             partial(_notebook_ready, lab), (), 5,
         ),
     ]  # fmt: skip
-    if not lab.rehearsing:  # the command line takes no prototypes
+    size = lab.size.name
+    if size != "rehearse":  # the command line takes no prototypes
         needs = ("typer", "matplotlib", "jinja2", "scipy", backend)
-        found.append(way("process-warm", "breaknet lesson, again", whole, process(False, True), needs, 3))
-        found.append(way("process-cold", "breaknet lesson, first", whole, process(True, True), needs, 1))
+        found.append(
+            way(
+                "process-warm",
+                "breaknet lesson, again",
+                whole,
+                process(False, True),
+                needs,
+                3 if size == "full" else 1,
+            )
+        )
+        if size == "full":  # a cold process compiles everything, however few the epochs
+            found.append(way("process-cold", "breaknet lesson, first", whole, process(True, True), needs, 1))
     if lab.gpu:  # machines with GPUs often lack what figures need
         needs = ("scipy", backend)
-        if not lab.rehearsing:
+        if size != "rehearse":
             found.append(way("bare-warm", "no figures, again", bare, process(False, False), needs, 2))
-        found.append(way("bare-cold", "no figures, first", bare, process(True, False), needs, 1))
+        if size != "quick":
+            found.append(way("bare-cold", "no figures, first", bare, process(True, False), needs, 1))
     return found
 
 
