@@ -142,11 +142,8 @@ def roofline(sheet: Sheet, device: str) -> Figure:
         linewidth=1.8,
     )
     reach, peak = ceilings["bytes_per_s"], ceilings["flop_per_s"]
-    below: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "va": "top"}
-    axes.annotate(
-        f"{digits(reach / 1e9)} GB/s, measured", (left * 1.5, left * 1.5 * reach), (10, -4), **below
-    )
-    words = f"{digits(peak / 1e9)} GFLOP/s, measured"
+    # above the roof, where no point can be
+    words = f"{digits(reach / 1e9)} GB/s and {digits(peak / 1e9)} GFLOP/s, measured"
     axes.annotate(words, (right / 1.2, peak * 1.15), fontsize=10, ha="right")
     for letter, row, (x, y) in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", rows, points, strict=False):
         colour = OURS if row.name.rpartition("/")[2] in _OURS else "#555b63"
