@@ -60,6 +60,9 @@ def _phase_table(sheet: Sheet, device: str) -> str:
     lines = [[PHASES.get(name, name), *(_seconds(one.get(name)) for one in told)] for name in names]
     lines.append(["**by the clock**", *(f"**{time(row.median)}**" for row in rows)])
     lines.append(["less training, evaluation, torch's import", *(_seconds(_rest(row)) for row in rows)])
+    lines.append(
+        ["the same without Python's own start and end", *(_seconds(_rest(row, "total")) for row in rows)]
+    )
     return table(header, lines)
 
 
@@ -72,10 +75,11 @@ def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
 
 
-def _rest(row: Row) -> float:
-    """Wall time that is neither training nor evaluation nor torch's own import."""
+def _rest(row: Row, of: str | None = None) -> float:
+    """Wall time, or that of a phase, which is neither training nor evaluation nor torch's own import."""
     told = row.conditions["phases"]
-    return row.median - sum(told.get(name, 0.0) for name in ("torch", "training", "evaluation"))
+    seconds = row.median if of is None else told[of]
+    return seconds - sum(told.get(name, 0.0) for name in ("torch", "training", "evaluation"))
 
 
 def _computing(sheet: Sheet, device: str) -> str:
