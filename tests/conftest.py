@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import torch
 # Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+# A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What the tests train is tiny: a second thread would only wait, and on a busy machine for long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
