@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from breaknet.kernels._triton import HAVE_TRITON, why_not
+from breaknet.kernels.machine_code import Build, build
 from breaknet.kernels.targets import TARGETS, CompileCase, Target, parse_target
 
 
@@ -44,6 +45,26 @@ class ResourceRow:
     warps: int
     blocks_per_sm: int
     instructions: dict[str, int]
+
+    @classmethod
+    def of(cls, case: CompileCase, built: Build, target: Target) -> ResourceRow:
+        """What `case` took when it was built for `target`, by the Triton at hand."""
+        import triton
+
+        return cls(
+            kernel=case.name,
+            config=case.config,
+            target=target.name,
+            triton=triton.__version__,
+            registers=built.registers,
+            stack_bytes=built.stack_bytes,
+            spill_instructions=built.spill_instructions,
+            shared_bytes=built.shared_bytes,
+            shared_limit_bytes=target.shared_per_block,
+            warps=case.num_warps,
+            blocks_per_sm=target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes),
+            instructions=built.instructions,
+        )
 
     def problem(self) -> str | None:
         """Why this form must not be shipped for this target, in one line; None if it may."""
@@ -231,8 +252,6 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
     """What a worker says to one task."""
     import triton
 
-    from breaknet.kernels.machine_code import build
-
     target = TARGETS[task["capability"]]
     module = importlib.import_module(f"breaknet.kernels.{task['module']}")
     case = module.compile_cases(target.capability)[task["index"]]
@@ -244,22 +263,7 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{case.name} {case.config} on {target.name}, Triton {triton.__version__}: {what}"}
     if task["listing"]:
         return {"ptx": built.ptx, "sass": built.sass, "loops": [asdict(loop) for loop in built.loops]}
-    return asdict(
-        ResourceRow(
-            kernel=case.name,
-            config=case.config,
-            target=target.name,
-            triton=triton.__version__,
-            registers=built.registers,
-            stack_bytes=built.stack_bytes,
-            spill_instructions=built.spill_instructions,
-            shared_bytes=built.shared_bytes,
-            shared_limit_bytes=target.shared_per_block,
-            warps=case.num_warps,
-            blocks_per_sm=target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes),
-            instructions=built.instructions,
-        )
-    )
+    return asdict(ResourceRow.of(case, built, target))
 
 
 def render(rows: Sequence[ResourceRow]) -> str:

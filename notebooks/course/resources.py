@@ -101,8 +101,6 @@ def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:
 def _compile(module: str, name: str, config: str, capability: int, cap: int | None) -> dict[str, Any]:
     from importlib import import_module
 
-    import triton
-
     from breaknet.kernels.machine_code import build
     from breaknet.kernels.resources import ResourceRow
     from breaknet.kernels.targets import TARGETS
@@ -110,24 +108,9 @@ def _compile(module: str, name: str, config: str, capability: int, cap: int | No
     cases = import_module(f"breaknet.kernels.{module}").compile_cases(capability)
     fitting = [case for case in cases if case.name == name and case.config.startswith(config)]
     case = fitting[-1]  # the trainer's last form has the thinnest slices, for the generation's larger GPUs
-    target = TARGETS[capability]
-    built = build(case if cap is None else replace(case, maxnreg=cap), capability)
-    return asdict(
-        ResourceRow(
-            kernel=case.name,
-            config=case.config if cap is None else f"{_CAPPED} {cap} registers",
-            target=target.name,
-            triton=triton.__version__,
-            registers=built.registers,
-            stack_bytes=built.stack_bytes,
-            spill_instructions=built.spill_instructions,
-            shared_bytes=built.shared_bytes,
-            shared_limit_bytes=target.shared_per_block,
-            warps=case.num_warps,
-            blocks_per_sm=target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes),
-            instructions=built.instructions,
-        )
-    )
+    if cap is not None:
+        case = replace(case, maxnreg=cap, config=f"{_CAPPED} {cap} registers")
+    return asdict(ResourceRow.of(case, build(case, capability), TARGETS[capability]))
 
 
 if __name__ == "__main__":
