@@ -20,7 +20,10 @@ BENCH = pytest.StashKey[Bench]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[BENCH] = Bench()
+    try:
+        config.stash[BENCH] = Bench()
+    except ValueError as error:  # of a setting in the environment
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
