@@ -72,6 +72,17 @@ def dense_rows(x, matrix, terms, start, out):
     v.store(out, 48, s3)
 
 
+@njit
+def masks(numbers, start, out):
+    out[0] = v.lit64(numbers, start)
+    out[1] = v.level64(numbers, start)
+
+
+@njit
+def bits_of(mask):
+    return v.ones(mask), v.lowest(mask)
+
+
 def units_off(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
     """The error in units in the last place of the exact value's float32 neighbour."""
     unit = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
@@ -116,9 +127,25 @@ def check_functions() -> None:
     assert (index == outputs.argmax(0)).all()
 
 
+def check_masks() -> None:
+    """Bytes and floats, at places of any alignment."""
+    for dtype in (np.uint8, np.float32):
+        numbers = np.random.default_rng(0).integers(0, 3, 200).astype(dtype)
+        for start in (0, 1, 77, 135):
+            found = np.zeros(2, np.int64)
+            masks(numbers, start, found)
+            part, after = numbers[start : start + 64], numbers[start + 1 : start + 65]
+            for mask, exact in zip(found, (part != 0, part == after), strict=True):
+                assert [mask >> bit & 1 for bit in range(64)] == exact.tolist()
+    for mask in (1, 2, -1, 1 << 62, -(1 << 63), 0x5500, 12):
+        bits = [bit for bit in range(64) if mask >> bit & 1]
+        assert bits_of(mask) == (len(bits), bits[0])
+
+
 if __name__ == "__main__":
     check_products()
     check_functions()
+    check_masks()
     print("right")
     for function in (compressed_row, sigmoid_all):
         (assembly,) = function.inspect_asm().values()

@@ -74,6 +74,10 @@ def test_products_and_shuffles():
     small.check_functions()
 
 
+def test_masks():
+    small.check_masks()
+
+
 def test_the_first_largest_is_torchs_with_nan_too():
     random = np.random.default_rng(2)
     for _ in range(50):

@@ -1,9 +1,9 @@
 """The evaluation kernel: a few models over a range of images, one core.
 
-Sixteen images at a time: the first layer with a model's hidden units as lanes, two models sharing each pixel that is
-read; then the sums are turned around, and lanes are images. So the small layers need no padding of their outputs, and
-costs and the largest output are found for sixteen images at once without a sum across lanes. The images' pixels stay
-in the first cache and the models' weights in the second while the models take their turns.
+Sixteen images at a time: the first layer with a model's hidden units as lanes, two models sharing each term that is
+read (`terms`); then the sums are turned around, and lanes are images. So the small layers need no padding of their
+outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The images'
+terms stay in the first cache and the models' weights in the second while the models take their turns.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numba import float32, int64, typeof, types
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
-from .images import EMPTY_IMAGES
 from .layers import four_rows, layer, sparse_pair
 from .layout import PLANE, offsets, planes
+from .terms import EMPTY_TERMS
 from .vector_functions import add_wide, equal, exceeds, sigmoid, transpose
 from .vector_ir import LANES, fill, fma, load, pick, spread, stop_requested, store
 
@@ -26,25 +26,34 @@ MODELS = 4
 
 
 @part
-def first_layer_sums(images, first, rows, models, one_at, other_at, sums):
-    """sums [2][16 images][16]: pixels times weights for one plane of two models; zero for images past `rows`."""
-    lanes, inputs, other_sums = int64(LANES), int64(INPUTS), int64(LANES * LANES)
-    zero = fill(float32(0.0))
-    if images.row_start.size:
-        for r in range(rows):
-            begin = pick(images.row_start, first + r)
-            end = pick(images.row_start, first + r + 1)
-            one, other = sparse_pair(begin, end, images.place, images.value, models, one_at, other_at)
-            store(sums, r * LANES, one)
-            store(sums, other_sums + r * LANES, other)
-    else:
-        for at, weights_at in ((int64(0), one_at), (other_sums, other_at)):
-            layer(
-                images.pixels, first * inputs, inputs, models, weights_at, lanes, inputs, zero, sums, at, lanes, rows
-            )  # fmt: skip
-    for r in range(rows, LANES):
-        store(sums, r * LANES, zero)
-        store(sums, other_sums + r * LANES, zero)
+def fill_table(models, weights_at, source, table, table_at):
+    """table [rows][16]: a plane's weights of the pixel that each row stands for, or of it and its neighbour."""
+    for row in range(source.size):
+        pixel = pick(source, row)
+        if pixel < INPUTS:
+            weights = load(models, weights_at + pixel * LANES)
+        else:
+            both = weights_at + (pixel - INPUTS) * LANES
+            weights = load(models, both) + load(models, both + LANES)
+        store(table, table_at + row * LANES, weights)
+
+
+@part
+def sparse_sums(terms, first, rows, table, one_at, other_at, sums):
+    """sums [2][16 images][16]: terms times weights for one plane of two models."""
+    for r in range(rows):
+        begin = pick(terms.row_start, first + r)
+        end = pick(terms.row_start, first + r + 1)
+        one, other = sparse_pair(begin, end, terms.place, terms.value, table, one_at, other_at)
+        store(sums, r * LANES, one)
+        store(sums, int64(LANES * LANES) + r * LANES, other)
+
+
+@part
+def dense_sums(pixels, first, rows, models, weights_at, sums, sums_at):
+    """sums [16 images][16]: pixels times weights for one plane of a model."""
+    lanes, inputs, zero = int64(LANES), int64(INPUTS), fill(float32(0.0))
+    layer(pixels, first * inputs, inputs, models, weights_at, lanes, inputs, zero, sums, sums_at, lanes, rows)
 
 
 @part
@@ -92,7 +101,7 @@ def judge(outputs, labels, valid):
 
 @kernel
 def score_models(
-    models, first_model, images, labels, begin, end, hidden1, hidden2, cost, hits, confusion, stop
+    models, first_model, terms, labels, begin, end, hidden1, hidden2, cost, hits, confusion, stop
 ):
     """Judge models first_model .. first_model + 4 on images begin .. end; add to what is in the last three arrays.
 
@@ -104,6 +113,9 @@ def score_models(
     b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
     real = min(MODELS, models.size // length - first_model)
     block, none = int64(LANES * LANES), int64(0)
+    dense = terms.row_start.size == 0
+    plane = terms.source.size * LANES
+    table = np.zeros(real * v1 * plane, np.float32)
     sums = np.zeros(2 * block, np.float32)
     a1 = np.zeros(2 * v1 * block, np.float32)
     a2 = np.zeros(v2 * block, np.float32)
@@ -114,6 +126,11 @@ def score_models(
     ones_then_zeros = np.zeros(2 * LANES, np.float32)
     ones_then_zeros[:LANES] = 1
 
+    for m in range(real):
+        for v in range(v1):
+            fill_table(
+                models, (first_model + m) * length + v * PLANE, terms.source, table, (m * v1 + v) * plane
+            )
     for first in range(begin, end, LANES):
         if stop_requested(stop):
             break
@@ -121,10 +138,15 @@ def score_models(
         valid = load(ones_then_zeros, LANES - rows)
         truth = load(labels, first)
         for pair in range(0, real, 2):
-            one_at = (first_model + pair) * length
-            other_at = (first_model + min(pair + 1, real - 1)) * length
+            other = min(pair + 1, real - 1)
             for v in range(v1):
-                first_layer_sums(images, first, rows, models, one_at + v * PLANE, other_at + v * PLANE, sums)
+                if dense:
+                    one_at, other_at = (first_model + pair) * length, (first_model + other) * length
+                    dense_sums(terms.pixels, first, rows, models, one_at + v * PLANE, sums, none)
+                    dense_sums(terms.pixels, first, rows, models, other_at + v * PLANE, sums, block)
+                else:
+                    one_at, other_at = (pair * v1 + v) * plane, (other * v1 + v) * plane
+                    sparse_sums(terms, first, rows, table, one_at, other_at, sums)
                 transpose(sums, none, LANES, a1, v * block)
                 transpose(sums, block, LANES, a1, (v1 + v) * block)
             for m in range(pair, min(pair + 2, real)):
@@ -154,7 +176,7 @@ def needed() -> list[tuple[Any, tuple[Any, ...]]]:
     integers, integer = typeof(np.zeros(1, np.int64)), types.int64
     confusion = typeof(np.zeros((0, OUTPUTS, OUTPUTS), np.int64))
     arguments = (
-        models, integer, typeof(EMPTY_IMAGES), labels, integer, integer, integer, integer,
+        models, integer, typeof(EMPTY_TERMS), labels, integer, integer, integer, integer,
         typeof(np.zeros(1)), integers, confusion, integers,
     )  # fmt: skip
     return [(score_models, arguments)]

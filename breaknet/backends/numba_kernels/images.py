@@ -14,12 +14,12 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float32, typeof, types, uint16
+from numba import float32, int64, typeof, types, uint16
 from numpy.typing import NDArray
 
 from ...model import INPUTS
 from .compiling import kernel, part
-from .vector_ir import LANES
+from .vector_ir import LANES, lit64, lowest, ones
 
 #: At most this many rows of a batch are worked on at a time: their places fit 16 bits, their outputs the L2 cache.
 SEGMENT = 1024
@@ -35,6 +35,22 @@ SPARE_ROWS = 3
 
 #: Images that one thread takes at a time while they are compressed.
 ROWS_AT_A_TIME = 4096
+
+#: Words of 64 bits that hold a bit for each pixel of an image.
+WORDS = -(-INPUTS // 64)
+
+# the last word is read from where it still lies within the image, and what comes too early is shifted out
+_LAST_WORD = INPUTS - 64
+
+
+def word_masks(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A truth value for each pixel, as WORDS words; bits past the last pixel are 0."""
+    padded = np.zeros((WORDS, 64), bool)
+    padded.ravel()[:INPUTS] = bits
+    return np.packbits(padded, axis=1, bitorder="little").view("<i8").ravel()
+
+
+IN_IMAGE = word_masks(np.ones(INPUTS, bool))
 
 
 class Images(NamedTuple):
@@ -76,15 +92,19 @@ class Batches(NamedTuple):
     value: NDArray[np.float32]
 
 
+@part
+def lit_word(images, i, word):
+    """Bits of 64 pixels of image i: which are not zero."""
+    early = max(int64(0), word * 64 - _LAST_WORD)
+    return (lit64(images, i * INPUTS + word * 64 - early) >> early) & IN_IMAGE[word]
+
+
 @kernel
 def count_pixels(images, counts):
     """counts[i] = the number of pixels of image i that are not zero."""
     for i in range(images.shape[0]):
-        n = 0
-        for j in range(images.shape[1]):
-            if images[i, j] != 0:
-                n += 1
-        counts[i] = n
+        for word in range(WORDS):
+            counts[i] += ones(lit_word(images, i, word))
 
 
 @kernel
@@ -92,8 +112,11 @@ def list_pixels(images, scale, row_start, place, value):
     """Fill `place` and `value` (both zero before) for these images, whose rows begin at `row_start`."""
     for i in range(images.shape[0]):
         p = row_start[i]
-        for j in range(images.shape[1]):
-            if images[i, j] != 0:
+        for word in range(WORDS):
+            lit = lit_word(images, i, word)
+            while lit:
+                j = word * 64 + lowest(lit)
+                lit &= lit - 1
                 place[p] = uint16(j * LANES)
                 value[p] = float32(images[i, j]) * scale
                 p += 1
@@ -170,19 +193,19 @@ def list_columns(rows, batches, first_entry, begin, end):
                     at[j] += 4
 
 
-def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each of the lists of the given lengths begins, and where the last one ends."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
 
 
-def _aligned(count: int, dtype: type) -> NDArray[Any]:
+def aligned(count: int, dtype: type) -> NDArray[Any]:
     """Zeros beginning at a cache line; what lies up to a cache line past their end may be read."""
     memory: NDArray[Any] = np.zeros(count + 64, dtype)
     skip = (-memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
     return memory[skip : skip + count]
 
 
-def _parts(count: int, size: int) -> list[tuple[int, int]]:
+def parts_of(count: int, size: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
 
@@ -200,22 +223,31 @@ EMPTY_BATCHES = Batches(
 )
 
 
+def scale_of(images: NDArray[Any]) -> np.float32:
+    """What a number of an image is multiplied by: a byte means so many 256ths."""
+    return np.float32(1 / 256 if images.dtype == np.uint8 else 1)
+
+
+def all_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
+    """`Images.pixels` of images [N, 784]."""
+    pixels = aligned((len(images) + SPARE_ROWS) * INPUTS, np.float32)
+    np.multiply(images.reshape(-1), scale_of(images), out=pixels[: images.size], casting="same_kind")
+    return pixels
+
+
 def compress(images: NDArray[Any], pool: Executor) -> Images:
     """Images uint8 (meaning byte / 256) or float32 [N, 784], as lists of pixels or, if few are zero, dense."""
     images = np.ascontiguousarray(images)
     counts = np.zeros(len(images), np.int64)
-    parts = _parts(len(images), ROWS_AT_A_TIME)
+    parts = parts_of(len(images), ROWS_AT_A_TIME)
     list(pool.map(lambda part: count_pixels(images[slice(*part)], counts[slice(*part)]), parts))
-    scale = np.float32(1 / 256 if images.dtype == np.uint8 else 1)
     if counts.sum() > DENSE_ABOVE * images.size:
-        pixels = _aligned((len(images) + SPARE_ROWS) * INPUTS, np.float32)
-        np.multiply(images.reshape(-1), scale, out=pixels[: images.size], casting="same_kind")
-        return EMPTY_IMAGES._replace(pixels=pixels)
-    row_start = _starts(-(-counts // 4) * 4)
-    place, value = _aligned(row_start[-1], np.uint16), _aligned(row_start[-1], np.float32)
+        return EMPTY_IMAGES._replace(pixels=all_pixels(images))
+    row_start = starts_of(-(-counts // 4) * 4)
+    place, value = aligned(row_start[-1], np.uint16), aligned(row_start[-1], np.float32)
 
     def fill(part: tuple[int, int]) -> None:
-        list_pixels(images[slice(*part)], scale, row_start[part[0] : part[1] + 1], place, value)
+        list_pixels(images[slice(*part)], scale_of(images), row_start[part[0] : part[1] + 1], place, value)
 
     list(pool.map(fill, parts))
     return Images(row_start, place, value, EMPTY_IMAGES.pixels)
@@ -234,36 +266,34 @@ def by_column(images: Images, batch_size: int, pool: Executor) -> Batches:
         return cut
     segments = len(ends_batch)
     groups, entries = np.zeros(segments, np.int64), np.zeros(segments, np.int64)
-    parts = _parts(segments, max(1, ROWS_AT_A_TIME // min(batch_size, SEGMENT)))
+    parts = parts_of(segments, max(1, ROWS_AT_A_TIME // min(batch_size, SEGMENT)))
 
     def count(part: tuple[int, int]) -> None:
         begin, end = part
         count_columns(images, segment_row[begin : end + 1], groups[begin:end], entries[begin:end])
 
     list(pool.map(count, parts))
-    segment_group, first_entry = _starts(groups), _starts(entries)
+    segment_group, first_entry = starts_of(groups), starts_of(entries)
     batches = cut._replace(
         segment_group=segment_group,
-        column=_aligned(4 * segment_group[-1], np.uint16),
+        column=aligned(4 * segment_group[-1], np.uint16),
         group_start=np.zeros(segment_group[-1] + 1, np.int64),
-        place=_aligned(first_entry[-1], np.uint16),
-        value=_aligned(first_entry[-1], np.float32),
+        place=aligned(first_entry[-1], np.uint16),
+        value=aligned(first_entry[-1], np.float32),
     )
     batches.group_start[-1] = first_entry[-1]
     list(pool.map(lambda part: list_columns(images, batches, first_entry, *part), parts))
     return batches
 
 
-def needed(dtype: np.dtype, batches: bool) -> list[tuple[Any, tuple[Any, ...]]]:
-    """The kernels that `compress` (and `by_column`, if `batches`) call for images of a dtype, for `ready`."""
+def needed(dtype: np.dtype) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The kernels that `compress` and `by_column` call for images of a dtype, for `ready`."""
     images = typeof(np.zeros((1, INPUTS), dtype))
     places, values, starts = (typeof(np.zeros(1, kind)) for kind in (np.uint16, np.float32, np.int64))
-    kernels: list[tuple[Any, tuple[Any, ...]]] = [
+    rows, batches = typeof(EMPTY_IMAGES), typeof(EMPTY_BATCHES)
+    return [
         (count_pixels, (images, starts)),
         (list_pixels, (images, types.float32, starts, places, values)),
+        (count_columns, (rows, starts, starts, starts)),
+        (list_columns, (rows, batches, starts, types.int64, types.int64)),
     ]
-    if batches:
-        rows, cut = typeof(EMPTY_IMAGES), typeof(EMPTY_BATCHES)
-        kernels.append((count_columns, (rows, starts, starts, starts)))
-        kernels.append((list_columns, (rows, cut, starts, types.int64, types.int64)))
-    return kernels

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from ...model import INPUTS
 from ..protocol import Examples, Parameters, Report, Scores, Trained, TrainingJob
-from . import evaluation, images
+from . import evaluation, images, terms
 from . import training as training_kernel
 from .compiling import ready
 from .evaluation import MODELS
 from .images import Batches, Images, by_column, compress
 from .layout import Floats, aligned_zeros, pack, row_length, unpack
 from .scoring import Prepared, Scoring
+from .terms import Terms, collect_terms
 from .training import train_epochs
 
 #: Seconds of work, on all threads, in a chunk of epochs.
@@ -50,6 +51,7 @@ class Run:
     job: TrainingJob
     train: Prepared
     valid: Prepared | None
+    images: Images  # of the training examples
     batches: Batches
     model: Floats  # [P], the parameters as they now are
     checkpoints: Floats  # [E, P]
@@ -84,7 +86,7 @@ class Run:
         """Train; return the epochs that ended with finite parameters, and the seconds it took."""
         began = time.perf_counter()
         done = train_epochs(
-            self.model, self.checkpoints[self.trained : self.trained + epochs], self.train.images, self.batches,
+            self.model, self.checkpoints[self.trained : self.trained + epochs], self.images, self.batches,
             self.train.labels, np.float32(self.job.learning_rate), *self.job.hidden, self.stop,
         )  # fmt: skip
         return done, time.perf_counter() - began
@@ -204,20 +206,28 @@ class Preparation:
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.pool = pool
+        self.terms: dict[int, Terms] = {}
         self.images: dict[int, Images] = {}
         self.batches: dict[tuple[int, int], Batches] = {}
 
     def examples(self, examples: Examples) -> Prepared:
+        """Examples to be judged."""
+        key = id(examples.images)
+        if key not in self.terms:
+            self.terms[key] = collect_terms(examples.images.cpu().numpy(), self.pool)
+        return Prepared.of(self.terms[key], examples.labels.cpu().numpy())
+
+    def training(self, examples: Examples, batch_size: int) -> tuple[Images, Batches]:
+        """Examples to be trained on, which `examples` has seen before."""
         key = id(examples.images)
         if key not in self.images:
-            self.images[key] = compress(examples.images.cpu().numpy(), self.pool)
-        return Prepared.of(self.images[key], examples.labels.cpu().numpy())
-
-    def batches_of(self, examples: Examples, batch_size: int) -> Batches:
-        key = id(examples.images), batch_size
-        if key not in self.batches:
-            self.batches[key] = by_column(self.images[key[0]], batch_size, self.pool)
-        return self.batches[key]
+            compressed = compress(examples.images.cpu().numpy(), self.pool)
+            if compressed.dense:
+                compressed = compressed._replace(pixels=self.terms[key].pixels)  # one copy of them is enough
+            self.images[key] = compressed
+        if (key, batch_size) not in self.batches:
+            self.batches[key, batch_size] = by_column(self.images[key], batch_size, self.pool)
+        return self.images[key], self.batches[key, batch_size]
 
 
 def train_side_by_side(
@@ -239,7 +249,7 @@ def train_side_by_side(
                     job,
                     train,
                     preparation.examples(job.valid) if job.valid is not None else None,
-                    preparation.batches_of(job.train, job.batch_size),
+                    *preparation.training(job.train, job.batch_size),
                     pack({name: tensor[None] for name, tensor in job.start.items()}, job.hidden)[0],
                     aligned_zeros(job.epochs, row_length(job.hidden)),
                     stop,
@@ -281,7 +291,10 @@ def _ready(dtypes: set[torch.dtype], training: bool) -> float:
     """Compile or load what is needed for images of these dtypes; return the seconds it took."""
     needed = list(evaluation.needed())
     for dtype in dtypes:
-        needed += images.needed(np.dtype(np.uint8 if dtype == torch.uint8 else np.float32), training)
+        kind = np.dtype(np.uint8 if dtype == torch.uint8 else np.float32)
+        needed += terms.needed(kind)
+        if training:
+            needed += images.needed(kind)
     if training:
         needed += training_kernel.needed()
     return ready(needed)

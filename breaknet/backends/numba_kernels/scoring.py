@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ...model import OUTPUTS
 from .evaluation import MODELS, score_models
-from .images import Images
 from .layout import Floats
+from .terms import Terms
 from .vector_ir import LANES
 
 #: Images in a task: about 10 ms of work. Costs are summed in float64 over the parts, from the first to the last.
@@ -20,17 +20,17 @@ PART = 8192
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Compressed images and their labels as the kernels read them."""
+    """Images as terms, and their labels as the kernels read them."""
 
-    images: Images
+    terms: Terms
     labels: NDArray[np.int64]  # [N], for training
     truth: Floats  # [N + 16], for evaluation: labels, then -1
 
     @classmethod
-    def of(cls, images: Images, labels: NDArray[np.int64]) -> Prepared:
+    def of(cls, terms: Terms, labels: NDArray[np.int64]) -> Prepared:
         truth = np.full(len(labels) + LANES, -1, np.float32)
         truth[: len(labels)] = labels
-        return cls(images, np.ascontiguousarray(labels), truth)
+        return cls(terms, np.ascontiguousarray(labels), truth)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,7 +70,7 @@ class Scoring:
         block, part = task
         begin = part * PART
         score_models(
-            self.models.reshape(-1), block * MODELS, self.examples.images, self.examples.truth,
+            self.models.reshape(-1), block * MODELS, self.examples.terms, self.examples.truth,
             begin, min(begin + PART, len(self.examples)), *self.hidden,
             self.costs[task], self.hits[task], self.confusions[task], self.stop,
         )  # fmt: skip

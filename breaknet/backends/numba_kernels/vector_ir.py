@@ -11,6 +11,8 @@ same code is right on all of them and numba compiles it for the one at hand.
     pick(a, i)                      the number a.flat[i]
     x + y, x - y, x * y, x / y      lane by lane, IEEE float32
     fma(x, y, z)                    x * y + z, fused where the processor has it, else rounded twice
+    lit64(a, i), level64(a, i)      int64 whose bit k says whether a.flat[i + k] is not 0, is equal to the next number
+    ones(mask), lowest(mask)        how many bits are set, and the number of the lowest one
     stop_requested(flag)            whether another thread has set flag[0], read afresh at every call
 
 Indices are int64 and are not checked: the kernels' callers size the arrays.
@@ -243,6 +245,78 @@ def stop_requested(typing_context, flag):
         return builder.icmp_signed("!=", value, ir.Constant(INDEX, 0))
 
     return types.boolean(flag), code
+
+
+# --- masks ---------------------------------------------------------------------------------------------------------
+
+
+def _mask_of(context: Any, builder: Any, array_type: Any, array: Any, index: Any, neighbour: bool) -> Any:
+    """64 numbers of an array compared with zero (which differs?) or with the one after (which are equal?)."""
+    number = context.get_data_type(array_type.dtype)
+    many = ir.VectorType(number, INDEX.width)
+
+    def read(ahead: int) -> Any:
+        place = builder.add(index, ir.Constant(INDEX, ahead))
+        address = address_of(context, builder, array_type, array, place)
+        vector = builder.load(builder.bitcast(address, many.as_pointer()))
+        vector.align = array_type.dtype.bitwidth // 8
+        return vector
+
+    other = read(1) if neighbour else ir.Constant(many, None)
+    if isinstance(array_type.dtype, types.Float):
+        # NaN is not zero, and equal to nothing
+        compare, relation = (builder.fcmp_ordered, "==") if neighbour else (builder.fcmp_unordered, "!=")
+    else:
+        compare, relation = builder.icmp_unsigned, "==" if neighbour else "!="
+    return builder.bitcast(compare(relation, read(0), other), INDEX)
+
+
+def _is_pixels(array: Any) -> bool:
+    return is_flat(array) or is_flat(array, types.uint8)
+
+
+@intrinsic
+def lit64(typing_context, array, index):
+    """Bit k: whether a.flat[index + k], uint8 or float32, is not zero."""
+    if not _is_pixels(array):
+        return None
+
+    def code(context, builder, sig, args):
+        return _mask_of(context, builder, sig.args[0], *args, neighbour=False)
+
+    return types.int64(array, types.int64), code
+
+
+@intrinsic
+def level64(typing_context, array, index):
+    """Bit k: whether a.flat[index + k] and a.flat[index + k + 1], uint8 or float32, are equal."""
+    if not _is_pixels(array):
+        return None
+
+    def code(context, builder, sig, args):
+        return _mask_of(context, builder, sig.args[0], *args, neighbour=True)
+
+    return types.int64(array, types.int64), code
+
+
+@intrinsic
+def ones(typing_context, mask):
+    """How many bits of an int64 are set."""
+
+    def code(context, builder, sig, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def lowest(typing_context, mask):
+    """The number of the lowest bit that is set in an int64 other than 0."""
+
+    def code(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), code
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------------------
