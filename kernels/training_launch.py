@@ -21,7 +21,7 @@ from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE
 from breaknet.kernels.split_training import split_training_kernel
 from breaknet.kernels.targets import CompileCase, target_for
-from breaknet.kernels.training_layout import EPOCHS, JobRow, Shape, job_tables, to_device
+from breaknet.kernels.training_layout import JobRow, Shape, job_tables, to_device
 from breaknet.kernels.training_plan import WARPS, TrainerConfig, cooperative_plan, split_plan
 
 #: Registers are said outright: left to itself the assembler may stop at 128 a thread and spill.
@@ -199,7 +199,7 @@ class SplitTrainer(_Trainer):
         self._rates[:count].copy_(rates)
         self._clock.zero_()
         steps = max(job.epochs * job.steps_an_epoch for job in jobs)
-        if self.device.type == "cpu":
+        if not self.graphed:
             for _ in range(steps):
                 self._step(checkpoints, count)
             return
@@ -210,17 +210,20 @@ class SplitTrainer(_Trainer):
                 for _ in range(-(-steps // held)):  # steps past the end find every job done
                     graph.replay()
 
+    @property
+    def graphed(self) -> bool:
+        """Whether steps are replays of a CUDA graph; the interpreter takes them one by one."""
+        return self.device.type != "cpu"
+
     def _graph(self, checkpoints: Tensor, jobs: int, steps: int) -> Any:
+        """The graph of so many steps; to capture it, one step of the jobs is trained."""
         key = (checkpoints.data_ptr(), jobs, steps)
         if key not in self._graphs:
-            # nothing may be compiled or loaded while a stream is captured: a step of no epochs trains nothing
-            table = self._table.clone()
-            self._table[:, EPOCHS] = 0
+            # nothing may be compiled or loaded while a stream is captured; the clock counts this step like any other
             self._step(checkpoints, jobs)
-            self._table.copy_(table)
-            torch.cuda.synchronize(self.device)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # torch's own capture stream belongs to the first device that was captured on
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device)):
                 for _ in range(steps):
                     self._step(checkpoints, jobs)
             self._graphs[key] = graph

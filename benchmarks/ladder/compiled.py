@@ -13,7 +13,8 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
     images, targets, batch = problem.floats, problem.targets, problem.batch_size
 
-    @torch.compile(mode="reduce-overhead")
+    # a second batch size in a process would else be compiled for any size, not for its own
+    @torch.compile(mode="reduce-overhead", dynamic=False)
     def cost(some_images: Tensor, some_targets: Tensor) -> Tensor:
         return nn.functional.mse_loss(model(some_images), some_targets, reduction="sum")
 

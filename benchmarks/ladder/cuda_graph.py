@@ -31,7 +31,9 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     # without old gradients the captured backward pass writes its own and adds to none
     optimizer.zero_grad(set_to_none=True)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # not torch's usual capture stream: graphs captured on one stream share cuBLAS's workspace, and the end of one takes
+    # it from the others (https://github.com/pytorch/pytorch/issues/193402)
+    with torch.cuda.graph(graph, stream=torch.cuda.Stream(problem.device)):
         step()
     model.load_state_dict(problem.start)  # into the tensors that the graph knows
 
