@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -185,7 +186,10 @@ def _process_ready(lab: Lab, scale: float, cold: bool, drawn: bool) -> Ready:
 def run_lesson(
     folder: Path, lab: Lab, scale: float, drawn: bool, environment: dict[str, str]
 ) -> dict[str, float]:
-    """Run the lesson in a process of its own and return its phases' seconds; the command line's where it is `drawn`."""
+    """Run the lesson in a process of its own and return its phases' seconds; the command line's where it is `drawn`.
+
+    Then `last_figure` is the seconds from the start of the process until the last figure was written.
+    """
     source = "prototypes" if lab.rehearsing else os.environ.get("BREAKNET_DATA") or "synthetic"
     backend = "triton" if lab.gpu else "numba"
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
@@ -195,6 +199,7 @@ def run_lesson(
         command += ["--device", lab.place.type, "--epochs-scale", str(scale)]
     else:
         command = ["-m", "benchmarks.bare_lesson", source, backend, lab.place.type, str(scale)]
+    began = time.time()  # as files' dates
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -202,5 +207,8 @@ def run_lesson(
         lines = done.stderr.strip().splitlines()
         raise RuntimeError(f"the lesson ended with {done.returncode}: {lines[-1] if lines else ''}")
     if drawn:
-        return json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
+        seconds = json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
+        figures = [file for file in (folder / "lesson").rglob("*") if file.suffix in {".png", ".svg"}]
+        drawn_at = max(figure.stat().st_mtime for figure in figures)
+        return seconds | {"last_figure": drawn_at - began}
     return json.loads(done.stdout)
