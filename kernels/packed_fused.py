@@ -28,6 +28,7 @@ Arguments of both packed kernels (J jobs, the grid is one program each, none kno
 
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.hidden_origin import hidden_origin
 
 
 @jit
@@ -36,7 +37,7 @@ def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr):
     mask = valid[:, None] & (k < pitch)[None, :]
     x = tl.load(batch_ptr + row[:, None] * pitch + k[None, :], mask=mask, other=0)
     if BYTES:
-        x = x.to(tl.float32) * (1.0 / 256.0)
+        x = hidden_origin(x.to(tl.float32)) * (1.0 / 256.0)
     return x
 
 
@@ -161,7 +162,7 @@ def packed_fused_kernel(
             y2 = sigmoid(grouped_dot(y1, w2, BLOCK_B, WIDTH, WIDTH, Y_GROUPS) + b2[None, :])
             y3 = sigmoid(grouped_dot(y2, w3, BLOCK_B, WIDTH, OUT, Y_GROUPS) + b3[None, :])
 
-            label = tl.load(labels_ptr + start + row, mask=valid, other=0).to(tl.int32)
+            label = hidden_origin(tl.load(labels_ptr + start + row, mask=valid, other=0).to(tl.int32))
             label = tl.where(valid, label, -1)
             target = (label[:, None] == o[None, :]).to(tl.float32)
             d3 = 2.0 * (y3 - target) * sigmoid_derivative(y3)

@@ -14,6 +14,7 @@ Arguments are those of `packed_fused.py`, and scratch_ptr, float32 [J, scratch_r
 
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.hidden_origin import hidden_origin
 from breaknet.kernels.packed_fused import copy_parameters, load_images
 
 
@@ -195,7 +196,9 @@ def packed_looped_kernel(
                     BLOCK_K,
                     OUT,
                 )
-                label = tl.load(labels_ptr + first + row, mask=row < rows, other=0).to(tl.int32)
+                label = hidden_origin(
+                    tl.load(labels_ptr + first + row, mask=row < rows, other=0).to(tl.int32)
+                )
                 label = tl.where(row < rows, label, -1)
                 target = (label[:, None] == o[None, :]).to(tl.float32)
                 d3 = 2.0 * (y3 - target) * sigmoid_derivative(y3)

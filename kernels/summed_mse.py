@@ -24,6 +24,8 @@ from breaknet.kernels.targets import CompileCase, padded
 #: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one); 4 warps, for all GPUs.
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}
 WARPS = 4
+#: Left to itself the assembler may stop at 168 a thread for the sake of occupancy, and spill (Triton 3.6, sm_120).
+MAX_REGISTERS = 255
 _LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
@@ -86,7 +88,8 @@ def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> t
         summed_mse_forward_kernel[(programs,)](
             prediction, target, gradient if with_gradient else partial, partial, batch, classes,
             *prediction.stride(), target.stride(0), 0 if labels else target.stride(1),
-            LABELS=labels, WITH_GRADIENT=with_gradient, BLOCK_B=block_b, BLOCK_C=block_c, num_warps=WARPS,
+            LABELS=labels, WITH_GRADIENT=with_gradient, BLOCK_B=block_b, BLOCK_C=block_c,
+            num_warps=WARPS, num_stages=1, maxnreg=MAX_REGISTERS,
         )  # fmt: skip
         cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
     return cost.view(()), gradient
@@ -203,6 +206,7 @@ def compile_cases(capability: int) -> list[CompileCase]:
                     signature=kinds,
                     constexprs=constexprs,
                     num_warps=WARPS,
+                    maxnreg=MAX_REGISTERS,
                 )
             )
     return cases

@@ -19,6 +19,7 @@ All sums have a fixed order.
 
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.hidden_origin import hidden_origin
 
 OUTPUT_BLOCK = tl.constexpr(16)
 
@@ -56,9 +57,9 @@ def load_images(
     column = first_input + tl.arange(0, INPUT_BLOCK)
     offsets = row[:, None] * INPUTS + column[None, :]
     mask = (row < rows)[:, None] & (column < INPUTS)[None, :]
-    x = tl.load(images_ptr + first_row * INPUTS + offsets, mask=mask, other=0).to(tl.float32)
+    x = tl.load(images_ptr + first_row * INPUTS + offsets, mask=mask, other=0)
     if images_ptr.dtype.element_ty == tl.uint8:
-        x = x * (1.0 / 256)
+        x = hidden_origin(x.to(tl.float32)) * (1.0 / 256)
     return tl.where((column == INPUTS)[None, :], 1.0, x)
 
 
