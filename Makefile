@@ -30,8 +30,9 @@ test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
 	$(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
 	$(BIN)/python scripts/triton_versions.py
 
-test-gpu: $(VENV)/ready-dev  ## the kernels' tests and the long GPU repeats, on a CUDA GPU
+test-gpu: $(VENV)/ready-dev  ## the kernels' tests, the long GPU repeats and the rungs', on a CUDA GPU
 	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/backends $(ARGS)
+	$(BIN)/python -m pytest -m "gpu and not slow" tests/benchmarks $(ARGS)
 
 check: $(VENV)/ready-dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .

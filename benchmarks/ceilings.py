@@ -9,6 +9,7 @@ registers. Both use the whole device, so a way that keeps one of two cores is at
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -17,6 +18,8 @@ from time import perf_counter
 import torch
 
 from benchmarks.machine import core_count
+
+log = logging.getLogger("benchmarks")
 
 _REPEATS = 5
 
@@ -62,7 +65,7 @@ def _product_rate(device: torch.device, small: bool) -> float:
 
 
 def _loop_rate(device: torch.device, small: bool) -> float | None:
-    """Of multiply-adds in registers; None without a compiler for them."""
+    """Of multiply-adds in registers; None without a compiler for them, or where it fails."""
     try:
         if device.type == "cuda":
             from benchmarks.ceiling_loops import triton_loop
@@ -79,6 +82,9 @@ def _loop_rate(device: torch.device, small: bool) -> float | None:
                 return list(pool.map(lambda _: one(), range(cores)))
 
             operations = each * cores
+        return operations / _least_seconds(call, device)
     except ImportError:
         return None
-    return operations / _least_seconds(call, device)
+    except Exception as error:  # such as Triton's without a C compiler: the other ceilings are worth having
+        log.warning("the loop of multiply-adds is left out: %s: %s", type(error).__name__, error)
+        return None

@@ -4,9 +4,10 @@
     python -m benchmarks.gpu_all --store FOLDER/rows.json       puts the rows under benchmarks/results/
     bash benchmarks/gpu_all.sh --out FOLDER --rehearse          the same paths on a CPU, at sizes that mean nothing
 
-Every part runs in a process of its own with a limit of its own; what a part had measured when it failed, hung or
-took its device along stays, and it is started once more without what it was at. Python 3.12, torch 2.11, Triton 3.6,
-numpy, scipy, pytest, pytest-benchmark and safetensors are enough.
+Every part runs in a process of its own with a limit of its own, to which the parts before it add what they left; what
+a part had measured when it failed, hung or took its device along stays, and it is started once more without what it
+was at. The files are written anew after each part. Python 3.12, torch 2.11, Triton 3.6, numpy, scipy, pytest,
+pytest-benchmark and safetensors are enough; pytest-xdist, where there is one, runs the tests side by side.
 """
 
 from __future__ import annotations
@@ -19,22 +20,31 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
 
 from benchmarks.gpu_report import report
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, core_count
 from benchmarks.rows import Machine, Row, save
 
 #: Seconds for everything, the last of which are kept for writing.
 LIMIT, WRITING = 480.0, 10.0
+#: Seconds that a process gets to die in: it may be within the driver.
+DYING = 10.0
 STAND_INS = Path(__file__).parent / "stand_ins"
 
-#: Tests of what only a GPU can show and of the whole backend, and those of the kernels one by one.
-TESTS = ("tests/kernels/test_cooperative_gpu.py", "tests/backends/test_triton_backend.py")
+#: Tests of what only a GPU can show and of the whole backend, those of the kernels one by one, and one that is slow.
+TESTS = (
+    "tests/kernels/test_cooperative_gpu.py",
+    "tests/backends/test_triton_backend.py",
+    "tests/benchmarks/test_cuda_graph_rung.py::test_on_a_gpu_the_end_of_another_graph_does_no_harm",
+    "tests/benchmarks/test_compiled_rung.py::test_on_a_gpu_one_trainer_does_not_disturb_another",
+)
 KERNEL_TESTS = (
     "tests/kernels/test_summed_mse.py",
     "tests/kernels/test_linear_sigmoid.py",
@@ -42,18 +52,22 @@ KERNEL_TESTS = (
     "tests/kernels/test_packed_training.py",
     "tests/kernels/test_cooperative_training.py",
 )
+SANITIZER = "tests/kernels/test_cooperative_gpu.py::test_compute_sanitizer"
 REHEARSED_TESTS = ("tests/benchmarks/test_floors.py",)
+#: Folders that compilers and others fill on the way, for all parts together: the user's may be read-only.
+CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "MPLCONFIGDIR")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A process and its limit; one that measures says of which suites, and may be started `tries` times in all."""
+    """A process and its limit; one that measures says of which suites, less which ways, and may be started again."""
 
     name: str
     seconds: float
     command: tuple[str, ...]
     suites: str = ""
-    tries: int = 1
+    tries: int = 1  # in all
+    less: frozenset[str] = frozenset()
 
 
 @dataclass(eq=False)
@@ -80,37 +94,70 @@ class Gathered:
 def parts(rehearse: bool) -> list[Part]:
     """In order of importance, should time run out. A rehearsal starts fewer processes."""
     part = (sys.executable, "-m", "benchmarks.gpu_part")
-    pytest = (sys.executable, "-m", "pytest", "-m", "not slow", "-v", "-p", "no:cacheprovider")
-    tests = [Part("tests", 45, (*pytest, *TESTS)), Part("kernel tests", 35, (*pytest, *KERNEL_TESTS))]
+    # property tests, each of whose examples would be compiled anew, are skipped by the stand-in for hypothesis; the
+    # plugin of hypothesis itself, where it is installed, would not know what to make of that
+    pytest = (
+        sys.executable, "-m", "pytest", "-m", "not slow", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+        "-W", "default::DeprecationWarning",  # other versions' warnings are no finding here
+    )  # fmt: skip
+    beside = side_by_side(core_count())
+    before = [Part("tests", 40, (*pytest, *beside, "--deselect", SANITIZER, *TESTS))]
+    after = [
+        Part("kernel tests", 20, (*pytest, *beside, *KERNEL_TESTS)),
+        Part("profiles", 10, (*part, "profiles")),
+        Part("resources", 10, (*part, "resources")),
+        Part("sanitizer", 5, (*pytest, SANITIZER)),  # with what time is left
+    ]
+    # suites that share a process are spared the start of another
     limits = {
-        "ladder": 75, "kernels": 45, "lesson": 60, "evaluation": 20, "models": 30, "rivals": 15, "epochs": 15,
-        "dispatch": 10,
+        "ladder": 75, "kernels": 65, "lesson": 75, "evaluation,epochs,dispatch": 45, "rivals,models": 40,
     }  # fmt: skip
+    # where the lesson's own command can run, the same without figures says nothing more
+    drawn = all(find_spec(package) for package in ("typer", "matplotlib", "jinja2"))
+    less = frozenset({"lesson/cuda/bare-warm", "lesson/cuda/bare-cold"} if drawn and not rehearse else ())
     if rehearse:
-        tests = [Part("tests", 60, (*pytest, *REHEARSED_TESTS))]
+        before = [Part("tests", 60, (*pytest, *REHEARSED_TESTS))]
         limits = {"ladder": 130, ",".join(list(limits)[1:]): 250}
+        after = [Part("profiles", 25, (*part, "profiles")), Part("resources", 25, (*part, "resources"))]
     return [
-        Part("machine", 30, (*part, "machine")),
+        Part("machine", 45, (*part, "machine")),  # on a fresh machine the first import of torch is slow
         Part("checks", 40, (*part, "checks")),
-        *tests,
+        *before,
         *(
-            Part(names.partition(",")[0], limit, (*part, "measure"), names, tries=3)
+            Part(names.partition(",")[0], limit, (*part, "measure"), names, tries=3, less=less)
             for names, limit in limits.items()
         ),
-        Part("resources", 25, (*part, "resources")),
-        Part("profiles", 25, (*part, "profiles")),
+        *after,
     ]
 
 
+def side_by_side(cores: int) -> tuple[str, ...]:
+    """What has pytest run tests in several processes, where it can: their time goes into compiling, a core each."""
+    processes = min(12, cores - 2)
+    if processes < 2 or find_spec("xdist") is None:
+        return ()
+    return ("-p", "xdist", "--numprocesses", str(processes), "--dist", "worksteal")
+
+
 def run_parts(
-    chosen: Sequence[Part], work: Path, environment: dict[str, str], log: TextIO, limit: float
+    chosen: Sequence[Part],
+    work: Path,
+    environment: dict[str, str],
+    log: TextIO,
+    limit: float,
+    tell: Callable[[Gathered], object] = lambda gathered: None,
 ) -> Gathered:
-    """Run the parts one after another, all within `limit` seconds; their files are in `work`."""
+    """Run the parts one after another, all within `limit` seconds; their files are in `work`.
+
+    `tell` is called after each process with what there is by then.
+    """
     end = perf_counter() + limit
     gathered = Gathered()
-    for part in chosen:
+    for number, part in enumerate(chosen):
         left_out: set[str] = set()
-        ends = min(end, perf_counter() + part.seconds)  # of all its tries
+        later = sum(one.seconds for one in chosen[number + 1 :])
+        # all its tries together: its own seconds, and what the parts before it left
+        ends = max(min(end, perf_counter() + part.seconds), end - later)
         for attempt in range(part.tries):
             seconds = ends - perf_counter()
             if seconds < 1:
@@ -119,13 +166,13 @@ def run_parts(
             command = (*part.command, *_arguments(part, work, left_out))
             outcome = run_part(part, command, seconds, environment, log)
             gathered.outcomes.append(outcome)
+            _gather(work, gathered)
+            tell(gathered)
             again = to_leave_out(_lines(work), attempt)
             if not part.suites or outcome.status == "done" or again <= left_out:
                 break
             left_out |= again
-    _gather(_lines(work), gathered)
-    found = work / "machine.json"
-    gathered.machine = json.loads(found.read_text()) if found.exists() else None
+    _gather(work, gathered)
     return gathered
 
 
@@ -136,17 +183,22 @@ def run_part(
     log.write(f"\n==== {part.name}: {' '.join(command)}\n")
     log.flush()
     began = perf_counter()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        status = "done" if process.returncode == 0 else f"failed ({process.returncode})"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        status = f"out of time after {seconds:.0f} s"
+    # a file, for a pipe ends only with the last of a process's children
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            returned = process.wait(seconds)
+            status = "done" if returned == 0 else f"failed ({returned})"
+        except subprocess.TimeoutExpired:
+            status = f"out of time after {seconds:.0f} s"
+        with suppress(ProcessLookupError):  # nobody is left of it
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(DYING)
+        file.seek(0)
+        output = file.read()
     took = perf_counter() - began
     output = "\n".join(line for line in output.splitlines() if not line.startswith("USDT:"))
     log.write(f"{output}\n---- {part.name}: {status}, {took:.1f} s\n")
@@ -158,7 +210,7 @@ def run_part(
 def _arguments(part: Part, work: Path, left_out: set[str]) -> list[str]:
     if part.suites:
         measured = {line["row"]["name"] for line in _lines(work) if "row" in line}
-        return [str(work), part.suites, *sorted(measured | left_out)]
+        return [str(work), part.suites, *sorted(measured | left_out | part.less)]
     return [str(work)] if "benchmarks.gpu_part" in part.command else []
 
 
@@ -183,8 +235,10 @@ def to_leave_out(lines: Sequence[dict[str, Any]], attempt: int) -> set[str]:
     return {*told["failed"], *told["missing"], *(begun[-1:] if attempt == 0 else begun)}
 
 
-def _gather(lines: Sequence[dict[str, Any]], gathered: Gathered) -> None:
-    told = _told(lines)
+def _gather(work: Path, gathered: Gathered) -> None:
+    told = _told(_lines(work))
+    found = work / "machine.json"
+    gathered.machine = json.loads(found.read_text()) if found.exists() else None
     gathered.rows = [Row(**row) for row in told["row"].values()]
     gathered.failed = {name: one["reason"] for name, one in told["failed"].items()}
     gathered.missing = {name: one["reason"] for name, one in told["missing"].items()}
@@ -220,11 +274,13 @@ def store(path: Path) -> list[Path]:
     """Save the rows of a run under benchmarks/results/.
 
     Raises:
-        ValueError: the rows of a rehearsal, or none.
+        ValueError: the rows of a rehearsal, or none, or no machine.
     """
     content = json.loads(path.read_text())
     if content["rehearsal"]:
         raise ValueError(f"{path}: the rows of a rehearsal are no measurements")
+    if content["machine"] is None:
+        raise ValueError(f"{path}: nothing on the machine, whose part failed")
     return save(Machine(**content["machine"]), [Row(**row) for row in content["rows"]])
 
 
@@ -237,7 +293,11 @@ def find_data(named: str | None) -> str | None:
 
 def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
     """What the parts run in; nothing of it is asked of the network."""
-    environment = {**os.environ, "KINETO_LOG_LEVEL": "5", "PYTHONUNBUFFERED": "1"}
+    # these would have products rounded to TF32, or all kernels interpreted
+    unwanted = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "TRITON_INTERPRET")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environment |= {"KINETO_LOG_LEVEL": "5", "PYTHONUNBUFFERED": "1"}
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX would take most of the memory from torch
     environment["BREAKNET_BENCH_SIZE"] = "rehearse" if rehearse else "full"
     environment["BREAKNET_BENCH_DEVICE"] = "cuda"
     if rehearse:
@@ -255,6 +315,15 @@ def pack_profiles(folder: Path, target: Path) -> None:
         with tarfile.open(target, "w:gz") as archive:
             for trace in sorted(folder.iterdir()):
                 archive.add(trace, trace.name)
+
+
+def write(out: Path, work: Path, gathered: Gathered, rehearse: bool) -> None:
+    """All files but the log, of what there is by now."""
+    write_rows(out / "rows.json", gathered, rehearse)
+    pack_profiles(work / "profiles", out / "profiles.tar.gz")
+    resources = work / "resources.txt"
+    told = report(gathered, rehearse, resources.read_text() if resources.exists() else "")
+    (out / "report.txt").write_text(told)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -284,16 +353,18 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    environment = environment_for(find_data(options.data), options.rehearse)
+    data = find_data(options.data)
+    print(f"data: {data or 'no MNIST was found'}", flush=True)
+    environment = environment_for(data, options.rehearse)
     with tempfile.TemporaryDirectory() as folder, (out / "log.txt").open("w") as log:
         work = Path(folder)
-        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING)
-        write_rows(out / "rows.json", gathered, options.rehearse)
-        pack_profiles(work / "profiles", out / "profiles.tar.gz")
-        told = work / "resources.txt"
-        (out / "report.txt").write_text(
-            report(gathered, options.rehearse, told.read_text() if told.exists() else "")
-        )
+        environment |= {name: str(work / name.lower()) for name in CACHES}
+
+        def tell(gathered: Gathered) -> None:
+            write(out, work, gathered, options.rehearse)
+
+        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING, tell)
+        tell(gathered)
     return 0 if not gathered.failed and all(one.status == "done" for one in gathered.outcomes) else 1
 
 

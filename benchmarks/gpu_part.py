@@ -13,11 +13,13 @@ BREAKNET_BENCH_DEVICE and BREAKNET_BENCH_SIZE are as in `benchmarks/conftest.py`
 
 from __future__ import annotations
 
+import faulthandler
 import gzip
 import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
@@ -32,9 +34,14 @@ from benchmarks.machine import here
 from benchmarks.sizes import size_of
 from benchmarks.ways import Session, Way, measure
 
-#: The status of a part that stopped because its device no longer answers.
-DEVICE_LOST = 3
-_LOST = ("CUDA error", "device-side assert", "illegal memory access", "unspecified launch failure")
+#: The status of a part that stopped because its device no longer answers, and of one whose way seems to hang.
+DEVICE_LOST, HANGING = 3, 4
+_LOST = (
+    "CUDA error", "device-side assert", "illegal memory access", "misaligned address", "launch failure",
+    "launch timed out",
+)  # fmt: skip
+#: Seconds that a way may take to be prepared. One whose kernel hangs must leave time for the others.
+PATIENCE = 40.0
 
 
 def lab_of(folder: Path) -> Lab:
@@ -42,17 +49,23 @@ def lab_of(folder: Path) -> Lab:
     lab = Lab(os.environ.get("BREAKNET_BENCH_DEVICE", "cuda"), size_of())
     found = folder / "machine.json"
     if found.exists():
-        lab.given_ceilings = json.loads(found.read_text())["ceilings"]
+        lab.given_ceilings = json.loads(found.read_text())["ceilings"] or None
     return lab
 
 
 def machine(folder: Path) -> int:
     """What the machine is and can reach."""
     lab = lab_of(folder)
-    facts = asdict(here(lab.place.type, lab.ceilings))
-    (folder / "machine.json").write_text(json.dumps(facts))
-    print(json.dumps(facts, indent=1))
+    tell_machine(folder, lab, {})  # at once: rows are worth nothing without their machine
+    print(json.dumps(tell_machine(folder, lab, lab.ceilings), indent=1))
     return 0
+
+
+def tell_machine(folder: Path, lab: Lab, ceilings: dict[str, float]) -> dict[str, Any]:
+    """Write what is known of the machine."""
+    facts = asdict(here(lab.place.type, ceilings))
+    (folder / "machine.json").write_text(json.dumps(facts))
+    return facts
 
 
 def checks(folder: Path) -> int:
@@ -75,6 +88,8 @@ def checks(folder: Path) -> int:
 def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int:
     """Contest by contest, so that what has been measured is on disk whatever comes next."""
     lab = lab_of(folder)
+    if not (folder / "machine.json").exists():  # that part was left out, or had no time
+        tell_machine(folder, lab, {})
     ways = [way for suite in suites for way in _ways(suite)(lab) if way.name not in leave_out]
     with (folder / "rows.jsonl").open("a") as file:
 
@@ -82,7 +97,13 @@ def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int
             file.write(json.dumps({kind: content}) + "\n")
             file.flush()
 
-        session = Session(started=lambda way: tell("started", way.name))
+        patience = Patience(float("inf") if lab.rehearsing else PATIENCE)
+
+        def started(way: Way) -> None:
+            tell("started", way.name)
+            patience.begin(way.name)
+
+        session = Session(started=started, prepared=lambda way: patience.end())
         for _, contest in groupby(ways, key=lambda way: way.contest):
             for row in measure(contest, lab, survive=True, session=session):
                 tell("row", asdict(row))
@@ -94,6 +115,30 @@ def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int
             session.failures.clear()
             session.missing.clear()
     return 0
+
+
+class Patience:
+    """Ends this process where something takes longer than so many seconds: a kernel that hangs cannot be left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def begin(self, name: str) -> None:
+        self.end()
+        if self._seconds != float("inf"):
+            self._timer = threading.Timer(self._seconds, self._give_up, [name])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self, name: str) -> None:
+        print(f"{name}: not prepared after {self._seconds:.0f} s; this process ends", flush=True)
+        faulthandler.dump_traceback(all_threads=True)
+        os._exit(HANGING)
 
 
 def _ways(suite: str) -> Callable[[Lab], list[Way]]:

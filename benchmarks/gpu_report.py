@@ -18,12 +18,12 @@ def report(gathered: Gathered, rehearse: bool, resources: str) -> str:
     lines = ["A rehearsal on a CPU: no time in here means anything.", ""] if rehearse else []
     lines += ["MACHINE", *_machine(gathered.machine), "", "PARTS"]
     lines += [f"{one.part.name:<20} {one.seconds:6.1f} s  {one.status}" for one in gathered.outcomes]
-    for name in ("checks", "tests", "kernel tests"):
+    for name in ("checks", "tests", "kernel tests", "sanitizer"):
         lines += ["", name.upper()]
         for outcome in gathered.outcomes:
             if outcome.part.name == name:
                 lines += (
-                    told_by_pytest(outcome.output) if "tests" in name else outcome.output.splitlines()[-12:]
+                    outcome.output.splitlines()[-12:] if name == "checks" else told_by_pytest(outcome.output)
                 )
     for title, told in (("FAILED", gathered.failed), ("NOT TRIED", gathered.missing)):
         lines += ["", f"{title}: {len(told)}", *(f"{name}: {reason}" for name, reason in told.items())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+log = logging.getLogger("benchmarks")
 
 #: The driver's and the runtime's calls that put work on a GPU's queue.
 HOST_LAUNCH = re.compile(
@@ -21,7 +24,10 @@ _COPY = re.compile(r"^(Memcpy|Memset)\b")
 
 
 def of_torch(run: Callable[[], object], units: float, device: torch.device) -> dict[str, float]:
-    """For one of `units` units: torch operators on a CPU; on a GPU kernels, copies and launches from the host."""
+    """For one of `units` units: torch operators on a CPU; on a GPU kernels, copies and launches from the host.
+
+    Nothing where the profiler sees no kernel of a GPU: it may not be allowed to look.
+    """
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -31,7 +37,12 @@ def of_torch(run: Callable[[], object], units: float, device: torch.device) -> d
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     events = list(profiler.events() or ())
-    counted = gpu_launches(events) if device.type == "cuda" else {"torch_operators": operators(events)}
+    if device.type != "cuda":
+        return {"torch_operators": operators(events) / units}
+    counted = gpu_launches(events)
+    if not counted["kernels"]:
+        log.warning("launches are not counted: the profiler shows no kernel on the GPU")
+        return {}
     return {name: count / units for name, count in counted.items()}
 
 

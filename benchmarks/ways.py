@@ -75,8 +75,9 @@ class Session:
     missing: dict[str, str] = field(default_factory=dict)  # one line for each that cannot run here
     #: By series: the last point's scale, and the seconds of a call of it.
     pace: dict[str, tuple[float, float]] = field(default_factory=dict)
-    #: Called before a way is prepared.
+    #: Called before a way is prepared, and after it, however that ended.
     started: Callable[[Way], object] = lambda way: None
+    prepared: Callable[[Way], object] = lambda way: None
 
 
 def measure(
@@ -121,6 +122,13 @@ def check(way: Way, session: Session | None = None) -> None:
 
 def _prepared(way: Way, session: Session) -> Ready:
     session.started(way)
+    try:
+        return _ready(way, session)
+    finally:
+        session.prepared(way)
+
+
+def _ready(way: Way, session: Session) -> Ready:
     absent = [package for package in way.needs if find_spec(package) is None]
     if absent:
         raise Missing(f"{way.name} needs {', '.join(absent)}")

@@ -34,6 +34,8 @@ def ways(lab: Lab) -> list[Way]:
             contest=f"epochs/{epochs}x{images}", prepare=partial(_ready, lab, backend, epochs, images),
             needs=() if backend == "torch" else (backend,), series=f"epochs/{lab.device}/{backend}/{axis}",
             scale=epochs * images,
+            # the reference is slow on a GPU, and time there is short
+            repeats=3 if lab.gpu and backend == "torch" else None,
         )
         for axis, epochs, images in points
         for backend in backends

@@ -49,8 +49,6 @@ def ways(lab: Lab) -> list[Way]:
     meeting = "one meeting of the trainer's programs, no work between"
     run = f"one network: {long} epochs of {images:,} images"
     return [
-        way("barrier", "barrier", "a counter that all wait for", meeting, partial(_meeting, lab, BarrierLoop)),
-        way("tagged-words", "barrier", "a tagged word from each to each", meeting, partial(_meeting, lab, TaggedLoop)),
         way("step/one-epoch", "step", "cooperative, an epoch a launch", step,
             training_ready(cooperative, lab, images=images, epochs=1, floor="persistent", launch="cooperative")),
         way("step/whole-run", "step", f"cooperative, {long} epochs a launch", step,
@@ -66,6 +64,9 @@ def ways(lab: Lab) -> list[Way]:
         way("packed/evaluation", "packed-evaluation", "all their checkpoints, one launch",
             f"all {long} checkpoints of one network on {lab.size.scored_images:,} images",
             partial(_packed_evaluation, lab, long)),
+        # last, since what waits for others could wait for ever
+        way("barrier", "barrier", "a counter that all wait for", meeting, partial(_meeting, lab, BarrierLoop)),
+        way("tagged-words", "barrier", "a tagged word from each to each", meeting, partial(_meeting, lab, TaggedLoop)),
     ]  # fmt: skip
 
 

@@ -122,10 +122,14 @@ def test_all_parts_together_keep_within_the_limit():
         assert len(set(names)) == len(names)
     assert gpu_all.LIMIT <= 480
     assert sum(part.seconds for part in gpu_all.parts(False)) <= gpu_all.LIMIT - gpu_all.WRITING
-    measured = {part.suites for part in gpu_all.parts(False) if part.suites}
-    assert measured == {name for name in gpu_all_suites() if name != "classroom"}
-    for test in (*gpu_all.TESTS, *gpu_all.KERNEL_TESTS, *gpu_all.REHEARSED_TESTS):
-        assert (gpu_all.ROOT / test).exists(), test
+    for rehearse in (False, True):
+        measured = [
+            name for part in gpu_all.parts(rehearse) if part.suites for name in part.suites.split(",")
+        ]
+        assert sorted(measured) == sorted(name for name in gpu_all_suites() if name != "classroom")
+    for test in (*gpu_all.TESTS, *gpu_all.KERNEL_TESTS, *gpu_all.REHEARSED_TESTS, gpu_all.SANITIZER):
+        file, _, name = test.partition("::")
+        assert f"def {name}" in (gpu_all.ROOT / file).read_text(), test
 
 
 def gpu_all_suites():
