@@ -29,10 +29,10 @@ from breaknet.kernels.targets import CompileCase, padded
 WIDEST = 128
 MOST_OUTPUTS = 16
 #: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64
-#: sums by 4 warps, two or more programs to a multiprocessor of every generation, T4 included, or 64 x 128 by 8 for
-#: the widest. Both layers are padded alike, which keeps the forms few enough to compile each for every generation.
-#: Nothing here depends on the number of checkpoints or images, so no bit of a result does.
-TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 168), 128: (1, 32, 4, 255)}
+#: sums by 4 warps, two or more programs to a multiprocessor of every generation, T4 included, or 32 x 128 by 8 for
+#: the widest, where 4 would spill. Both layers are padded alike, which keeps the forms few enough to compile each for
+#: every generation. Nothing depends on the number of checkpoints or images, so no bit of a result does.
+TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 168), 128: (1, 32, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
 #: More partial results than this are computed in several launches over checkpoints.
@@ -53,7 +53,11 @@ def evaluation_spec(
     return ((activation - one_hot) ** 2).sum(), confusion.diagonal().sum(), confusion
 
 
-@jit(do_not_specialize=["checkpoints", "images"])
+# a first checkpoint or label at any address would otherwise be compiled anew, to the same machine code
+@jit(
+    do_not_specialize=["checkpoints", "images"],
+    do_not_specialize_on_alignment=["checkpoint_ptr", "label_ptr"],
+)
 def evaluation_forward_kernel(
     checkpoint_ptr, image_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
     checkpoints, images, stride_checkpoint, stride_image, scale,

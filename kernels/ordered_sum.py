@@ -49,7 +49,7 @@ def ordered_sum(partial: Tensor, dtype: torch.dtype, tile: tuple[int, int]) -> T
     if columns:
         grid = (triton.cdiv(columns, block_m),)
         ordered_sum_forward_kernel[grid](
-            partial, total, parts, columns, BLOCK_S=block_s, BLOCK_M=block_m, num_warps=4
+            partial, total, parts, columns, BLOCK_S=block_s, BLOCK_M=block_m, num_warps=4, num_stages=1
         )
     return total
 

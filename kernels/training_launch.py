@@ -133,8 +133,11 @@ class CooperativeTrainer(_Trainer):
         try:
             self.launch(self.live, [idle] * min(self.capacity, self.at_once))
             torch.cuda.synchronize(self.device)
-        except (RuntimeError, ValueError) as error:
-            raise NotResident(f"cooperative: the launch was refused: {str(error).splitlines()[0]}") from error
+        except NotResident:
+            raise
+        except Exception as error:  # the driver's are RuntimeErrors, but not all of Triton's are
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise NotResident(f"cooperative: the launch was refused: {reason[0]}") from error
 
     def launch(self, checkpoints: Tensor, jobs: Sequence[JobRow]) -> None:
         """Train; returns at once on a GPU.
@@ -148,6 +151,9 @@ class CooperativeTrainer(_Trainer):
         if self.device.type == "cpu":
             raise NotResident("cooperative: the interpreter runs one program after another; use SplitTrainer")
         with torch.cuda.device(self.device):
+            most = max(job.epochs * job.steps_an_epoch for job in jobs)
+            if 2 * most * self.programs >= 2**31:  # arrivals that a barrier counts
+                raise ValueError(f"jobs: {(2**30 - 1) // self.programs} steps a launch at most, not {most}")
             if len(jobs) > self.at_once:
                 raise NotResident(f"cooperative: {len(jobs)} jobs at once, and this GPU holds {self.at_once}")
             self._arrivals.zero_()
@@ -222,8 +228,11 @@ class SplitTrainer(_Trainer):
             # nothing may be compiled or loaded while a stream is captured; the clock counts this step like any other
             self._step(checkpoints, jobs)
             graph = torch.cuda.CUDAGraph()
-            # torch's own capture stream belongs to the first device that was captured on
-            with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device)):
+            # torch's own capture stream belongs to the first device that was captured on; and the caller's other
+            # threads may go on asking for memory
+            with torch.cuda.graph(
+                graph, stream=torch.cuda.Stream(self.device), capture_error_mode="thread_local"
+            ):
                 for _ in range(steps):
                     self._step(checkpoints, jobs)
             self._graphs[key] = graph

@@ -13,7 +13,7 @@ functions on the same tiles with the same order of sums, hence the same bits.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -90,6 +90,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
     from .triton_rounds import run_rounds
 
     began = perf_counter()
+    asked, device = device, _numbered(device)
     groups = grouped(jobs, device, plan)
     with torch.cuda.device_of(torch.empty(0, device=device)), ThreadPoolExecutor(8) as pool:
         compiling = [pool.submit(task) for group in groups for task in group.compilations(device)]
@@ -99,8 +100,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         transferred = perf_counter()
-        for future in compiling:
-            future.result()
+        wait(compiling)  # what fails here fails again where it is launched, and is dealt with there
         compiled = perf_counter()
         trained: dict[int, Trained] = {}
         while groups:
@@ -115,11 +115,18 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
                 groups[:0] = group.as_split(jobs)
                 continue
             run_rounds(trainer, running, at_once, group.shape, device, report)
-            trained |= {job.number: _result(job, group.plan, device) for job in running}
+            trained |= {job.number: _result(job, group.plan, asked) for job in running}
     for result in trained.values():
         result.seconds |= {"transfer": transferred - began, "compile": compiled - transferred}
         result.seconds["total"] = perf_counter() - began
     return [trained[number] for number in range(len(jobs))]
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """`device` by its number: the threads that compile have a current GPU of their own."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def _result(job: RunningJob, plan: str, device: torch.device) -> Trained:
@@ -145,7 +152,7 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
     from ..kernels.evaluation import evaluate_checkpoints
 
-    shape = shape_of_parameters(parameters)
+    shape, device = shape_of_parameters(parameters), _numbered(device)
     hidden = (shape.hidden1, shape.hidden2)
     images, labels = upload([examples], device)[id(examples)].own()
     total = len(parameters["output.bias"])

@@ -16,7 +16,8 @@ class PackedTrainer:
         shape: the network of all jobs.
         images, labels: the uploads, uint8 or float32 [M, K] and int32 [L].
         live: float32 [R, P].
-        batch: a batch size that leads to the jobs' plan, for the rows that a launch leaves alone.
+        batch: a batch size that leads to the jobs' plan, for the rows that a launch leaves alone; no more than
+            there are images.
     """
 
     def __init__(self, shape: Shape, images: Tensor, labels: Tensor, live: Tensor, batch: int) -> None:
@@ -26,7 +27,8 @@ class PackedTrainer:
 
     def launch(self, checkpoints: Tensor, jobs: list[JobRow]) -> None:
         """Train; returns without waiting on a GPU. Every row of `live` has a program, an idle one where no job is."""
-        idle = JobRow(0, 0, 1, self._batch, 0, 0, 0, 1.0)
+        # as many examples as make a whole batch: one that is cut short may lead to another plan
+        idle = JobRow(0, 0, self._batch, self._batch, 0, 0, 0, 1.0)
         by_row = {job.live_row: job for job in jobs}
         rows = [by_row.get(row, idle) for row in range(len(self._live))]
         train_packed(

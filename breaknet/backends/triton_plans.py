@@ -96,7 +96,7 @@ class Group:
 
         def compile_evaluation() -> None:
             with torch.cuda.device(device):
-                images, labels, rows = _blank(shape, dtype, device)
+                images, labels, rows = _blank(shape, dtype, device, 17)
                 evaluate_checkpoints(rows, images, labels, (shape.hidden1, shape.hidden2), shape.outputs)
 
         return [compile_trainer, compile_evaluation]
@@ -222,13 +222,14 @@ def _config(
     return split_plan(shape, batch, gpu.capability)
 
 
-def _blank(shape: Shape, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, their labels and rows of parameters, all zero, in a number for which nothing is compiled specially."""
-    count = 17
+def _blank(
+    shape: Shape, dtype: torch.dtype, device: torch.device, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`count` images, their labels and as many rows of parameters as nothing is compiled specially for, all zero."""
     return (
         torch.zeros(count, shape.inputs, dtype=dtype, device=device),
         torch.zeros(count, dtype=torch.int32, device=device),
-        torch.zeros(count, shape.parameters, device=device),
+        torch.zeros(17, shape.parameters, device=device),
     )
 
 
@@ -236,7 +237,7 @@ def _train_nothing(shape: Shape, dtype: torch.dtype, batch: int, device: torch.d
     """A packed launch of no epochs, for which its kernel is compiled."""
     from .triton_packed import PackedTrainer
 
-    images, labels, rows = _blank(shape, dtype, device)
+    images, labels, rows = _blank(shape, dtype, device, batch)
     PackedTrainer(shape, images, labels, rows, batch).launch(rows, [])
 
 

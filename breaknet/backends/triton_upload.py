@@ -11,7 +11,7 @@ from torch import Tensor
 from .protocol import Examples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are never equal: comparing them would compare their tensors
 class Placed:
     """Where one set of examples lies: rows of `images` and entries of `labels` in the uploads of its dtype."""
 
