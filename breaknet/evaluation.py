@@ -10,7 +10,7 @@ from .backends import select
 from .backends.protocol import Parameters
 from .checkpoints import Checkpoints
 from .inputs import ExamplesReader
-from .model import MLP, PARAMETER_NAMES
+from .model import MLP, PARAMETER_NAMES, tensors_on_cpu
 from .run import Evaluation
 
 
@@ -37,23 +37,26 @@ def evaluate(
         TypeError, ValueError: for models or data of another kind or shape.
         BackendError: where a backend or device was named that cannot be used or cannot take these shapes.
     """
-    parameters = _parameters(models)
-    if not isinstance(confusion, bool):
-        raise TypeError(f"confusion: True or False, not {confusion!r}")
-    usable = select.choices(backend, device)
-    examples = ExamplesReader().read(data, "data")
-    hidden = (parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1])
-    obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
-    named = backend != "auto"
-    for choice in select.fitting(usable, obstacles, named):
-        try:
-            scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
-        except Exception as error:
-            if named or choice is usable[-1]:
-                raise
-            select.step_down(choice, error)
-        else:
-            return Evaluation(scores.cost, scores.accuracy, scores.confusion, choice.name, str(choice.device))
+    with tensors_on_cpu():
+        parameters = _parameters(models)
+        if not isinstance(confusion, bool):
+            raise TypeError(f"confusion: True or False, not {confusion!r}")
+        usable = select.choices(backend, device)
+        examples = ExamplesReader().read(data, "data")
+        hidden = (parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1])
+        obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
+        named = backend != "auto"
+        for choice in select.fitting(usable, obstacles, named):
+            try:
+                scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
+            except Exception as error:
+                if named or choice is usable[-1]:
+                    raise
+                select.step_down(choice, error)
+            else:
+                return Evaluation(
+                    scores.cost, scores.accuracy, scores.confusion, choice.name, str(choice.device)
+                )
     raise AssertionError("the last backend returns or raises")  # pragma: no cover
 
 

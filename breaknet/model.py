@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,12 @@ PARAMETER_NAMES = (
     "output.weight",
     "output.bias",
 )
+
+
+def tensors_on_cpu() -> AbstractContextManager[object]:
+    """A block in which new tensors are on the CPU, whatever `torch.set_default_device` said before."""
+    # torch's own context costs something at every call, so it is entered only where it changes something
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 def check_hidden(hidden: object) -> tuple[int, int]:
@@ -54,7 +62,7 @@ class MLP(nn.Module):
     @classmethod
     def seeded(cls, seed: int, hidden: tuple[int, int] = (16, 16)) -> MLP:
         """The model that `torch.manual_seed(seed); MLP(hidden)` gives, the caller's random state untouched."""
-        with torch.random.fork_rng(devices=[]):
+        with tensors_on_cpu(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return cls(hidden)
 

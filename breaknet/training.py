@@ -13,7 +13,7 @@ from .backends.protocol import Trained, TrainingJob
 from .checkpoints import Checkpoints
 from .errors import BackendError
 from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
-from .model import MLP, PARAMETER_NAMES, check_hidden
+from .model import MLP, PARAMETER_NAMES, check_hidden, tensors_on_cpu
 from .progress import CallbackFailed, Progress
 from .run import Run
 
@@ -97,22 +97,23 @@ def train_many(
     Raises:
         TypeError, ValueError, BackendError: as `train` does; a job's errors name it by its number from 0.
     """
-    checked = _check_jobs(jobs)
-    shown = Progress(progress, [job.epochs for job in checked])
-    usable = select.choices(backend, device)
-    _check_plan(plan, backend, usable)
-    if not checked:
-        return []
-    named = backend != "auto"
-    groups = _by_choice(checked, usable, named)
-    runs: dict[int, Run] = {}
-    with shown:
-        for choice, numbers in groups:
-            trained, used = _train_group(choice, numbers, checked, usable, plan, named, shown)
-            runs.update(
-                (number, _as_run(one, used, checked[number]))
-                for number, one in zip(numbers, trained, strict=True)
-            )
+    with tensors_on_cpu():
+        checked = _check_jobs(jobs)
+        shown = Progress(progress, [job.epochs for job in checked])
+        usable = select.choices(backend, device)
+        _check_plan(plan, backend, usable)
+        if not checked:
+            return []
+        named = backend != "auto"
+        groups = _by_choice(checked, usable, named)
+        runs: dict[int, Run] = {}
+        with shown:
+            for choice, numbers in groups:
+                trained, used = _train_group(choice, numbers, checked, usable, plan, named, shown)
+                runs.update(
+                    (number, _as_run(one, used, checked[number]))
+                    for number, one in zip(numbers, trained, strict=True)
+                )
     _warn_of_divergence(runs)
     return [runs[number] for number in range(len(checked))]
 

@@ -92,6 +92,20 @@ def test_nothing_of_the_callers_changes():
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_where_the_caller_has_new_tensors_does_not_matter(backend):
+    expected = breaknet.train(DATA, valid=VALID, epochs=1, backend=backend, device="cpu")
+    torch.set_default_device("meta")
+    try:
+        found = breaknet.train(DATA, valid=VALID, epochs=1, backend=backend, device="cpu")
+        judged = breaknet.evaluate(found.checkpoints, VALID, backend=backend, device="cpu")
+    finally:
+        torch.set_default_device(None)
+    for name, value in expected.checkpoints.stacked.items():
+        assert torch.equal(found.checkpoints.stacked[name], value)
+    assert judged.cost[-1] == pytest.approx(expected.valid_cost[-1])
+
+
 def test_init_brings_its_widths():
     init = breaknet.MLP.seeded(9, (5, 6))
     run = breaknet.train(DATA, epochs=1, init=init, backend="torch", device="cpu")
