@@ -67,7 +67,8 @@ def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=REPOSITORY)
     if done.returncode not in (0, 1) or not done.stdout.startswith("["):
         return [], [f"no report: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"]
-    problems = done.stderr.strip().splitlines() if done.returncode else []
+    # the compiler itself may say much more there
+    problems = [line for line in done.stderr.splitlines() if re.search(r" on sm_\d+, Triton [\d.]+: ", line)]
     return json.loads(done.stdout), problems
 
 
