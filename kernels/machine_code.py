@@ -1,18 +1,24 @@
-"""Build one kernel for one GPU generation without a GPU, and read what came out: registers, spills, instructions.
+"""Build kernels for one GPU generation without a GPU, and read what came out: registers, spills, instructions.
 
 Runs only where Triton's compiler can be imported, and not under `TRITON_INTERPRET=1`: interpreted functions cannot
 be compiled (`resources.py` starts processes for that). The listings are made by the `cuobjdump` and `nvdisasm` that
-come with Triton's wheels.
+come with Triton's wheels. `nvdisasm` takes up to a second to start and lists one file, so the code of many kernels
+goes through it as one.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 from breaknet.kernels.targets import CompileCase
 
@@ -45,8 +51,10 @@ CATEGORIES: tuple[tuple[str, str], ...] = (
 _CATEGORY = tuple((name, re.compile(pattern)) for name, pattern in CATEGORIES)
 
 _LABEL = re.compile(r"\s*(\.L_\w+):")
-_INSTRUCTION = re.compile(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?(\S+)(.*?);")
+_INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?(\S+)(.*?);")
 _TARGET = re.compile(r"`\((\.L_\w+)\)")
+#: The size of an instruction, on every GPU since Volta.
+INSTRUCTION_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -65,22 +73,14 @@ class Loop:
 
 @dataclass(frozen=True)
 class Build:
-    """A compiled kernel."""
+    """A compiled kernel. `instructions` counts those of the whole kernel by category."""
 
     registers: int
     stack_bytes: int
     shared_bytes: int
-    loops: tuple[Loop, ...]
+    instructions: dict[str, int]
     ptx: str
-    sass: str
-
-    @property
-    def instructions(self) -> dict[str, int]:
-        """Instructions of the whole kernel by category."""
-        total: Counter[str] = Counter()
-        for loop in self.loops:
-            total.update(loop.instructions)
-        return dict(sorted(total.items()))
+    cubin: bytes
 
     @property
     def spill_instructions(self) -> int:
@@ -93,6 +93,27 @@ def build(case: CompileCase, capability: int) -> Build:
 
     Raises whatever Triton's compiler or ptxas raises.
     """
+    (built,) = builds([case], capability)
+    if isinstance(built, Exception):
+        raise built
+    return built
+
+
+def builds(cases: Sequence[CompileCase], capability: int) -> list[Build | Exception]:
+    """What `build` returns or raises for each case; many at once take less time."""
+    compiled: list[Any] = []
+    for case in cases:
+        try:
+            compiled.append(_compile(case, capability))
+        except Exception as error:  # told beside the others
+            compiled.append(error)
+    done = [one for one in compiled if not isinstance(one, Exception)]
+    mixes = iter(_mixes([one.asm["cubin"] for one in done], done[0].asm["ptx"]) if done else [])
+    return [one if isinstance(one, Exception) else _build(one, next(mixes)) for one in compiled]
+
+
+def _compile(case: CompileCase, capability: int) -> Any:
+    """Triton's compiled kernel."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -110,28 +131,70 @@ def build(case: CompileCase, capability: int) -> Build:
         constexprs=dict(case.constexprs),
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=case.options())
-    usage, sass = _list(compiled.asm["cubin"], Path(triton.__file__).parent / "backends" / "nvidia" / "bin")
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=case.options())
+
+
+def _build(compiled: Any, instructions: dict[str, int]) -> Build:
+    usage = _tool("cuobjdump", "--dump-resource-usage", content=compiled.asm["cubin"])
     return Build(
         registers=_number("REG", usage),
         stack_bytes=_number("STACK", usage),
         shared_bytes=compiled.metadata.shared,
-        loops=loops(sass),
+        instructions=instructions,
         ptx=compiled.asm["ptx"],
-        sass=sass,
+        cubin=compiled.asm["cubin"],
     )
 
 
-def _list(cubin: bytes, tools: Path) -> tuple[str, str]:
-    """Resource usage and SASS listing of a cubin."""
+def disassembly(cubin: bytes) -> str:
+    """The SASS of a cubin, jumps by label."""
+    return _tool("nvdisasm", "-c", content=cubin)
+
+
+def _tool(name: str, *flags: str, content: bytes) -> str:
+    """What one of Triton's binary tools prints about `content`."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "kernel.cubin")
-        file.write_bytes(cubin)
-        usage, sass = (
-            subprocess.run([tools / tool, flag, file], capture_output=True, text=True, check=True).stdout
-            for tool, flag in (("cuobjdump", "--dump-resource-usage"), ("nvdisasm", "-c"))
-        )
-    return usage, sass
+        file = Path(folder, "kernel")
+        file.write_bytes(content)
+        return subprocess.run([tool, *flags, file], capture_output=True, text=True, check=True).stdout
+
+
+def _mixes(cubins: Sequence[bytes], ptx: str) -> list[dict[str, int]]:
+    """The instructions of each cubin by category; `ptx` is of any of them and names their architecture.
+
+    Raises:
+        RuntimeError: some were not listed.
+    """
+    architecture = re.search(r"^\.target sm_(\w+)", ptx, re.MULTILINE)
+    assert architecture is not None
+    codes = [_code(cubin) for cubin in cubins]
+    sass = _tool("nvdisasm", "--binary", f"SM{architecture.group(1)}", content=b"".join(codes))
+    found = [
+        (int(one.group(1), 16), one.group(2)) for one in map(_INSTRUCTION.match, sass.splitlines()) if one
+    ]
+    if [address for address, _ in found] != list(range(0, sum(map(len, codes)), INSTRUCTION_BYTES)):
+        raise RuntimeError("nvdisasm left out instructions")
+    ends = [end // INSTRUCTION_BYTES for end in accumulate(map(len, codes), initial=0)]
+    return [
+        dict(sorted(Counter(category(mnemonic) for _, mnemonic in found[start:end]).items()))
+        for start, end in pairwise(ends)
+    ]
+
+
+def _code(cubin: bytes) -> bytes:
+    """The machine code in a cubin, which is an ELF file of 64 bits: the contents of its sections .text.*."""
+    table, entry, count, names = struct.unpack_from("<40xQ10xHHH", cubin)
+    # name, type, flags, address, offset, size
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + entry * index) for index in range(count)]
+    words = sections[names][4]
+    return b"".join(
+        cubin[section[4] : section[4] + section[5]]
+        for section in sections
+        if cubin.startswith(b".text.", words + section[0])
+    )
 
 
 def _number(name: str, usage: str) -> int:
@@ -141,6 +204,7 @@ def _number(name: str, usage: str) -> int:
     return int(found.group(1))
 
 
+@cache
 def category(mnemonic: str) -> str:
     """The category of an instruction such as "LDS.U.128"."""
     return next((name for name, pattern in _CATEGORY if pattern.match(mnemonic)), "other")
@@ -154,7 +218,7 @@ def loops(sass: str) -> tuple[Loop, ...]:
         if label := _LABEL.match(line):
             labels[label.group(1)] = len(code)
         elif instruction := _INSTRUCTION.match(line):
-            code.append((instruction.group(1), instruction.group(2)))
+            code.append((instruction.group(2), instruction.group(3)))
     last_jump: dict[int, int] = {}  # a loop is the stretch up to the last jump back to its first instruction
     for position, (mnemonic, operands) in enumerate(code):
         target = _TARGET.search(operands) if mnemonic.startswith("BRA") else None

@@ -5,7 +5,7 @@
 
 The compiling is done in processes of their own, two at a time, because it cannot be done in one where kernels are
 interpreted. Built kernels are kept in Triton's cache. `python -m breaknet.kernels.resources --worker` is such a
-process: it reads a line of JSON for each task and answers with one.
+process: it reads lines of JSON, each a task or a list of tasks for one target, and answers each with a line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from breaknet.kernels._triton import HAVE_TRITON, why_not
-from breaknet.kernels.machine_code import Build, build
+from breaknet.kernels.machine_code import Build, builds, disassembly, loops
 from breaknet.kernels.targets import TARGETS, CompileCase, Target, parse_target
 
 
@@ -74,6 +74,8 @@ class ResourceRow:
             what = f"takes {self.shared_bytes} B of shared memory, over {self.shared_limit_bytes}"
         elif self.blocks_per_sm < 1:
             what = "does not fit a multiprocessor"
+        elif self.instructions.get("tensor"):
+            what = "multiplies on tensor cores, which round float32 to TF32"
         else:
             return None
         return f"{self.kernel} {self.config} on {self.target}, Triton {self.triton}: {what}"
@@ -89,7 +91,7 @@ class Listing:
 
 
 class _Worker:
-    """A process that compiles, one task at a time."""
+    """A process that compiles."""
 
     def __init__(self) -> None:
         import breaknet
@@ -106,11 +108,11 @@ class _Worker:
             env=environment,
         )
 
-    def ask(self, task: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.write(json.dumps(tasks) + "\n")
             self.process.stdin.flush()
             answer = self.process.stdout.readline()
         except BrokenPipeError:
@@ -214,19 +216,22 @@ def kernel_modules() -> dict[str, ModuleType]:
 
 def _run(tasks: list[dict[str, Any]], workers: int) -> list[dict[str, Any]]:
     """The answers to `tasks`, in their order."""
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(tasks)):
-        waiting.put(number)
+    batches = _batches(tasks, workers)
+    waiting: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
+    for batch in batches:
+        waiting.put(batch)
     answers: dict[int, dict[str, Any]] = {}
+    running: list[_Worker] = []
     broken: list[BaseException] = []
 
     def serve() -> None:
         try:
             worker = _Worker()
+            running.append(worker)
             try:
                 while not broken:
-                    number = waiting.get_nowait()
-                    answers[number] = worker.ask(tasks[number])
+                    batch = waiting.get_nowait()
+                    answers.update(zip(batch, worker.ask([tasks[number] for number in batch]), strict=True))
             except queue.Empty:
                 pass
             finally:
@@ -234,35 +239,55 @@ def _run(tasks: list[dict[str, Any]], workers: int) -> list[dict[str, Any]]:
         except BaseException as error:  # told in the caller's thread
             broken.append(error)
 
-    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, len(tasks)))]
+    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, len(batches)))]
     for thread in threads:
         thread.start()
     try:
         for thread in threads:
             thread.join()
     except KeyboardInterrupt:
-        broken.append(KeyboardInterrupt())  # the workers finish what they are at and go home
+        broken.append(KeyboardInterrupt())
+        for worker in running:
+            worker.process.terminate()
         raise
     if broken:
         raise broken[0]
     return [answers[number] for number in range(len(tasks))]
 
 
-def _answer(task: dict[str, Any]) -> dict[str, Any]:
-    """What a worker says to one task."""
+def _batches(tasks: list[dict[str, Any]], workers: int) -> list[list[int]]:
+    """The numbers of the tasks that are done together: of one target, as few batches as keep the workers busy."""
+    by_target: dict[int, list[int]] = {}
+    for number, task in enumerate(tasks):
+        by_target.setdefault(task["capability"], []).append(number)
+    pieces = 1 if workers == 1 else 2 * workers
+    # neighbours are forms of one kernel and take alike, so they are dealt out like cards
+    dealt = (numbers[piece::pieces] for numbers in by_target.values() for piece in range(pieces))
+    return [batch for batch in dealt if batch]
+
+
+def _answers(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a worker says to tasks for one target."""
+    target = TARGETS[tasks[0]["capability"]]
+    cases = [_case(**task) for task in tasks]
+    answered = zip(cases, builds(cases, target.capability), tasks, strict=True)
+    return [_answer(case, built, target, task["listing"]) for case, built, task in answered]
+
+
+def _case(module: str, index: int, capability: int, listing: bool) -> CompileCase:
+    return importlib.import_module(f"breaknet.kernels.{module}").compile_cases(capability)[index]
+
+
+def _answer(case: CompileCase, built: Build | Exception, target: Target, listed: bool) -> dict[str, Any]:
     import triton
 
-    target = TARGETS[task["capability"]]
-    module = importlib.import_module(f"breaknet.kernels.{task['module']}")
-    case = module.compile_cases(target.capability)[task["index"]]
-    try:
-        built = build(case, target.capability)
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        what = f"{type(error).__name__}: {reason[:300]}"
+    if isinstance(built, Exception):
+        reason = " ".join(str(built).split())
+        what = f"{type(built).__name__}: {reason[:300]}"
         return {"error": f"{case.name} {case.config} on {target.name}, Triton {triton.__version__}: {what}"}
-    if task["listing"]:
-        return {"ptx": built.ptx, "sass": built.sass, "loops": [asdict(loop) for loop in built.loops]}
+    if listed:
+        sass = disassembly(built.cubin)
+        return {"ptx": built.ptx, "sass": sass, "loops": [asdict(loop) for loop in loops(sass)]}
     return asdict(ResourceRow.of(case, built, target))
 
 
@@ -301,7 +326,8 @@ def _work() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(json.loads(line))) + "\n")
+        task = json.loads(line)
+        answers.write(json.dumps(_answers(task) if isinstance(task, list) else _answers([task])[0]) + "\n")
         answers.flush()
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from quick_interpreter import spare_the_interpreter
 
 # Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+    spare_the_interpreter()
 
 # A shell that runs the tests in the background has them, and all they start, ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from breaknet.kernels import resources
+from breaknet.kernels import machine_code, resources
 from breaknet.kernels._triton import HAVE_TRITON, why_not
 from breaknet.kernels.machine_code import category, loops
 from breaknet.kernels.resources import FIELDS, ResourceRow, kernel_modules, listing, render, resource_report
@@ -24,19 +24,8 @@ def test_triton_is_there():
     assert HAVE_TRITON, why_not()
 
 
-#: Compiled in CI: the least shared memory, and the GPUs that are rented most. A target takes over two minutes, so
-#: the others wait for `make test-all`.
-QUICK = ("sm_75", "sm_90")
-
-
 @needs_triton
-@pytest.mark.parametrize(
-    "target",
-    [
-        pytest.param(target, id=target.name, marks=() if target.name in QUICK else pytest.mark.slow)
-        for target in TARGETS.values()
-    ],
-)
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
 def test_every_shipped_form_fits_its_target(target: Target):
     # beside another process of tests, one that compiles is enough
     workers = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
@@ -64,27 +53,73 @@ def test_a_listing_shows_where_the_work_is():
     assert deepest["depth"] >= 1
 
 
-SPILLING = """
-from dataclasses import asdict, replace
+BUILDING = """
+from collections import Counter
+from dataclasses import replace
 import json
-from breaknet.kernels.machine_code import build
-from breaknet.kernels.packed_training import compile_cases
-case = compile_cases(75)[2]
-built = build(replace(case, maxnreg=64), 75)
-print(json.dumps([built.registers, built.stack_bytes, built.spill_instructions]))
+from breaknet.kernels import linear_sigmoid, ordered_sum, packed_training
+from breaknet.kernels.machine_code import builds, disassembly, loops
+
+def case(module, number, **changes):
+    return replace(module.compile_cases({capability})[number], **changes)
+
+built = builds(
+    [
+        case(ordered_sum, 0),
+        case(ordered_sum, 0, signature={{}}),
+        case(packed_training, 2, maxnreg=64),
+        case(linear_sigmoid, 0),
+    ],
+    {capability},
+)
+broken = built.pop(1)
+print(json.dumps([
+    [type(broken).__name__, str(broken)],
+    [[one.registers, one.stack_bytes, one.spill_instructions] for one in built],
+    [one.instructions for one in built],
+    [sum((Counter(loop.instructions) for loop in loops(disassembly(one.cubin))), Counter()) for one in built],
+]))
 """
 
 
 @needs_triton
-def test_a_spill_is_seen():
+@pytest.mark.parametrize("capability", [75, 100])
+def test_forms_built_together_are_told_apart(capability):
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", SPILLING], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-c", BUILDING.format(capability=capability)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=True,
     )
-    registers, stack, spills = json.loads(done.stdout.splitlines()[-1])
-    assert registers <= 64
-    assert stack > 0
-    assert spills > 0
+    (kind, reason), figures, together, alone = json.loads(done.stdout.splitlines()[-1])
+    assert kind == "ValueError"
+    assert "arguments missing" in reason
+    whole, spilling, other = figures
+    assert spilling[0] <= 64
+    assert all(spilling[1:]), "a spill is seen"
+    assert whole[1:] == other[1:] == [0, 0]
+    assert together == alone
+
+
+def test_instructions_that_are_not_listed_are_an_error(monkeypatch):
+    monkeypatch.setattr(machine_code, "_code", lambda cubin: bytes(48))
+    listed = [f"        /*{address:04x}*/                   NOP ;" for address in (0, 16, 32, 48, 64, 80)]
+    monkeypatch.setattr(machine_code, "_tool", lambda *words, content: "\n".join(listed))
+    assert machine_code._mixes([b"", b""], ".target sm_75") == [{"other": 3}, {"other": 3}]
+    del listed[4]
+    with pytest.raises(RuntimeError, match="left out"):
+        machine_code._mixes([b"", b""], ".target sm_75")
+
+
+@pytest.mark.parametrize(("workers", "batches"), [(1, 2), (2, 8), (8, 20)])
+def test_batches_hold_every_task_once_and_one_target_each(workers, batches):
+    tasks = [{"capability": capability} for capability in [75] * 9 + [90] * 11]
+    found = resources._batches(tasks, workers)
+    assert sorted(number for batch in found for number in batch) == list(range(20))
+    assert all(len({tasks[number]["capability"] for number in batch}) == 1 for batch in found)
+    assert len(found) == batches
 
 
 @needs_triton
@@ -139,6 +174,7 @@ def test_fields_are_those_of_the_command_line():
         ({"spill_instructions": 2}, "spills"),
         ({"shared_bytes": 65_537}, "shared memory"),
         ({"blocks_per_sm": 0}, "multiprocessor"),
+        ({"instructions": {"fma": 60, "tensor": 1}}, "TF32"),
     ],
 )
 def test_what_must_not_be_shipped(change, word):
