@@ -67,14 +67,14 @@ class PackedPlan:
 
 
 # Chosen by cross-compiling for every target: none spills. In the fused forms chunk * width >= threads, which the
-# kernel relies on. A looped tile of 64 x 128 or a fused one of 128 x 32 is too much for the registers of sm_75,
-# a fused one of 16 x 32 with 4 warps for those of sm_90 under Triton 3.9.
+# kernel relies on. A looped tile of 64 x 128 or a fused one of 128 x 32 is too much for the registers of sm_75; a
+# fused one of 16 x 32 with 4 warps, or of 64 x 32 with chunks of 16, for those of sm_90 under Triton 3.9.
 _FUSED = (
     PackedPlan("fused", True, 16, 16, chunk=32, num_warps=4, w2_groups=1),
     PackedPlan("fused", True, 64, 16, chunk=32, num_warps=8, w2_groups=4),
     PackedPlan("fused", True, 128, 16, chunk=32, num_warps=8, w2_groups=8),
     PackedPlan("fused", True, 16, 32, chunk=16, num_warps=8, w2_groups=1),
-    PackedPlan("fused", True, 64, 32, chunk=16, num_warps=8, w2_groups=4),
+    PackedPlan("fused", True, 64, 32, chunk=32, num_warps=8, w2_groups=4),
 )
 _LOOPED = (
     PackedPlan("looped", True, 128, 16, chunk=16, num_warps=8),
