@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...model import OUTPUTS
-from .evaluation import MODELS, score_models
+from .evaluation import MODELS, score_models, table_for
 from .layout import Floats
 from .terms import Terms
 from .vector_ir import LANES
@@ -68,11 +68,11 @@ class Scoring:
         """Do a task; return the seconds it took."""
         began = time.perf_counter()
         block, part = task
-        begin = part * PART
+        begin, end = part * PART, min((part + 1) * PART, len(self.examples))
+        table = table_for(self.examples.terms, self.hidden[0])
         score_models(
-            self.models.reshape(-1), block * MODELS, self.examples.terms, self.examples.truth,
-            begin, min(begin + PART, len(self.examples)), *self.hidden,
-            self.costs[task], self.hits[task], self.confusions[task], self.stop,
+            self.models.reshape(-1), block * MODELS, self.examples.terms, table, self.examples.truth, begin, end,
+            *self.hidden, self.costs[task], self.hits[task], self.confusions[task], self.stop,
         )  # fmt: skip
         return time.perf_counter() - began
 
