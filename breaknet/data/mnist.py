@@ -21,6 +21,9 @@ MIRRORS = (
 
 SYNTHETIC = "synthetic"
 
+#: A download's file in the cache folder.
+KEPT_AS = "mnist.digits"
+
 
 def load_mnist(
     source: str | os.PathLike[str] | None = None,
@@ -69,7 +72,7 @@ def load_mnist(
 
         return download(servers or _mirrors_in_environment() or MIRRORS)
 
-    return cache.opened_or_made((kept_in or cache.folder(None)) / "mnist.digits", "MNIST", fetch)
+    return cache.opened_or_made((kept_in or cache.folder(None)) / KEPT_AS, "MNIST", fetch)
 
 
 def _checked_mirrors(mirrors: object) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from tiny import write_tiny_idx
@@ -10,6 +11,7 @@ from tiny import write_tiny_idx
 from benchmarks.lab import Lab
 from benchmarks.sizes import size_of
 from benchmarks.suites import lesson
+from breaknet.data import cache
 from breaknet.lesson import BATCH_SIZE, EXPERIMENTS, PHASES
 
 
@@ -54,10 +56,11 @@ def way(name: str, device: str = "cpu", size: str = "full"):
         ("bare-cold", True, False),
     ],
 )
-def test_cold_processes_find_their_caches_empty(name, cold, drawn, monkeypatch):
+def test_cold_processes_find_their_caches_empty(name, cold, drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("BREAKNET_DATA", str(write_tiny_idx(tmp_path / "data")))
     calls = []
 
-    def note(folder, lab, scale, with_figures, environment):
+    def note(folder, lab, scale, with_figures, environment, source):
         assert with_figures is drawn
         assert scale == 1.0
         places = {environment.get(cache) for cache in lesson.CACHES}
@@ -65,6 +68,13 @@ def test_cold_processes_find_their_caches_empty(name, cold, drawn, monkeypatch):
             assert all(place.startswith(str(folder)) and not os.path.exists(place) for place in places)
         else:
             assert not any(str(place).startswith(str(folder)) for place in places)
+        if drawn and not cold:
+            assert source is None
+            kept = Path(environment["XDG_CACHE_HOME"], "breaknet", "mnist.digits")
+            assert len(cache.opened(kept, "MNIST").train) > 0
+            assert "BREAKNET_DATA" not in environment
+        else:
+            assert source == os.environ["BREAKNET_DATA"]
         calls.append(folder)
         return {"total": 1.0}
 
@@ -83,7 +93,10 @@ def test_a_process_runs_the_lesson_and_tells_its_phases(drawn, tmp_path, monkeyp
     pytest.importorskip("numba")
     monkeypatch.setenv("BREAKNET_DATA", str(write_tiny_idx(tmp_path / "data")))
     (tmp_path / "work").mkdir()
-    found = lesson.run_lesson(tmp_path / "work", Lab("cpu", size_of("full")), 0.001, drawn, dict(os.environ))
+    data = os.environ["BREAKNET_DATA"]
+    found = lesson.run_lesson(
+        tmp_path / "work", Lab("cpu", size_of("full")), 0.001, drawn, dict(os.environ), data
+    )
     assert {*PHASES, "torch"} | ({"last_figure"} if drawn else set()) >= set(found)
     last_figure = found.pop("last_figure", found["total"])
     assert 0.3 * found["total"] < last_figure < found["total"] + 5
@@ -94,6 +107,6 @@ def test_a_process_runs_the_lesson_and_tells_its_phases(drawn, tmp_path, monkeyp
 
 
 def test_a_process_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
-    monkeypatch.setenv("BREAKNET_DATA", str(tmp_path / "nowhere"))
+    nowhere = str(tmp_path / "nowhere")
     with pytest.raises(RuntimeError, match=r"the lesson ended with 1: .*nowhere"):
-        lesson.run_lesson(tmp_path, Lab("cpu", size_of("full")), 0.001, False, dict(os.environ))
+        lesson.run_lesson(tmp_path, Lab("cpu", size_of("full")), 0.001, False, dict(os.environ), nowhere)
