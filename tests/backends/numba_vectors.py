@@ -12,7 +12,7 @@ from numba import float32, njit
 
 from breaknet.backends.numba_kernels import vector_functions as f
 from breaknet.backends.numba_kernels import vector_ir as v
-from breaknet.backends.numba_kernels.layers import four_rows, sparse_pair, sparse_row
+from breaknet.backends.numba_kernels.layers import four_rows, sparse_chain, sparse_quad, sparse_row
 
 
 @njit
@@ -58,9 +58,12 @@ def widened(x, sums):
 @njit
 def compressed_row(place, value, matrix, start, out):
     v.store(out, 0, sparse_row(0, value.size, place, value, matrix, 0, v.load(start, 0)))
-    one, other = sparse_pair(0, value.size, place, value, matrix, 0, 16)
-    v.store(out, 16, one)
-    v.store(out, 32, other)
+    v.store(out, 16, sparse_chain(0, value.size, place, value, matrix, 32))
+    sum0, sum1, sum2, sum3 = sparse_quad(0, value.size, place, value, matrix, 0, 16)
+    v.store(out, 32, sum0)
+    v.store(out, 48, sum1)
+    v.store(out, 64, sum2)
+    v.store(out, 80, sum3)
 
 
 @njit
@@ -95,16 +98,18 @@ def check_products() -> None:
     matrix = random.standard_normal((784, 16)).astype(np.float32)
     start = random.standard_normal(16).astype(np.float32)
     places = np.zeros(156, np.uint16)  # four more, which are read and not used
-    places[:152] = 16 * np.sort(random.choice(783, 152, replace=False))
+    places[:152] = 16 * np.sort(random.choice(781, 152, replace=False))
     value = random.random(152).astype(np.float32)
-    out = np.full(64, np.nan, np.float32)
-    compressed_row(places, value, matrix.reshape(-1), start, out)
+    rows = np.full((6, 16), np.nan, np.float32)
+    compressed_row(places, value, matrix.reshape(-1), start, rows.reshape(-1))
     column = places[:152] // 16
-    for found, first, weights in zip(out.reshape(4, 16), (start, 0, 0), (0, 0, 1), strict=False):
+    assert (rows[1] == rows[4]).all(), "one model and four side by side have the same bits"
+    for found, first, weights in zip(rows, (start, 0, 0, 0, 0, 0), (0, 2, 0, 1, 2, 3), strict=True):
         terms = value[:, None].astype(np.float64) * matrix[column + weights]
         scale = np.abs(first) + np.abs(terms).sum(0)
         assert (np.abs(found - (first + terms.sum(0))) < 3e-7 * scale).all()
     x = random.standard_normal((4, 784)).astype(np.float32)
+    out = np.full(64, np.nan, np.float32)
     dense_rows(x.reshape(-1), matrix.reshape(-1), 784, start, out)
     exact = start + x.astype(np.float64) @ matrix
     scale = np.abs(start) + np.abs(x).astype(np.float64) @ np.abs(matrix)

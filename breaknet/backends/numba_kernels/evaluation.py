@@ -1,9 +1,9 @@
 """The evaluation kernel: a few models over a range of images, one core.
 
-Sixteen images at a time: the first layer with a model's hidden units as lanes, two models sharing each term that is
+Sixteen images at a time: the first layer with a model's hidden units as lanes, four models sharing each term that is
 read (`terms`); then the sums are turned around, and lanes are images. So the small layers need no padding of their
-outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The images'
-terms stay in the first cache and the models' weights in the second while the models take their turns.
+outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The models'
+weights stay in the second cache, those of the pixels that are lit most often in the first.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numba import float32, int64, typeof, types
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
-from .layers import four_rows, layer, sparse_pair
+from .layers import four_rows, layer, sparse_chain, sparse_quad
 from .layout import PLANE, Floats, aligned_zeros, offsets, planes
 from .terms import EMPTY_TERMS, Terms
 from .vector_functions import add_wide, equal, exceeds, sigmoid, transpose
 from .vector_ir import LANES, fill, fma, load, pick, spread, stop_requested, store
 
-#: Models that take turns, in twos, on the same images: their weights fill less than half a megabyte.
+#: Models judged side by side: with more, neither their sums fit the registers nor their weights the second cache.
 MODELS = 4
 
 
@@ -48,14 +48,27 @@ def fill_table(models, weights_at, source, table, table_at):
 
 
 @part
-def sparse_sums(terms, first, rows, table, one_at, other_at, sums):
-    """sums [2][16 images][16]: terms times weights for one plane of two models."""
+def sums_of_four(terms, first, rows, table, table_at, step, sums):
+    """sums [4][16 images][16]: terms times weights for one plane of four models, their tables `step` apart."""
+    block = int64(LANES * LANES)
     for r in range(rows):
         begin = pick(terms.row_start, first + r)
         end = pick(terms.row_start, first + r + 1)
-        one, other = sparse_pair(begin, end, terms.place, terms.value, table, one_at, other_at)
-        store(sums, r * LANES, one)
-        store(sums, int64(LANES * LANES) + r * LANES, other)
+        sum0, sum1, sum2, sum3 = sparse_quad(begin, end, terms.place, terms.value, table, table_at, step)
+        store(sums, r * LANES, sum0)
+        store(sums, block + r * LANES, sum1)
+        store(sums, 2 * block + r * LANES, sum2)
+        store(sums, 3 * block + r * LANES, sum3)
+
+
+@part
+def sums_of_one(terms, first, rows, table, table_at, sums, sums_at):
+    """sums [16 images][16]: the same for one model."""
+    for r in range(rows):
+        begin = pick(terms.row_start, first + r)
+        end = pick(terms.row_start, first + r + 1)
+        total = sparse_chain(begin, end, terms.place, terms.value, table, table_at)
+        store(sums, sums_at + r * LANES, total)
 
 
 @part
@@ -125,8 +138,8 @@ def score_models(
     block, none = int64(LANES * LANES), int64(0)
     dense = terms.row_start.size == 0
     plane = terms.source.size * LANES
-    sums = np.zeros(2 * block, np.float32)
-    a1 = np.zeros(2 * v1 * block, np.float32)
+    sums = np.zeros(MODELS * block, np.float32)
+    a1 = np.zeros(MODELS * v1 * block, np.float32)
     a2 = np.zeros(v2 * block, np.float32)
     a3 = np.zeros(block, np.float32)
     wide = np.zeros(MODELS * LANES, np.float64)
@@ -146,33 +159,33 @@ def score_models(
         rows = min(LANES, end - first)
         valid = load(ones_then_zeros, LANES - rows)
         truth = load(labels, first)
-        for pair in range(0, real, 2):
-            other = min(pair + 1, real - 1)
-            for v in range(v1):
-                if dense:
-                    one_at, other_at = (first_model + pair) * length, (first_model + other) * length
-                    dense_sums(terms.pixels, first, rows, models, one_at + v * PLANE, sums, none)
-                    dense_sums(terms.pixels, first, rows, models, other_at + v * PLANE, sums, block)
-                else:
-                    one_at, other_at = (pair * v1 + v) * plane, (other * v1 + v) * plane
-                    sparse_sums(terms, first, rows, table, one_at, other_at, sums)
-                transpose(sums, none, LANES, a1, v * block)
-                transpose(sums, block, LANES, a1, (v1 + v) * block)
-            for m in range(pair, min(pair + 2, real)):
-                base = (first_model + m) * length
-                a1_at = (m - pair) * v1 * block
-                turned_activate(a1, a1_at, hidden1, models, base + b1)
-                turned_layer(models, base + w2, v1 * block, a1, a1_at, hidden1, a2, hidden2)
-                turned_activate(a2, none, hidden2, models, base + b2)
-                turned_layer(models, base + w3, none, a2, none, hidden2, a3, int64(OUTPUTS))
-                turned_activate(a3, none, int64(OUTPUTS), models, base + b3)
-                squares, predicted, right = judge(a3, truth, valid)
-                add_wide(wide, m * LANES, squares)
-                add_wide(hit_lanes, m * LANES, right)
-                if confusion.size:
-                    store(guesses, 0, predicted)
-                    for r in range(rows):
-                        confusion[m, int64(labels[first + r]), int64(guesses[r])] += 1
+        for v in range(v1):
+            if dense:
+                for m in range(real):
+                    weights = (first_model + m) * length + v * PLANE
+                    dense_sums(terms.pixels, first, rows, models, weights, sums, m * block)
+            elif real == MODELS:
+                sums_of_four(terms, first, rows, table, v * plane, v1 * plane, sums)
+            else:
+                for m in range(real):
+                    sums_of_one(terms, first, rows, table, (m * v1 + v) * plane, sums, m * block)
+            for m in range(real):
+                transpose(sums, m * block, LANES, a1, (m * v1 + v) * block)
+        for m in range(real):
+            base = (first_model + m) * length
+            a1_at = m * v1 * block
+            turned_activate(a1, a1_at, hidden1, models, base + b1)
+            turned_layer(models, base + w2, v1 * block, a1, a1_at, hidden1, a2, hidden2)
+            turned_activate(a2, none, hidden2, models, base + b2)
+            turned_layer(models, base + w3, none, a2, none, hidden2, a3, int64(OUTPUTS))
+            turned_activate(a3, none, int64(OUTPUTS), models, base + b3)
+            squares, predicted, right = judge(a3, truth, valid)
+            add_wide(wide, m * LANES, squares)
+            add_wide(hit_lanes, m * LANES, right)
+            if confusion.size:
+                store(guesses, 0, predicted)
+                for r in range(rows):
+                    confusion[m, int64(labels[first + r]), int64(guesses[r])] += 1
     for m in range(real):
         for lane in range(LANES):
             cost[m] += wide[m * LANES + lane]

@@ -2,7 +2,8 @@
 
     sparse_fours   sum_p value[p] matrix[index[p]] over every fourth p        four compressed rows, interleaved
     sparse_row     start + sum_p value[p] matrix[index[p]]                    one compressed row
-    sparse_pair    the same with two matrices, value and index read once
+    sparse_chain   sum_p value[p] matrix[index[p]], one p after another
+    sparse_quad    the same with four matrices, value and index read once
     four_rows      start + sum_k x[r, k] matrix[k]                            four dense rows
     layer          out[r] = start + sum_k x[r, k] matrix[k]                   forward
     activate       out[r] = sigmoid(out[r])
@@ -52,26 +53,49 @@ def sparse_row(begin, end, index, value, matrix, matrix_at, start):
 
 
 @part
-def sparse_pair(begin, end, index, value, matrix, one_at, other_at):
-    """Two sums over p in begin..end: of value[p] * matrix[one_at + index[p] ..], and the same from other_at."""
-    one0 = fill(float32(0.0))
-    one1 = one0
-    other0 = one0
-    other1 = one0
+def sparse_chain(begin, end, index, value, matrix, matrix_at):
+    """The sum over p in begin..end of value[p] * matrix[matrix_at + index[p] ..], one p after another."""
+    total = fill(float32(0.0))
     ahead = word4(index, begin)
     for p in range(begin, end, 4):
         i0, i1, i2, i3 = split4(ahead)
         ahead = word4(index, p + 4)
         v0, v1, v2, v3 = spread4(value, p)
-        one0 = fma(v0, load(matrix, one_at + i0), one0)
-        other0 = fma(v0, load(matrix, other_at + i0), other0)
-        one1 = fma(v1, load(matrix, one_at + i1), one1)
-        other1 = fma(v1, load(matrix, other_at + i1), other1)
-        one0 = fma(v2, load(matrix, one_at + i2), one0)
-        other0 = fma(v2, load(matrix, other_at + i2), other0)
-        one1 = fma(v3, load(matrix, one_at + i3), one1)
-        other1 = fma(v3, load(matrix, other_at + i3), other1)
-    return one0 + one1, other0 + other1
+        total = fma(v0, load(matrix, matrix_at + i0), total)
+        total = fma(v1, load(matrix, matrix_at + i1), total)
+        total = fma(v2, load(matrix, matrix_at + i2), total)
+        total = fma(v3, load(matrix, matrix_at + i3), total)
+    return total
+
+
+@part
+def add_to_four(value, matrix, at, step, sum0, sum1, sum2, sum3):
+    """A term of each of four sums: value * matrix[at ..], matrix[at + step ..] and so on."""
+    return (
+        fma(value, load(matrix, at), sum0),
+        fma(value, load(matrix, at + step), sum1),
+        fma(value, load(matrix, at + 2 * step), sum2),
+        fma(value, load(matrix, at + 3 * step), sum3),
+    )
+
+
+@part
+def sparse_quad(begin, end, index, value, matrix, matrix_at, step):
+    """`sparse_chain` with matrices at matrix_at, matrix_at + step ...: the same bits, each value read once for four."""
+    sum0 = fill(float32(0.0))
+    sum1 = sum0
+    sum2 = sum0
+    sum3 = sum0
+    ahead = word4(index, begin)
+    for p in range(begin, end, 4):
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
+        v0, v1, v2, v3 = spread4(value, p)
+        sum0, sum1, sum2, sum3 = add_to_four(v0, matrix, matrix_at + i0, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v1, matrix, matrix_at + i1, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v2, matrix, matrix_at + i2, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v3, matrix, matrix_at + i3, step, sum0, sum1, sum2, sum3)
+    return sum0, sum1, sum2, sum3
 
 
 @part
