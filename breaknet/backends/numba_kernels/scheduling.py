@@ -275,10 +275,10 @@ def evaluate_models(parameters: Parameters, examples: Examples, threads: int, co
     """`evaluate` of the backend protocol on a number of threads."""
     _ready({examples.images.dtype}, training=False)
     hidden = parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1]
-    models = pack({name: tensor.detach() for name, tensor in parameters.items()}, hidden)
     with thread_pool(threads) as (pool, stop):
+        packing = pool.submit(pack, {name: tensor.detach() for name, tensor in parameters.items()}, hidden)
         prepared = Preparation(pool).examples(examples)
-        scoring = Scoring(models, hidden, prepared, stop, with_confusion=confusion)
+        scoring = Scoring(packing.result(), hidden, prepared, stop, with_confusion=confusion)
         futures = {pool.submit(scoring.run, task) for task in scoring.tasks()}
         while futures:
             done, futures = wait(futures, PATIENCE, FIRST_EXCEPTION)
