@@ -58,8 +58,8 @@ def widened(x, sums):
 @njit
 def compressed_row(place, value, matrix, start, out):
     v.store(out, 0, sparse_row(0, value.size, place, value, matrix, 0, v.load(start, 0)))
-    v.store(out, 16, sparse_chain(0, value.size, place, value, matrix, 32))
-    sum0, sum1, sum2, sum3 = sparse_quad(0, value.size, place, value, matrix, 0, 16)
+    v.store(out, 16, sparse_chain(0, value.size, place, value, matrix, 32, v.load(start, 32)))
+    sum0, sum1, sum2, sum3 = sparse_quad(0, value.size, place, value, matrix, 0, 16, start, 0, 16)
     v.store(out, 32, sum0)
     v.store(out, 48, sum1)
     v.store(out, 64, sum2)
@@ -68,7 +68,8 @@ def compressed_row(place, value, matrix, start, out):
 
 @njit
 def dense_rows(x, matrix, terms, start, out):
-    s0, s1, s2, s3 = four_rows(x, 0, terms, 1, matrix, 0, 16, terms, v.load(start, 0))
+    starts = (v.load(start, 0), v.load(start, 16), v.load(start, 32), v.load(start, 48))
+    s0, s1, s2, s3 = four_rows(x, 0, terms, 1, matrix, 0, 16, terms, starts)
     v.store(out, 0, s0)
     v.store(out, 16, s1)
     v.store(out, 32, s2)
@@ -96,21 +97,21 @@ def check_products() -> None:
     """Compressed and dense products against float64, to a few roundings of the sum's terms."""
     random = np.random.default_rng(0)
     matrix = random.standard_normal((784, 16)).astype(np.float32)
-    start = random.standard_normal(16).astype(np.float32)
+    start = random.standard_normal((4, 16)).astype(np.float32)
     places = np.zeros(156, np.uint16)  # four more, which are read and not used
     places[:152] = 16 * np.sort(random.choice(781, 152, replace=False))
     value = random.random(152).astype(np.float32)
     rows = np.full((6, 16), np.nan, np.float32)
-    compressed_row(places, value, matrix.reshape(-1), start, rows.reshape(-1))
+    compressed_row(places, value, matrix.reshape(-1), start.reshape(-1), rows.reshape(-1))
     column = places[:152] // 16
     assert (rows[1] == rows[4]).all(), "one model and four side by side have the same bits"
-    for found, first, weights in zip(rows, (start, 0, 0, 0, 0, 0), (0, 2, 0, 1, 2, 3), strict=True):
+    for found, first, weights in zip(rows, start[[0, 2, 0, 1, 2, 3]], (0, 2, 0, 1, 2, 3), strict=True):
         terms = value[:, None].astype(np.float64) * matrix[column + weights]
         scale = np.abs(first) + np.abs(terms).sum(0)
         assert (np.abs(found - (first + terms.sum(0))) < 3e-7 * scale).all()
     x = random.standard_normal((4, 784)).astype(np.float32)
     out = np.full(64, np.nan, np.float32)
-    dense_rows(x.reshape(-1), matrix.reshape(-1), 784, start, out)
+    dense_rows(x.reshape(-1), matrix.reshape(-1), 784, start.reshape(-1), out)
     exact = start + x.astype(np.float64) @ matrix
     scale = np.abs(start) + np.abs(x).astype(np.float64) @ np.abs(matrix)
     assert (np.abs(out.reshape(4, 16) - exact) < 1e-6 * scale).all()

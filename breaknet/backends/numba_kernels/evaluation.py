@@ -15,11 +15,11 @@ from numba import float32, int64, typeof, types
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
-from .layers import four_rows, layer, sparse_chain, sparse_quad
+from .layers import activate, four_rows, layer, sparse_chain, sparse_quad
 from .layout import PLANE, Floats, aligned_zeros, offsets, planes
 from .terms import EMPTY_TERMS, Terms
-from .vector_functions import add_wide, equal, exceeds, sigmoid, transpose
-from .vector_ir import LANES, fill, fma, load, pick, spread, stop_requested, store
+from .vector_functions import add_wide, equal, exceeds, transpose
+from .vector_ir import LANES, fill, fma, load, pick, spread4, stop_requested, store
 
 #: Models judged side by side: with more, neither their sums fit the registers nor their weights the second cache.
 MODELS = 4
@@ -48,13 +48,15 @@ def fill_table(models, weights_at, source, table, table_at):
 
 
 @part
-def sums_of_four(terms, first, rows, table, table_at, step, sums):
-    """sums [4][16 images][16]: terms times weights for one plane of four models, their tables `step` apart."""
+def sums_of_four(terms, first, rows, table, table_at, table_step, models, bias_at, model_step, sums):
+    """sums [4][16 images][16]: terms times weights, and biases, for one plane of four models."""
     block = int64(LANES * LANES)
     for r in range(rows):
         begin = pick(terms.row_start, first + r)
         end = pick(terms.row_start, first + r + 1)
-        sum0, sum1, sum2, sum3 = sparse_quad(begin, end, terms.place, terms.value, table, table_at, step)
+        sum0, sum1, sum2, sum3 = sparse_quad(
+            begin, end, terms.place, terms.value, table, table_at, table_step, models, bias_at, model_step
+        )
         store(sums, r * LANES, sum0)
         store(sums, block + r * LANES, sum1)
         store(sums, 2 * block + r * LANES, sum2)
@@ -62,47 +64,41 @@ def sums_of_four(terms, first, rows, table, table_at, step, sums):
 
 
 @part
-def sums_of_one(terms, first, rows, table, table_at, sums, sums_at):
+def sums_of_one(terms, first, rows, table, table_at, models, bias_at, sums, sums_at):
     """sums [16 images][16]: the same for one model."""
     for r in range(rows):
         begin = pick(terms.row_start, first + r)
         end = pick(terms.row_start, first + r + 1)
-        total = sparse_chain(begin, end, terms.place, terms.value, table, table_at)
+        bias = load(models, bias_at)
+        total = sparse_chain(begin, end, terms.place, terms.value, table, table_at, bias)
         store(sums, sums_at + r * LANES, total)
 
 
 @part
-def dense_sums(pixels, first, rows, models, weights_at, sums, sums_at):
-    """sums [16 images][16]: pixels times weights for one plane of a model."""
-    lanes, inputs, zero = int64(LANES), int64(INPUTS), fill(float32(0.0))
-    layer(pixels, first * inputs, inputs, models, weights_at, lanes, inputs, zero, sums, sums_at, lanes, rows)
+def dense_sums(pixels, first, rows, models, weights_at, bias_at, sums, sums_at):
+    """sums [16 images][16]: pixels times weights, and biases, for one plane of a model."""
+    lanes, inputs, bias = int64(LANES), int64(INPUTS), load(models, bias_at)
+    layer(pixels, first * inputs, inputs, models, weights_at, lanes, inputs, bias, sums, sums_at, lanes, rows)
 
 
 @part
-def turned_activate(out, out_at, outputs, model, bias_at):
-    """out [outputs][16 images] = sigmoid(out + bias), by twos as `activate`; one output more may be taken too."""
-    for h in range(0, outputs, 2):
-        at = out_at + h * LANES
-        first = sigmoid(load(out, at) + spread(model, bias_at + h))
-        second = sigmoid(load(out, at + LANES) + spread(model, bias_at + h + 1))
-        store(out, at, first)
-        store(out, at + LANES, second)
+def turned_layer(model, weights_at, plane_step, bias_at, below, below_at, terms, out, outputs):
+    """out [outputs][16 images] = sigmoid(weights @ below [terms][16 images] + bias).
 
-
-@part
-def turned_layer(model, weights_at, plane_step, below, below_at, terms, out, outputs):
-    """out [outputs][16 images] = weights @ below [terms][16 images]; up to three outputs more are computed too."""
-    zero = fill(float32(0.0))
+    Up to three outputs more are computed too.
+    """
     for h in range(0, outputs, 4):
         weights = weights_at + h // LANES * plane_step + h % LANES
+        biases = spread4(model, bias_at + h)
         sum0, sum1, sum2, sum3 = four_rows(
-            model, weights, int64(1), int64(LANES), below, below_at, int64(LANES), terms, zero
+            model, weights, int64(1), int64(LANES), below, below_at, int64(LANES), terms, biases
         )
         at = h * LANES
         store(out, at, sum0)
         store(out, at + LANES, sum1)
         store(out, at + 2 * LANES, sum2)
         store(out, at + 3 * LANES, sum3)
+    activate(out, int64(0), outputs)
 
 
 @part
@@ -160,25 +156,43 @@ def score_models(
         valid = load(ones_then_zeros, LANES - rows)
         truth = load(labels, first)
         for v in range(v1):
+            bias_at = first_model * length + b1 + v * LANES
             if dense:
                 for m in range(real):
-                    weights = (first_model + m) * length + v * PLANE
-                    dense_sums(terms.pixels, first, rows, models, weights, sums, m * block)
+                    at = (first_model + m) * length
+                    dense_sums(
+                        terms.pixels,
+                        first,
+                        rows,
+                        models,
+                        at + v * PLANE,
+                        bias_at + m * length,
+                        sums,
+                        m * block,
+                    )
             elif real == MODELS:
-                sums_of_four(terms, first, rows, table, v * plane, v1 * plane, sums)
+                sums_of_four(terms, first, rows, table, v * plane, v1 * plane, models, bias_at, length, sums)
             else:
                 for m in range(real):
-                    sums_of_one(terms, first, rows, table, (m * v1 + v) * plane, sums, m * block)
+                    sums_of_one(
+                        terms,
+                        first,
+                        rows,
+                        table,
+                        (m * v1 + v) * plane,
+                        models,
+                        bias_at + m * length,
+                        sums,
+                        m * block,
+                    )
             for m in range(real):
                 transpose(sums, m * block, LANES, a1, (m * v1 + v) * block)
         for m in range(real):
             base = (first_model + m) * length
             a1_at = m * v1 * block
-            turned_activate(a1, a1_at, hidden1, models, base + b1)
-            turned_layer(models, base + w2, v1 * block, a1, a1_at, hidden1, a2, hidden2)
-            turned_activate(a2, none, hidden2, models, base + b2)
-            turned_layer(models, base + w3, none, a2, none, hidden2, a3, int64(OUTPUTS))
-            turned_activate(a3, none, int64(OUTPUTS), models, base + b3)
+            activate(a1, a1_at, hidden1)
+            turned_layer(models, base + w2, v1 * block, base + b2, a1, a1_at, hidden1, a2, hidden2)
+            turned_layer(models, base + w3, none, base + b3, a2, none, hidden2, a3, int64(OUTPUTS))
             squares, predicted, right = judge(a3, truth, valid)
             add_wide(wide, m * LANES, squares)
             add_wide(hit_lanes, m * LANES, right)

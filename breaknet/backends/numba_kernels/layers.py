@@ -2,9 +2,9 @@
 
     sparse_fours   sum_p value[p] matrix[index[p]] over every fourth p        four compressed rows, interleaved
     sparse_row     start + sum_p value[p] matrix[index[p]]                    one compressed row
-    sparse_chain   sum_p value[p] matrix[index[p]], one p after another
+    sparse_chain   the same, one p after another
     sparse_quad    the same with four matrices, value and index read once
-    four_rows      start + sum_k x[r, k] matrix[k]                            four dense rows
+    four_rows      starts[r] + sum_k x[r, k] matrix[k]                        four dense rows
     layer          out[r] = start + sum_k x[r, k] matrix[k]                   forward
     activate       out[r] = sigmoid(out[r])
     back_layer     out[r] = (sum_k x[r, k] matrix[k]) a[r] (1 - a[r])         deltas of the layer below
@@ -53,9 +53,9 @@ def sparse_row(begin, end, index, value, matrix, matrix_at, start):
 
 
 @part
-def sparse_chain(begin, end, index, value, matrix, matrix_at):
-    """The sum over p in begin..end of value[p] * matrix[matrix_at + index[p] ..], one p after another."""
-    total = fill(float32(0.0))
+def sparse_chain(begin, end, index, value, matrix, matrix_at, start):
+    """`start`, and to it value[p] * matrix[matrix_at + index[p] ..] for one p in begin..end after another."""
+    total = start
     ahead = word4(index, begin)
     for p in range(begin, end, 4):
         i0, i1, i2, i3 = split4(ahead)
@@ -80,12 +80,13 @@ def add_to_four(value, matrix, at, step, sum0, sum1, sum2, sum3):
 
 
 @part
-def sparse_quad(begin, end, index, value, matrix, matrix_at, step):
-    """`sparse_chain` with matrices at matrix_at, matrix_at + step ...: the same bits, each value read once for four."""
-    sum0 = fill(float32(0.0))
-    sum1 = sum0
-    sum2 = sum0
-    sum3 = sum0
+def sparse_quad(begin, end, index, value, matrix, matrix_at, step, start, start_at, start_step):
+    """`sparse_chain` with matrices at matrix_at, matrix_at + step ..., and starts likewise: the same bits, each value
+    read once for four."""
+    sum0 = load(start, start_at)
+    sum1 = load(start, start_at + start_step)
+    sum2 = load(start, start_at + 2 * start_step)
+    sum3 = load(start, start_at + 3 * start_step)
     ahead = word4(index, begin)
     for p in range(begin, end, 4):
         i0, i1, i2, i3 = split4(ahead)
@@ -99,12 +100,9 @@ def sparse_quad(begin, end, index, value, matrix, matrix_at, step):
 
 
 @part
-def four_rows(x, x_at, row_step, term_step, matrix, matrix_at, matrix_step, terms, start):
-    """Four vectors, r = 0..3: start + sum over k < terms of x[x_at + r row_step + k term_step] * matrix[k]."""
-    sum0 = start
-    sum1 = start
-    sum2 = start
-    sum3 = start
+def four_rows(x, x_at, row_step, term_step, matrix, matrix_at, matrix_step, terms, starts):
+    """Four vectors, r = 0..3: starts[r] + sum over k < terms of x[x_at + r row_step + k term_step] * matrix[k]."""
+    sum0, sum1, sum2, sum3 = starts
     for k in range(terms):
         vector = load(matrix, matrix_at + k * matrix_step)
         at = x_at + k * term_step
@@ -117,7 +115,7 @@ def four_rows(x, x_at, row_step, term_step, matrix, matrix_at, matrix_step, term
 
 @part
 def one_row(x, x_at, term_step, matrix, matrix_at, matrix_step, terms, start):
-    """`four_rows` for a row that is left over."""
+    """`four_rows` for a row that is left over, from a start of its own."""
     for k in range(terms):
         start = fma(spread(x, x_at + k * term_step), load(matrix, matrix_at + k * matrix_step), start)
     return start
@@ -126,9 +124,10 @@ def one_row(x, x_at, term_step, matrix, matrix_at, matrix_step, terms, start):
 @part
 def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, out_at, out_step, rows):
     """Forward: x [rows, terms] with rows `x_step` apart. Up to three rows past the last are computed too."""
+    starts = (start, start, start, start)
     for r in range(0, rows, 4):
         sum0, sum1, sum2, sum3 = four_rows(
-            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, start
+            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, starts
         )
         at = out_at + r * out_step
         store(out, at, sum0)
@@ -138,13 +137,13 @@ def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, ou
 
 
 @part
-def activate(out, vectors):
-    """The sigmoid of the first `vectors` vectors of an array; one more may be taken too.
+def activate(out, out_at, vectors):
+    """The sigmoid of `vectors` vectors of an array; one more may be taken too.
 
     In a pass of its own and by twos: a sigmoid is a long chain, and the processor works on several at once only
     where they stand side by side.
     """
-    for i in range(0, vectors * LANES, 2 * LANES):
+    for i in range(out_at, out_at + vectors * LANES, 2 * LANES):
         first = sigmoid(load(out, i))
         second = sigmoid(load(out, i + LANES))
         store(out, i, first)
@@ -167,9 +166,10 @@ def back_layer(
     Up to three rows past the last are computed too.
     """
     zero = fill(float32(0.0))
+    zeros = (zero, zero, zero, zero)
     for r in range(0, rows, 4):
         sum0, sum1, sum2, sum3 = four_rows(
-            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, zero
+            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, zeros
         )
         at = out_at + r * out_step
         below = a_at + r * a_step
@@ -189,10 +189,11 @@ def add_scaled(out, out_at, scale, total):
 def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, scale, out, out_at, out_step):
     """The product of x [rows, columns], rows `x_step` apart, transposed, with matrix [rows]."""
     zero = fill(float32(0.0))
+    zeros = (zero, zero, zero, zero)
     whole = columns // 4 * 4
     for k in range(0, whole, 4):
         sum0, sum1, sum2, sum3 = four_rows(
-            x, x_at + k, int64(1), x_step, matrix, matrix_at, matrix_step, rows, zero
+            x, x_at + k, int64(1), x_step, matrix, matrix_at, matrix_step, rows, zeros
         )
         at = out_at + k * out_step
         add_scaled(out, at, scale, sum0)

@@ -162,15 +162,15 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
             batch_ends = batches.ends_batch[s] != 0
 
             first_layer(images, first, rows, model, b1, v1, a1)
-            activate(a1, rows * v1)
+            activate(a1, none, rows * v1)
             for v in range(v2):
                 layer(
                     a1, none, width1, model, w2 + v * width1 * LANES, lanes, hidden1, load(model, b2 + v * LANES),
                     a2, v * LANES, width2, rows,
                 )  # fmt: skip
-            activate(a2, rows * v2)
+            activate(a2, none, rows * v2)
             layer(a2, none, width2, model, w3, lanes, hidden2, load(model, b3), a3, none, lanes, rows)
-            activate(a3, rows)
+            activate(a3, none, rows)
 
             output_deltas(a3, labels, first, rows, targets, d3)
             transpose_blocks(model, w3, v2, int64(1), w3_turned)
