@@ -1,4 +1,4 @@
-"""Tables of ways side by side: rivals, many networks, epochs and images, evaluation, dispatch, kernels."""
+"""Tables of ways side by side: rivals, the classroom, many networks, epochs and images, evaluation and so on."""
 
 from __future__ import annotations
 
@@ -41,20 +41,29 @@ def _against(rows: Sequence[Row], ours: Row | None) -> list[list[str]]:
     ]
 
 
-def rivals(evidence: Evidence, device: str) -> str:
-    """One network, then two side by side."""
+def _by_work(evidence: Evidence, group: str, device: str, ours: str) -> str:
+    """Rows named group/device/WORK/WAY: a table for each work, its ways against the way `ours`."""
 
     def write(sheet: Sheet) -> str:
         parts = []
-        for runs in ("one", "two"):
-            prefix = f"rivals/{device}/{runs}/"
+        for work in dict.fromkeys(row.name.split("/")[2] for row in sheet.rows):
+            prefix = f"{group}/{device}/{work}/"
             rows = sheet.starting(prefix)
-            if rows:
-                header = [rows[0].work, "time", "quartiles", "times ours"]
-                parts.append(table(header, _against(rows, sheet.row(f"{prefix}breaknet"))))
+            header = [rows[0].work, "time", "quartiles", "times ours"]
+            parts.append(table(header, _against(rows, sheet.row(f"{prefix}{ours}"))))
         return paragraphs(*parts)
 
-    return _on_every_machine(evidence, "rivals", device, write)
+    return _on_every_machine(evidence, group, device, write)
+
+
+def rivals(evidence: Evidence, device: str) -> str:
+    """One network, then two side by side."""
+    return _by_work(evidence, "rivals", device, "breaknet")
+
+
+def classroom(evidence: Evidence, device: str) -> str:
+    """The classroom's notebook and its functions, as written and with breaknet's names."""
+    return _by_work(evidence, "classroom", device, "drop-in")
 
 
 def models(evidence: Evidence, device: str) -> str:

@@ -119,18 +119,17 @@ def _repeats(rows: Sequence[Row]) -> str:
 
 
 def timed(rows: Iterable[Row]) -> str:
-    """What is in and out of the times, once for all rows that agree on it."""
-    told: dict[tuple[str, str], list[str]] = {}
+    """What is in and out of the times, once for all rows that agree on it; which these are, unless all do."""
+    told: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if inside := row.conditions.get("timed"):
-            titles = told.setdefault((inside["in"], inside["out"]), [])
-            if row.title not in titles:
-                titles.append(row.title)
-    alone = len(told) == 1
-    lines = [
-        f"Timed{'' if alone else ' (' + '; '.join(titles) + ')'}: {inside}; not timed: {out}."
-        for (inside, out), titles in told.items()
-    ]
+            told.setdefault((inside["in"], inside["out"]), []).append(row)
+    titles = [title for agreeing in told.values() for title in dict.fromkeys(row.title for row in agreeing)]
+    called = "title" if len(set(titles)) == len(titles) else "work"
+    lines = []
+    for (inside, out), agreeing in told.items():
+        which = "; ".join(dict.fromkeys(getattr(row, called) for row in agreeing))
+        lines.append(f"Timed{f' ({which})' if len(told) > 1 else ''}: {inside}; not timed: {out}.")
     return "\n".join(f"* {line}" for line in lines) if len(lines) > 1 else "".join(lines)
 
 

@@ -65,7 +65,7 @@ def ladder(device: str) -> list[Row]:
 
 
 def comparisons(device: str) -> list[Row]:
-    """Rivals, curves, evaluation, dispatch."""
+    """Rivals, curves, evaluation, the classroom, dispatch."""
     ours = "triton" if device == "cuda" else "numba"
     rows = [row(f"rivals/{device}/one/{way}", t) for way, t in (("breaknet", 1e-4), ("jax-scan", 4.6e-4))]
     rows += [row(f"rivals/{device}/two/{way}", t) for way, t in (("breaknet", 5e-5), ("jax-vmap", 4.5e-4))]
@@ -96,6 +96,10 @@ def comparisons(device: str) -> list[Row]:
         for count in (100, 1_000)
         for images in (10_000, 60_000)
         for way, t in ((ours, 1e-7), ("torch", 3e-7))
+    ]
+    rows += [
+        row(f"classroom/{device}/whole/{way}", t, batch=100)
+        for way, t in (("original", 500.0), ("drop-in", 40.0))
     ]
     rows += [
         row(f"dispatch/{device}/step/{way}", t, batch=1) for way, t in (("torch", 5e-5), ("function", 6e-5))

@@ -105,6 +105,11 @@ def test_what_is_timed_is_said_once_for_all_that_agree():
         "* Timed (a; b): the steps until the device is done; not timed: compiling.",
         "* Timed (c): the steps until the device is done; not timed: nothing.",
     ]
+    namesake = row("classroom/cpu/whole/a", 1.0, timed=TIMED | {"out": "nothing"})
+    assert timed([*alike, namesake]).splitlines() == [
+        "* Timed (one step of 100 images): the steps until the device is done; not timed: compiling.",
+        "* Timed (one classroom of 100 images): the steps until the device is done; not timed: nothing.",
+    ]
 
 
 def one(size: str, date: str, median: float = 1e-3, **changes) -> tuple[Machine, list[Row]]:
