@@ -118,7 +118,7 @@ WRONG = {
     "unknown backend": (["lesson", "--backend", "jax"], 1, "backend: one of auto, triton, numba, torch"),
     "unknown device": (["lesson", "--device", "gpu"], 1, "device: "),
     "negative seed": (["lesson", "--seed", "-1"], 1, "seed: 0 to 2^63 - 1, not -1"),
-    "scale of nothing": (["lesson", "--epochs-scale", "2"], 1, "epochs_scale: finite and over 0"),
+    "scale of nothing": (["lesson", "--epochs-scale", "0"], 1, "epochs_scale: finite and over 0"),
     "missing data": (["lesson", "--data", "nowhere"], 1, "nowhere"),
     "missing file": (["evaluate", "nowhere.safetensors"], 1, "nowhere.safetensors: cannot be read"),
     "no epochs": (["train", "--epochs", "0", "--data", "DATA"], 1, "epochs: 1 or more, not 0"),
