@@ -10,6 +10,7 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from ..errors import BackendError
 from ..model import MLP, PARAMETER_NAMES
 from .protocol import Examples, Parameters, TrainingJob
 from .triton_plans import grouped
@@ -67,8 +68,9 @@ def _job() -> TrainingJob:
 
 def _compile_plan(plan: str, device: torch.device) -> None:
     """The trainer of `plan`, which comes first of a group's; evaluation's kernel is compiled by its own check."""
-    for group in grouped([_job()], device, plan):
-        for compile_trainer in group.compilations(device)[:1]:
+    jobs = [_job()]
+    for group in grouped(jobs, device, plan):
+        for compile_trainer in group.compilations(jobs, device)[:1]:
             compile_trainer()
 
 
@@ -78,7 +80,13 @@ def _check_plan(plan: str, device: torch.device) -> str:
 
     job = _job()
     examples, start = job.train, job.start
-    found = train([job], device, plan, lambda job, epoch, cost: None)[0].parameters
+    try:
+        found = train([job], device, plan, lambda job, epoch, cost: None)[0].parameters
+    except BackendError as reason:
+        if plan != "cooperative":
+            raise
+        # training steps down from it by itself, so a GPU too small for it is no reason to leave the GPU alone
+        return f"left alone, split takes its place ({reason})"
     exact = MLP().double()
     exact.load_state_dict(start)
     for images, labels in zip(examples.images.split(10), examples.labels.split(10), strict=True):

@@ -93,7 +93,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
     asked, device = device, _numbered(device)
     groups = grouped(jobs, device, plan)
     with torch.cuda.device_of(torch.empty(0, device=device)), ThreadPoolExecutor(8) as pool:
-        compiling = [pool.submit(task) for group in groups for task in group.compilations(device)]
+        compiling = [pool.submit(task) for group in groups for task in group.compilations(jobs, device)]
         if compiling:
             _log.info("Compiling the GPU kernels; the first time on a machine takes some seconds.")
         placed = upload((part for job in jobs for part in (job.train, job.valid) if part is not None), device)

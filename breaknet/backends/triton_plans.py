@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,8 +77,8 @@ class Group:
     def shape(self) -> Shape:
         return self.kind.shape
 
-    def compilations(self, device: torch.device) -> list[Callable[[], object]]:
-        """What to compile before the first launch, to be run in threads."""
+    def compilations(self, jobs: list[TrainingJob], device: torch.device) -> list[Callable[[], object]]:
+        """What to compile before the first launch, to be run in threads; the trainer comes first."""
         from ..kernels.evaluation import evaluate_checkpoints
         from ..kernels.training_launch import compile_cooperative, compile_split
 
@@ -94,12 +95,14 @@ class Group:
                 else:
                     compile_split(shape, config, dtype)
 
-        def compile_evaluation() -> None:
+        def compile_evaluation(judged: torch.dtype) -> None:
             with torch.cuda.device(device):
-                images, labels, rows = _blank(shape, dtype, device, 17)
+                images, labels, rows = _blank(shape, judged, device, 17)
                 evaluate_checkpoints(rows, images, labels, (shape.hidden1, shape.hidden2), shape.outputs)
 
-        return [compile_trainer, compile_evaluation]
+        of_group = [jobs[number] for number in self.numbers]
+        judged = {dtype, *(job.valid.images.dtype for job in of_group if job.valid is not None)}
+        return [compile_trainer, *(partial(compile_evaluation, kind) for kind in judged)]
 
     def as_split(self, jobs: list[TrainingJob]) -> list[Group]:
         """The same jobs, phase-split, each on the tiles that it would have by itself."""

@@ -143,6 +143,11 @@ def scenario_byte_and_float_images_side_by_side() -> None:
     ]
     for plan in ("cooperative", "packed", "split"):
         assert_as_torch(train(Gpus(*H100), jobs, plan=plan), jobs)
+    gpus = Gpus(*H100)
+    train(gpus, jobs[:1], plan="cooperative")
+    begun = next(number for number, launch in enumerate(gpus.launches) if launch in trainers(gpus))
+    late = [kernel for kernel, _, before in gpus.compiled if before > begun]
+    assert not late, "images of the other kind to be judged are foreseen"
 
 
 def scenario_what_is_launched_is_what_is_cross_compiled() -> None:
@@ -249,6 +254,22 @@ def scenario_doctor_finds_all_well() -> None:
         assert len(checks) == 6
         assert all(check["ok"] for check in checks), checks
         assert any(launch.captured for launch in gpus.launches)
+
+
+def scenario_doctor_picks_a_gpu_that_is_too_small_for_one_plan() -> None:
+    from breaknet.doctor import examine
+
+    small, refusing = Gpus(75, 8), Gpus(*T4)
+    refusing.cooperative = False
+    for gpus, reason in ((small, "this GPU (sm_75) has 8"), (refusing, "cannot be used here")):
+        with gpus:
+            found = examine()
+        assert found["auto"]["backend"] == "triton", found["backends"]["triton"]
+        checks = {check["name"]: check for check in found["backends"]["triton"]["checks"]}
+        assert all(check["ok"] for check in checks.values()), checks
+        assert "split takes its place" in checks["plan cooperative"]["detail"]
+        assert reason in checks["plan cooperative"]["detail"]
+        assert {run.plan for run in train(gpus, JOBS, backend="auto", device="auto")} == {"split"}
 
 
 def scenario_models_are_judged_where_the_images_lie() -> None:
