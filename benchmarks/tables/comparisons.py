@@ -42,7 +42,7 @@ def _against(rows: Sequence[Row], ours: Row | None) -> list[list[str]]:
 
 
 def _by_work(evidence: Evidence, group: str, device: str, ours: str) -> str:
-    """Rows named group/device/WORK/WAY: a table for each work, its ways against the way `ours`."""
+    """Rows named group, device, work and way: a table for each work, all ways against `ours`."""
 
     def write(sheet: Sheet) -> str:
         parts = []
