@@ -92,6 +92,7 @@ def update_layer(
         row = start + tl.arange(0, BLOCK_B)
         total += tl.sum(tl.load(delta_ptr + row[:, None] * N + n[None, :]), 0)
     b = tl.load(b_ptr + n, mask=n < outside, other=0.0)
+    tl.debug_barrier()  # every warp loads all of b, and one of them stores it
     tl.store(b_ptr + n, b - rate * total, mask=n < outside)
 
 

@@ -129,9 +129,16 @@ class CooperativeTrainer(_Trainer):
         Raises:
             NotResident: it does not, with the driver's reason.
         """
-        idle = JobRow(0, 0, 1, 1, 0, 0, 0, 1.0)
+        rows = self.live.shape[0]
         try:
-            self.launch(self.live, [idle] * min(self.capacity, self.at_once))
+            # each with a row of its own, because it is read and, unchanged, written
+            self.launch(
+                self.live,
+                [
+                    JobRow(0, 0, 1, 1, 0, live_row=number % rows, checkpoint_row=0, learning_rate=1.0)
+                    for number in range(min(self.capacity, self.at_once))
+                ],
+            )
             torch.cuda.synchronize(self.device)
         except NotResident:
             raise
