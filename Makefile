@@ -12,9 +12,13 @@ PROCESSES ?= 2
 SIZE ?= quick
 # the classroom's own notebook takes many minutes: BENCHMARKS="-k classroom" times that
 BENCHMARKS ?= -k "not classroom"
+TARGET ?= sm_75
+# tests of what a launch does; those of dispatch, of interpreter and of host say nothing about compiled code
+COMPILED := tests/backends/test_triton_backend.py tests/kernels/test_cooperative_training.py \
+	tests/kernels/test_evaluation_kernel.py tests/kernels/test_packed_training.py
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
-.PHONY: help lesson test test-all test-gpu check format notebooks notebooks-full tables bench bench-gpu clean
+.PHONY: help lesson test test-all test-compiled test-gpu check format notebooks notebooks-full tables bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -28,7 +32,12 @@ test: $(VENV)/ready-dev  ## set up and run the tests that fit CI
 
 test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
 	$(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
+	$(MAKE) test-compiled TARGET=sm_75
+	$(MAKE) test-compiled TARGET=sm_90
 	$(BIN)/python scripts/triton_versions.py
+
+test-compiled: $(VENV)/ready-dev  ## the kernels' tests on what Triton compiles for TARGET=sm_75; needs no GPU
+	BREAKNET_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(COMPILED) $(ARGS)
 
 test-gpu: $(VENV)/ready-dev  ## the kernels' tests, the long GPU repeats and the rungs', on a CUDA GPU
 	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/backends $(ARGS)

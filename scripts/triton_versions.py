@@ -3,9 +3,10 @@
     python scripts/triton_versions.py [--targets sm_75 sm_90] [--versions 3.6.0 3.7.1] [--folder DIR]
 
 The versions are by default the last 3.5, 3.6.0, the last 3.7 and the newest on the package index. An environment
-holds that Triton and borrows all else, torch above all, from the one that runs this script. Prints a line for each
-version and then what is wrong with it; the exit status is 1 if a kernel does not compile, spills or takes more
-shared memory than a target has. No GPU is used.
+holds that Triton and borrows all else, torch above all, from the one that runs this script. What it compiles for a T4
+is also run, by the tests' machine for PTX. Prints a line for each version and then what is wrong with it; the exit
+status is 1 if a kernel does not compile, spills, takes more shared memory than a target has or does not compute what
+it should. No GPU is used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SCENARIOS = REPOSITORY / "tests" / "ptx" / "compiled_scenarios.py"
+RUN_TARGET = "sm_75"
 
 
 def published() -> list[tuple[int, ...]]:
@@ -72,6 +75,16 @@ def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
     return json.loads(done.stdout), problems
 
 
+def run_compiled(python: Path) -> dict[str, str]:
+    """What went wrong, or an empty text, by scenario of the tests of compiled kernels."""
+    done = subprocess.run(
+        [str(python), str(SCENARIOS), RUN_TARGET], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    if done.returncode:
+        return {"compiled_scenarios": (done.stderr.strip().splitlines() or ["nothing said"])[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def spills(row: dict) -> bool:
     """Whether a form keeps registers in local memory."""
     return bool(row["stack_bytes"] or row["spill_instructions"])
@@ -91,20 +104,26 @@ def main() -> int:
     )
     options = parser.parse_args()
     wrong = []
-    print("Triton    forms x targets   spill   over a limit   not compiled   most registers", flush=True)
+    print(
+        "Triton    forms x targets   spill   over a limit   not compiled   most registers   runs right",
+        flush=True,
+    )
     for version in options.versions or default_versions():
         rows, problems = report(environment(version, options.folder), options.targets)
         spill = sum(spills(row) for row in rows)
         over = sum(over_limit(row) for row in rows)
         failed = len(problems) - sum(spills(row) or over_limit(row) for row in rows)
         most = max((row["registers"] for row in rows), default=0)
-        print(f"{version:10}{len(rows):15}{spill:8}{over:15}{failed:15}{most:17}", flush=True)
+        runs = run_compiled(environment(version, options.folder))
+        right = f"{sum(not trace for trace in runs.values())} of {len(runs)}"
+        print(f"{version:10}{len(rows):15}{spill:8}{over:15}{failed:15}{most:17}{right:>13}", flush=True)
+        problems += [f"Triton {version}: {name}\n{trace}" for name, trace in runs.items() if trace]
         if any(row["triton"] != version for row in rows):
             problems.append(f"Triton {version}: another version was found first")
         if not rows:
             problems.append(f"Triton {version}: nothing was compiled")
         wrong += problems
-    print("\n".join(wrong) or "nothing spills, nothing is over a limit")
+    print("\n".join(wrong) or "nothing spills, nothing is over a limit, all runs right")
     return 1 if wrong else 0
 
 

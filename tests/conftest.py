@@ -1,17 +1,28 @@
-"""Shared by all tests: kernels run on a GPU where there is one, else under Triton's interpreter."""
+"""Shared by all tests: kernels run on a GPU where there is one, else under Triton's interpreter.
+
+With BREAKNET_TEST_TARGET=sm_75 (or another of `kernels.targets`) they run as Triton compiles them for that GPU, by a
+machine for PTX (`tests/ptx`), which knows of races and addresses out of bounds.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from quick_interpreter import spare_the_interpreter
 
+TARGET = os.environ.get("BREAKNET_TEST_TARGET")
+
 # Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
-if not torch.cuda.is_available():
+if TARGET:
+    os.environ.pop("TRITON_INTERPRET", None)
+    sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("ptx", "backends")]
+elif not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     spare_the_interpreter()
 
@@ -36,7 +47,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where kernels run in these tests: a GPU, else the CPU under the interpreter."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if TARGET or torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def _compiled() -> Iterator[None]:
+    """The GPU that BREAKNET_TEST_TARGET names."""
+    if not TARGET:
+        yield
+        return
+    from compiled_gpus import PROCESSORS, CompiledGpus
+
+    from breaknet.kernels.targets import parse_target
+
+    capability = parse_target(TARGET).capability
+    with CompiledGpus(capability, PROCESSORS[capability]):
+        yield
 
 
 @pytest.fixture(scope="session")

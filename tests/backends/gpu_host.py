@@ -14,7 +14,8 @@ What it takes over from CUDA and torch, and refuses where they would:
 - A cooperative launch of more programs than are resident is refused with the driver's words.
 
 Kernels are not compiled: a launch does what the kernel's documentation says, in torch (`kernel_effects`), from the
-very arguments that Triton would pass on. Run it without TRITON_INTERPRET, so in a process of its own.
+very arguments that Triton would pass on; `ptx/compiled_gpus.py` has GPUs that do run compiled kernels. Run it without
+TRITON_INTERPRET, so in a process of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from triton.backends.compiler import GPUTarget
 
 _POINTERS = {
-    torch.float32: "*fp32", torch.float64: "*fp64", torch.uint8: "*u8", torch.int32: "*i32", torch.int64: "*i64",
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.uint8: "*u8",
+    torch.int8: "*i8", torch.int16: "*i16", torch.int32: "*i32", torch.int64: "*i64",
 }  # fmt: skip
 _WAITS = {
     torch.Tensor.item,
@@ -261,7 +263,10 @@ class Gpus:
             elif kind == "i32" and not -(2**31) <= value < 2**31:
                 raise Refused(f"{name}: {one} = {value} is no i32")
         if kernel.options["launch_cooperative_grid"]:
-            blocks = min(65_536 // (self.registers * 32 * kernel.options["num_warps"]), 65_536 // self.shared)
+            blocks = min(
+                65_536 // (self.registers * 32 * kernel.options["num_warps"]),
+                65_536 // kernel.metadata.shared,
+            )
             if not self.cooperative:
                 raise RuntimeError("Triton Error [CUDA]: operation not supported")
             if grid[0] * grid[1] * grid[2] > blocks * self.processors:
@@ -272,7 +277,7 @@ class Gpus:
         self.launches.append(
             Launch(name, grid, types, constants, divisible, kernel.options, arguments, self.current, captured)
         )
-        effect = partial(self._effect, name, grid, {**constants, **arguments})
+        effect = partial(self.effect, kernel, grid, {**constants, **arguments})
         if captured:
             assert self._capturing is not None
             self._capturing.work.append(effect)
@@ -280,10 +285,10 @@ class Gpus:
             self.tick()
             effect()
 
-    @staticmethod
-    def _effect(name: str, grid: tuple[int, int, int], arguments: dict[str, Any]) -> None:
+    def effect(self, kernel: Kernel, grid: tuple[int, int, int], arguments: dict[str, Any]) -> None:
+        """What a launch does."""
         with torch._C.DisableTorchFunction(), torch.no_grad():
-            EFFECTS[name](grid, SimpleNamespace(**arguments))
+            EFFECTS[kernel.src.fn.__name__](grid, SimpleNamespace(**arguments))
 
     @contextmanager
     def graph(self, graph: Graph, pool: Any = None, stream: Any = None, capture_error_mode: str = "global"):

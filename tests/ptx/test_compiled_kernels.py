@@ -1,0 +1,39 @@
+"""The kernels as Triton compiles them, run without a GPU: right results, no race, nothing out of bounds.
+
+In a process of its own for each target, since kernels are interpreted in this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from breaknet.kernels.targets import TARGETS
+
+pytest.importorskip("triton")
+
+SCENARIOS = Path(__file__).with_name("compiled_scenarios.py")
+#: Run by default: the oldest, and the first with asynchronous copies and matrix stores. The others are slow.
+QUICK = ("sm_75", "sm_90")
+
+
+@pytest.mark.parametrize(
+    "target", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TARGETS]
+)
+def test_compiled_kernels(target: str) -> None:
+    names = re.findall(r"^def (scenario_\w+)", SCENARIOS.read_text(), re.MULTILINE)
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, str(SCENARIOS), target], capture_output=True, text=True, env=environment, timeout=900
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    outcomes = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(outcomes) == sorted(names)
+    wrong = [f"{name}\n{trace}" for name, trace in outcomes.items() if trace]
+    assert not wrong, "\n".join(wrong)
