@@ -50,6 +50,9 @@ class Registers:
 
     def read(self, operand: Operand, kind: str) -> NDArray[Any]:
         """An operand as numbers of a type; narrower than its register they are its low bits."""
+        if kind == "f32x2":  # two for each thread
+            assert isinstance(operand, Register), operand
+            return self.register(operand).view(np.float32)
         dtype = dtype_of(kind)
         if isinstance(operand, Immediate):
             if isinstance(operand.value, float):
@@ -65,6 +68,8 @@ class Registers:
     def write(self, operand: Operand, kind: str) -> NDArray[Any]:
         """Where an instruction's result of a type goes; it fills the register."""
         assert isinstance(operand, Register), operand
+        if kind == "f32x2":
+            return self.register(operand).view(np.float32)
         found, dtype = self.register(operand), dtype_of(kind)
         if found.itemsize != dtype.itemsize:
             raise ValueError(f"a result of type {kind} for a register of {found.itemsize} bytes")
@@ -80,6 +85,21 @@ def _plain(function: Any) -> Callable[[Instruction, Registers], Step]:
         return partial(
             function, *(registers.read(one, kind) for one in sources), registers.write(target, kind)
         )
+
+    return build
+
+
+def _extreme(operation: Any) -> Callable[[Instruction, Registers], Step]:
+    """The least or the largest of two or three; NaN counts only where all are."""
+
+    def build(instruction: Instruction, registers: Registers) -> Step:
+        if "NaN" in instruction.parts:
+            raise ValueError(instruction.text)
+        kind, (target, *sources) = instruction.parts[-1], instruction.operands
+        out, (a, b, *others) = registers.write(target, kind), [registers.read(one, kind) for one in sources]
+        if not others:
+            return partial(operation, a, b, out)
+        return lambda: operation(operation(a, b), others[0], out)
 
     return build
 
@@ -272,7 +292,7 @@ def _shuffle(instruction: Instruction, registers: Registers) -> Step:
 
 ARITHMETIC: dict[str, Callable[[Instruction, Registers], Step]] = {
     "add": _plain(np.add), "sub": _plain(np.subtract), "neg": _plain(np.negative), "fma": _plain(_fma),
-    "min": _plain(np.fmin), "max": _plain(np.fmax), "and": _plain(np.bitwise_and), "or": _plain(np.bitwise_or),
+    "min": _extreme(np.fmin), "max": _extreme(np.fmax), "and": _plain(np.bitwise_and), "or": _plain(np.bitwise_or),
     "xor": _plain(np.bitwise_xor), "not": _plain(np.invert), "popc": _plain(np.bitwise_count),
     "ex2": _plain(np.exp2), "rem": _plain(_remainder), "div": _div, "mul": _mul, "mad": _multiply_add,
     "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "setp": _compare, "selp": _select, "mov": _mov,

@@ -176,7 +176,7 @@ class Machine:
                 return ACCESSES[head](instruction, self)
             if head in ARITHMETIC and instruction.guard is None:
                 return ARITHMETIC[head](instruction, self.registers)
-        except (ValueError, AssertionError) as error:
+        except (ValueError, KeyError, AssertionError) as error:
             raise ValueError(unknown) from error
         raise ValueError(unknown)
 

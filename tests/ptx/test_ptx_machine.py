@@ -170,11 +170,15 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
     "fma.rn.f32 %r3, %r1, %r2, %r1": lambda a, b: a * b + a,
     "div.full.f32 %r3, %r1, 0f40400000": lambda a, b: a / 3,
     "max.f32 %r3, %r1, %r2": lambda a, b: b if math.isnan(a) else a if math.isnan(b) else max(a, b),
+    "max.f32 %r3, %r1, 0f40000000, 0fBF800000": lambda a, b: 2.0 if math.isnan(a) else max(a, 2.0),
     "ex2.approx.f32 %r3, 0fC0200000": lambda a, b: 2**-2.5,
     "setp.num.f32 %p1, %r1, %r1; selp.f32 %r3, 0f40000000, 0f3F800000, %p1": lambda a, b: 2.0 - math.isnan(a),
     "setp.lt.f32 %p1, %r1, %r2; selp.f32 %r3, %r1, 0f3F800000, %p1": lambda a, b: a if a < b else 1.0,
     "cvt.f64.f32 %rd7, %r1; add.f64 %rd8, %rd7, 0d3FE0000000000000; cvt.rn.f32.f64 %r3, %rd8": (
         lambda a, b: a + 0.5
+    ),
+    "mov.b64 %rd7, {%r1, %r2}; fma.rn.f32x2 %rd8, %rd7, %rd7, %rd7; mov.b64 {_, %r3}, %rd8": lambda a, b: (
+        b * b + b
     ),
     "cvt.rn.f32.u32 %r3, %r0": lambda a, b: -1.0,  # the thread's number, by the test
 }
