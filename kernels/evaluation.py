@@ -23,17 +23,18 @@ from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
 from breaknet.kernels.activations import sigmoid
+from breaknet.kernels.hidden_origin import hidden_origin
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 from breaknet.kernels.targets import CompileCase, padded
 
 WIDEST = 128
 MOST_OUTPUTS = 16
 #: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64
-#: sums by 4 warps, two or more programs to a multiprocessor of every generation, T4 included, or 32 x 128 by 8 for
-#: the widest, where 4 would spill (so would 168 registers for 64, with Triton 3.9 on sm_100). Both layers are padded
+#: sums by 4 warps, two programs to a multiprocessor of every generation, T4 included (three, at 168 registers, would
+#: spill), or 32 x 128 by 8 for the widest, where 4 would spill. Both layers are padded
 #: alike, which keeps the forms few enough to compile each for every generation. Nothing depends on the number of
 #: checkpoints or images, so no bit of a result does.
-TILES = {16: (4, 64, 4, 168), 32: (2, 64, 4, 168), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
+TILES = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
 #: More partial results than this are computed in several launches over checkpoints.
@@ -79,29 +80,30 @@ def evaluation_forward_kernel(
     checkpoint_inside = checkpoint < checkpoints
     base = checkpoint_ptr + checkpoint.to(tl.int64) * stride_checkpoint
 
-    # first layer: column n of the tile is unit n % BLOCK_H1 of checkpoint n // BLOCK_H1
+    # first layer: column n of the tile is unit n % BLOCK_H1 of checkpoint n // BLOCK_H1. Weights lie along k in global
+    # memory; where Triton sees that, it keeps k fastest in shared memory too, and 16 threads that read 16 units wait
+    # for one bank. It does not see behind `hidden_origin`.
     k = tl.arange(0, BLOCK_K)
     n = tl.arange(0, BLOCK_C * BLOCK_H1)
     unit = n % BLOCK_H1
     owner = tl.program_id(1) * BLOCK_C + n // BLOCK_H1
     x_tile = image_ptr + image.to(tl.int64)[:, None] * stride_image + k[None, :]
-    w_tile = (
-        checkpoint_ptr + owner.to(tl.int64)[:, None] * stride_checkpoint + unit[:, None] * INPUTS + k[None, :]
-    )
+    w_base = checkpoint_ptr + (tl.program_id(1) * BLOCK_C).to(tl.int64) * stride_checkpoint
+    w_tile = (n // BLOCK_H1 * stride_checkpoint + unit * INPUTS)[None, :] + hidden_origin(k)[:, None]
     x_rows = image_inside[:, None]
-    w_rows = ((unit < HIDDEN1) & (owner < checkpoints))[:, None]
+    w_rows = ((unit < HIDDEN1) & (owner < checkpoints))[None, :]
     x_next = tl.load(x_tile, mask=x_rows & (k < INPUTS)[None, :], other=0)
-    w_next = tl.load(w_tile, mask=w_rows & (k < INPUTS)[None, :], other=0.0)
+    w_next = tl.load(w_base + w_tile, mask=w_rows & (k < INPUTS)[:, None], other=0.0)
     z = tl.zeros([BLOCK_M, BLOCK_C * BLOCK_H1], tl.float32)
     for first in range(0, INPUTS, BLOCK_K):
         x = x_next.to(tl.float32) * scale
         w = w_next
         x_tile += BLOCK_K
-        w_tile += BLOCK_K
-        inside = (k < INPUTS - BLOCK_K - first)[None, :]
-        x_next = tl.load(x_tile, mask=x_rows & inside, other=0)
-        w_next = tl.load(w_tile, mask=w_rows & inside, other=0.0)
-        z = tl.dot(x, tl.trans(w), z, input_precision="ieee")
+        w_base += BLOCK_K
+        inside = k < INPUTS - BLOCK_K - first
+        x_next = tl.load(x_tile, mask=x_rows & inside[None, :], other=0)
+        w_next = tl.load(w_base + w_tile, mask=w_rows & inside[:, None], other=0.0)
+        z = tl.dot(x, w, z, input_precision="ieee")
     h1 = tl.arange(0, BLOCK_H1)
     h1_inside = (checkpoint_inside[:, None] & (h1 < HIDDEN1)[None, :])[:, None, :]
     z = tl.permute(tl.reshape(z, [BLOCK_M, BLOCK_C, BLOCK_H1]), [1, 0, 2])
@@ -239,6 +241,8 @@ def evaluate_checkpoints(
     if scale is None:
         scale = 1 / 256 if images.dtype == torch.uint8 else 1.0
     images = images if images.stride(1) == 1 else images.contiguous()
+    if checkpoints.stride(0) >= 2**29:  # offsets within a program are int32
+        checkpoints = checkpoints.contiguous()
     labels = labels.contiguous()
     blocks, options = _form(images.shape[1], hidden, outputs)
     tiles = triton.cdiv(len(images), blocks["BLOCK_M"])

@@ -191,8 +191,8 @@ def test_infinite_parameter_stays_in_its_unit(device: torch.device) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("w_rows & inside", "w_rows"),
-        ("w_rows & (k < INPUTS)[None, :]", "w_rows"),
+        ("w_rows & inside[:, None]", "w_rows"),
+        ("w_rows & (k < INPUTS)[:, None]", "w_rows"),
         ("(unit < HIDDEN1) & ", ""),
         ("mask=h2_inside[:, :, None] & h1_inside", "mask=h2_inside[:, :, None]"),
     ],
@@ -294,7 +294,7 @@ def check_ragged(device: torch.device) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("x_rows & inside", "x_rows"),
+        ("x_rows & inside[None, :]", "x_rows"),
         ("x_rows & (k < INPUTS)[None, :]", "x_rows"),
         ("x_tile += BLOCK_K", "x_tile += 0"),
         ("w_rows = ((unit < HIDDEN1)", "w_rows = ((unit < HIDDEN1 - 1)"),
@@ -313,7 +313,7 @@ def check_ragged(device: torch.device) -> None:
         ("label[None, :] * OUTPUTS + predicted", "predicted * OUTPUTS + label[None, :]"),
         ("mask=counted", "mask=checkpoint_inside[:, None]"),
         ("tl.program_id(0).to(tl.int64) * checkpoints", "0 * checkpoints"),
-        ("owner = tl.program_id(1) * BLOCK_C", "owner = 0"),
+        ("(tl.program_id(1) * BLOCK_C).to", "(0 * tl.program_id(1)).to"),
     ],
 )  # fmt: skip
 def test_sabotage_is_noticed(
