@@ -28,6 +28,7 @@ Arguments of both packed kernels (J jobs, the grid is one program each, none kno
 
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.group_sum import sum_groups
 from breaknet.kernels.hidden_origin import hidden_origin
 
 
@@ -67,7 +68,7 @@ def grouped_dot(a, b, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr, GROUPS:
     else:
         a = tl.permute(tl.reshape(a, [M, GROUPS, K // GROUPS]), [1, 0, 2])
         b = tl.reshape(b, [GROUPS, K // GROUPS, N])
-        product = tl.sum(tl.dot(a, b, input_precision="ieee"), 0)
+        product = sum_groups(tl.dot(a, b, input_precision="ieee"))
     return product
 
 

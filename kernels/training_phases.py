@@ -19,6 +19,7 @@ All sums have a fixed order.
 
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.activations import sigmoid, sigmoid_derivative
+from breaknet.kernels.group_sum import sum_groups
 from breaknet.kernels.hidden_origin import hidden_origin
 
 OUTPUT_BLOCK = tl.constexpr(16)
@@ -36,7 +37,7 @@ def dot_transposed(a, b, GROUPS: tl.constexpr):
         L: tl.constexpr = a.shape[0] // GROUPS
         a3 = tl.permute(tl.reshape(a, [GROUPS, L, a.shape[1]]), [0, 2, 1])
         b3 = tl.reshape(b, [GROUPS, L, b.shape[1]])
-        return tl.sum(tl.dot(a3, b3, input_precision="ieee"), 0)
+        return sum_groups(tl.dot(a3, b3, input_precision="ieee"))
 
 
 @jit
@@ -87,7 +88,7 @@ def partial_sums(x, w1, GROUPS: tl.constexpr):
         L: tl.constexpr = x.shape[1] // GROUPS
         x3 = tl.permute(tl.reshape(x, [x.shape[0], GROUPS, L]), [1, 0, 2])
         w3 = tl.permute(tl.reshape(w1, [w1.shape[0], GROUPS, L]), [1, 2, 0])
-        return tl.sum(tl.dot(x3, w3, input_precision="ieee"), 0)
+        return sum_groups(tl.dot(x3, w3, input_precision="ieee"))
 
 
 @jit
