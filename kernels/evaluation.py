@@ -31,9 +31,9 @@ WIDEST = 128
 MOST_OUTPUTS = 16
 #: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64
 #: sums by 4 warps, two programs to a multiprocessor of every generation, T4 included (three, at 168 registers, would
-#: spill), or 32 x 128 by 8 for the widest, where 4 would spill. Both layers are padded
-#: alike, which keeps the forms few enough to compile each for every generation. Nothing depends on the number of
-#: checkpoints or images, so no bit of a result does.
+#: spill), or 32 x 128 by 8 for the widest, where 4 would spill. Both layers are padded alike, which keeps the forms
+#: few enough to compile each for every generation. Nothing depends on the number of checkpoints or images, so no bit
+#: of a result does.
 TILES = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16

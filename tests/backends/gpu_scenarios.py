@@ -336,14 +336,14 @@ def scenario_the_fused_layer_and_cost_take_any_strides() -> None:
                 )
 
 
-def main() -> None:
+def run_scenarios(scenarios: dict[str, object], names: list[str]) -> None:
+    """Run those of `scenarios` that are named, or all, and print a JSON object: by name what went wrong, or ""."""
     torch.set_num_threads(1)
-    names = sys.argv[1:] or [name for name in globals() if name.startswith("scenario_")]
     outcomes = {}
-    for name in names:
+    for name in names or [name for name in scenarios if name.startswith("scenario_")]:
         try:
-            globals()[name]()
-        except Exception:
+            scenarios[name]()  # type: ignore[operator]
+        except (Exception, pytest.fail.Exception):
             outcomes[name] = traceback.format_exc()[-3000:]
         else:
             outcomes[name] = ""
@@ -351,4 +351,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_scenarios(globals(), sys.argv[1:])

@@ -12,8 +12,10 @@ from ptx_machine import Machine
 from triton.backends.compiler import GPUTarget
 from triton.compiler import compile as compile_with_triton
 
-#: Multiprocessors of a GPU of each generation.
-PROCESSORS = {75: 40, 80: 108, 86: 72, 89: 58, 90: 132, 100: 148, 120: 170}
+from breaknet.kernels import training_launch
+
+#: Multiprocessors of the largest GPU known of each generation.
+PROCESSORS = {capability: max(sizes) for capability, sizes in training_launch.PROCESSORS.items()}
 
 
 class CompiledGpus(Gpus):

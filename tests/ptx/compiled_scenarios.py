@@ -7,11 +7,9 @@ Prints a JSON object: by scenario what went wrong, or an empty text.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
@@ -26,7 +24,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from checks import random_labels, sparse_images  # noqa: E402
 from compiled_gpus import PROCESSORS, CompiledGpus  # noqa: E402
-from gpu_scenarios import assert_as_torch, train  # noqa: E402
+from gpu_scenarios import assert_as_torch, run_scenarios, train  # noqa: E402
 from ptx_memory import Fault  # noqa: E402
 from trainer_cases import Problem, train_cooperatively  # noqa: E402
 
@@ -180,19 +178,5 @@ def scenario_confusion_counts() -> None:
         assert torch.equal(counts[number], wanted[2])
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    names = sys.argv[2:] or [name for name in globals() if name.startswith("scenario_")]
-    outcomes = {}
-    for name in names:
-        try:
-            globals()[name]()
-        except (Exception, pytest.fail.Exception):
-            outcomes[name] = traceback.format_exc()[-3000:]
-        else:
-            outcomes[name] = ""
-    print(json.dumps(outcomes))
-
-
 if __name__ == "__main__":
-    main()
+    run_scenarios(globals(), sys.argv[2:])
