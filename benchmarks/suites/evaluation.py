@@ -32,11 +32,12 @@ def backend_scorer(backend: str, models: Parameters, problem: Problem) -> Scorer
     return Scorer(score)
 
 
-def torch_scores(models: Parameters, problem: Problem) -> Scorer:
-    """`rivals.torch_scores.scorer`."""
+def torch_scorer(build: str, models: Parameters, problem: Problem) -> Scorer:
+    """`rivals.torch_scores.one_by_one` or `wide`."""
     from benchmarks.rivals import torch_scores
 
-    return torch_scores.scorer(models, problem)
+    scorer: Scorer = getattr(torch_scores, build)(models, problem)
+    return scorer
 
 
 def kernel_scorer(models: Parameters, problem: Problem) -> Scorer:
@@ -48,7 +49,7 @@ def kernel_scorer(models: Parameters, problem: Problem) -> Scorer:
 
 def ways(lab: Lab) -> list[Way]:
     ours = "triton" if lab.gpu else "numba"
-    moved = "moving or compressing images, packing"
+    moved, floats = "moving or compressing images, packing", "images already float32 on the device"
     # by name: title, how it is built, what it needs, what is in the time, the rung that has its floor
     builders: dict[str, tuple[str, ScorerBuilder, tuple[str, ...], str, str]] = {
         ours: (
@@ -56,7 +57,11 @@ def ways(lab: Lab) -> list[Way]:
             "all-checkpoints" if lab.gpu else "numba-evaluation",
         ),
         "torch": (
-            "vectorised torch", torch_scores, (), "images already float32 on the device", "vectorised-accuracy"
+            "vectorised torch", partial(torch_scorer, "one_by_one"), (), floats, "vectorised-accuracy"
+        ),
+        "torch-wide": (
+            "torch, all first layers in one product", partial(torch_scorer, "wide"), (), floats,
+            "vectorised-accuracy",
         ),
     }  # fmt: skip
     if lab.gpu:

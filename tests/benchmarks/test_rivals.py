@@ -52,10 +52,11 @@ def test_epochs_go_on_where_the_last_ended(lab):
         assert_agrees(trainer.parameters()[0], exact, problem.start)
 
 
-def test_vectorised_torch_scores_as_float64_does(lab, monkeypatch):
+@pytest.mark.parametrize("build", [torch_scores.one_by_one, torch_scores.wide])
+def test_vectorised_torch_scores_as_float64_does(lab, monkeypatch, build):
     problem, models = lab.scoring(40), lab.networks(7)
     monkeypatch.setitem(torch_scores.BLOCK, "cpu", (9, 3))  # neither divides
-    found = torch_scores.scorer(models, problem).score()
+    found = build(models, problem).score()
     assert_scores(*found, exact_scores(models, problem.images, problem.labels))
 
 
