@@ -24,7 +24,11 @@ QUICK = ("sm_75", "sm_90")
 
 
 @pytest.mark.parametrize(
-    "target", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in TARGETS]
+    "target",
+    [
+        pytest.param(target.name, marks=() if target.name in QUICK else pytest.mark.slow)
+        for target in TARGETS.values()
+    ],
 )
 def test_compiled_kernels(target: str) -> None:
     names = re.findall(r"^def (scenario_\w+)", SCENARIOS.read_text(), re.MULTILINE)
