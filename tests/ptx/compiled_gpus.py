@@ -9,6 +9,7 @@ import torch
 from gpu_host import Gpus
 from gpu_parts import Kernel
 from ptx_machine import Machine
+from ptx_traffic import Traffic
 from triton.backends.compiler import GPUTarget
 from triton.compiler import compile as compile_with_triton
 
@@ -23,6 +24,7 @@ class CompiledGpus(Gpus):
 
     seed = 0  # of the order in which blocks take turns
     edit: Callable[[str], str] = staticmethod(lambda ptx: ptx)  # what becomes of the PTX before it is run
+    traffic: Traffic | None = None  # where accesses of memory are counted, if they are
 
     def compile(self, source: Any, target: Any = None, options: Any = None, **others: Any) -> Kernel:
         kernel = super().compile(source, target, options)
@@ -37,5 +39,6 @@ class CompiledGpus(Gpus):
         signature = kernel.src.signature
         given = [arguments[name] for name in kernel.src.fn.arg_names if signature[name] != "constexpr"]
         cooperative = bool(kernel.options["launch_cooperative_grid"])
+        kernel.machine.traffic = self.traffic
         with torch._C.DisableTorchFunction(), torch.no_grad():
             kernel.machine.run(grid, given, cooperative=cooperative, seed=self.seed)

@@ -57,14 +57,27 @@ def _many(operand: Operand) -> tuple[Operand, ...]:
 class _Access:
     """`count` numbers of a type at an address for each thread that takes part."""
 
-    def __init__(self, space: str, kind: str, count: int, machine: Machine) -> None:
+    def __init__(self, instruction: Instruction, space: str, kind: str, count: int, machine: Machine) -> None:
         self.space, self.machine, self.count = space, machine, count
+        self.source, self.opcode = instruction.source, ".".join(instruction.parts)
         self.dtype = dtype_of(kind)
         self.size = self.dtype.itemsize * count
 
-    def memory(self, threads: NDArray[Any], addresses: NDArray[np.int64], how: str) -> tuple[Any, Any]:
-        """Memory and where in it, after a look for races; `how` is a method of `GlobalRaces`, or "poll" for none."""
+    def memory(
+        self,
+        threads: NDArray[Any],
+        addresses: NDArray[np.int64],
+        how: str,
+        served: NDArray[Any] | None = None,
+    ) -> tuple[Any, Any]:
+        """Memory and where in it, after a look for races; `how` is a method of `GlobalRaces`, or "poll" for none.
+
+        `served` numbers the threads for `Traffic`, if not as they are.
+        """
         machine = self.machine
+        if machine.traffic is not None:
+            asking = threads if served is None else served
+            machine.traffic.add(self.space, self.source, self.opcode, asking, addresses, self.size)
         memory, at, places = getattr(machine, self.space + "_memory").words(addresses, self.dtype, self.size)
         if self.size > PLACE:
             threads = threads.repeat(self.size // PLACE)
@@ -82,7 +95,7 @@ def load(instruction: Instruction, machine: Machine) -> Step:
     if space == "param":
         return _parameter(target, source, kind, machine)
     targets = _many(target)
-    access = _Access(space, kind, len(targets), machine)
+    access = _Access(instruction, space, kind, len(targets), machine)
     files = [machine.registers.register(one) for one in targets]  # type: ignore[arg-type]
     if kind[0] == "s" and files[0].itemsize > access.dtype.itemsize:
         raise ValueError(instruction.text)
@@ -117,7 +130,7 @@ def store(instruction: Instruction, machine: Machine) -> Step:
     target, source = instruction.operands
     space, kind = _space(instruction), instruction.parts[-1]
     sources = [machine.registers.read(one, kind) for one in _many(source)]
-    access = _Access(space, kind, len(sources), machine)
+    access = _Access(instruction, space, kind, len(sources), machine)
     threads, addresses = _Threads(instruction, machine), _addresses(target, machine)
 
     def step() -> None:
@@ -136,7 +149,7 @@ def add(instruction: Instruction, machine: Machine) -> Step:
     if instruction.parts[-2:] != ("add", "u32") or _space(instruction) != "global":
         raise ValueError(instruction.text)
     *target, where, value = instruction.operands
-    access = _Access("global", "u32", 1, machine)
+    access = _Access(instruction, "global", "u32", 1, machine)
     out = (
         machine.registers.write(target[0], "u32") if target else np.zeros(machine.program.threads, np.uint32)
     )
@@ -174,7 +187,7 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     target, source, size, *real = instruction.operands
     assert isinstance(size, Immediate), instruction.text
     kind, count = ("b32", int(size.value) // 4)
-    reads, writes = _Access("global", kind, count, machine), _Access("shared", kind, count, machine)
+    reads, writes = (_Access(instruction, space, kind, count, machine) for space in ("global", "shared"))
     threads = _Threads(instruction, machine)
     sources, targets = _addresses(source, machine), _addresses(target, machine)
     sizes = machine.registers.read(real[0], "u32") if real else np.full(threads.all.shape, 4 * count)
@@ -207,19 +220,22 @@ def _finish_copies(machine: Machine, most: int) -> None:
             arrive()
 
 
-def _matrix(registers: Operand, address: Operand, machine: Machine, how: str) -> Step:
+def _matrix(
+    instruction: Instruction, registers: Operand, address: Operand, machine: Machine, how: str
+) -> Step:
     """Matrices of 8 rows of 16 bytes: the lanes' addresses are those of the rows, and lane i holds word i."""
     files = [machine.registers.register(one) for one in _many(registers)]  # type: ignore[arg-type]
-    access = _Access("shared", "b32", ROW_BYTES // 4, machine)
+    access = _Access(instruction, "shared", "b32", ROW_BYTES // 4, machine)
     addresses = _addresses(address, machine)
     threads = np.arange(machine.program.threads)
     lane = threads % WARP
+    served = threads - lane + lane // LANES_A_ROW  # the eight rows of a matrix together
 
     def step() -> None:
         found = addresses()
         for i, file in enumerate(files):
             givers = threads - lane + ROWS * i + lane // LANES_A_ROW
-            memory, at = access.memory(threads, found[givers], how)
+            memory, at = access.memory(threads, found[givers], how, served)
             at = at + lane % LANES_A_ROW
             if how == "read":
                 file[:] = memory[at]
@@ -232,14 +248,15 @@ def _matrix(registers: Operand, address: Operand, machine: Machine, how: str) ->
 def load_matrix(instruction: Instruction, machine: Machine) -> Step:
     if "trans" in instruction.parts:
         raise ValueError(instruction.text)
-    return _matrix(*instruction.operands, machine, "read")  # type: ignore[call-arg]
+    registers, address = instruction.operands
+    return _matrix(instruction, registers, address, machine, "read")
 
 
 def store_matrix(instruction: Instruction, machine: Machine) -> Step:
     if "trans" in instruction.parts:
         raise ValueError(instruction.text)
     address, registers = instruction.operands
-    return _matrix(registers, address, machine, "write")
+    return _matrix(instruction, registers, address, machine, "write")
 
 
 def barrier(instruction: Instruction, machine: Machine) -> Step:

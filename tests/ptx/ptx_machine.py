@@ -24,6 +24,7 @@ from ptx_arithmetic import ARITHMETIC, Registers, Step
 from ptx_memory import PLACE, Fault, GlobalMemory, SharedMemory
 from ptx_races import WARP, Clocks, GlobalRaces, SharedRaces
 from ptx_text import Instruction, Name, Program, Register, parse
+from ptx_traffic import Traffic
 from torch import Tensor
 
 #: What an end of a straight run of instructions says where to go on, as the number of an instruction, or None.
@@ -45,6 +46,7 @@ class Machine:
         }
         self.copies: list[list[Step]] = [[]]  # groups of asynchronous ones, the last still open
         self.changes = 0  # additions to memory, by which a waiting block may go on
+        self.traffic: Traffic | None = None  # where accesses are counted, if they are
         self.global_memory: GlobalMemory
         self.global_races: GlobalRaces
         self.clocks: Clocks
