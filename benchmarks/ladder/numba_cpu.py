@@ -57,3 +57,22 @@ def scorer(models: Parameters, problem: Problem) -> Scorer:
         return scores.cost, scores.accuracy
 
     return Scorer(score)
+
+
+def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
+    """The same with images compressed and networks packed beforehand, as for a run's checkpoints in mid-training."""
+    from breaknet.backends import numba_cpu
+    from breaknet.backends.numba_kernels.layout import pack
+    from breaknet.backends.numba_kernels.scoring import Prepared, Scoring
+    from breaknet.backends.numba_kernels.terms import collect_terms
+
+    pool = ThreadPoolExecutor(numba_cpu.thread_count())
+    prepared = Prepared.of(collect_terms(problem.images, pool), problem.labels)
+    packed, stop = pack(models, problem.hidden), np.zeros(1, np.int64)
+
+    def score() -> tuple[np.ndarray, np.ndarray]:
+        scoring = Scoring(packed, problem.hidden, prepared, stop)
+        list(pool.map(scoring.run, scoring.tasks()))
+        return scoring.cost, scoring.accuracy
+
+    return Scorer(score)

@@ -40,21 +40,28 @@ def torch_scorer(build: str, models: Parameters, problem: Problem) -> Scorer:
     return scorer
 
 
-def kernel_scorer(models: Parameters, problem: Problem) -> Scorer:
-    """The evaluation launch alone, everything on the device."""
-    from benchmarks.ladder import all_checkpoints
+def kernel_scorer(gpu: bool, models: Parameters, problem: Problem) -> Scorer:
+    """The evaluation launch alone, everything on the device; or the compiled kernels alone, everything prepared."""
+    from benchmarks.ladder import all_checkpoints, numba_cpu
 
-    return all_checkpoints.scorer(models, problem)
+    return all_checkpoints.scorer(models, problem) if gpu else numba_cpu.prepared_scorer(models, problem)
 
 
 def ways(lab: Lab) -> list[Way]:
     ours = "triton" if lab.gpu else "numba"
     moved, floats = "moving or compressing images, packing", "images already float32 on the device"
+    floor = "all-checkpoints" if lab.gpu else "numba-evaluation"
     # by name: title, how it is built, what it needs, what is in the time, the rung that has its floor
     builders: dict[str, tuple[str, ScorerBuilder, tuple[str, ...], str, str]] = {
         ours: (
             "breaknet, the backend's evaluate", partial(backend_scorer, ours), (ours,), moved,
-            "all-checkpoints" if lab.gpu else "numba-evaluation",
+            floor,
+        ),
+        "kernel": (
+            "breaknet, the launch alone" if lab.gpu else "breaknet, images and networks prepared",
+            partial(kernel_scorer, lab.gpu), (ours,),
+            "images and checkpoints already there" if lab.gpu else "images compressed and networks packed before",
+            floor,
         ),
         "torch": (
             "vectorised torch", partial(torch_scorer, "one_by_one"), (), floats, "vectorised-accuracy"
@@ -64,9 +71,6 @@ def ways(lab: Lab) -> list[Way]:
             "vectorised-accuracy",
         ),
     }  # fmt: skip
-    if lab.gpu:
-        told = "images and checkpoints already there"
-        builders["kernel"] = "breaknet, the launch alone", kernel_scorer, (ours,), told, "all-checkpoints"
     return [
         Way(
             name=f"evaluation/{lab.device}/{name}/{count}x{images}", group="evaluation", title=title,

@@ -77,14 +77,17 @@ def epochs(evidence: Evidence, device: str) -> str:
 
 
 def evaluation(evidence: Evidence, device: str) -> str:
-    """Networks and images down, ways across."""
+    """Networks and images down, ways across; the rivals against our whole call, and prepared like them."""
     return _on_every_machine(
-        evidence, "evaluation", device, lambda sheet: _grid(sheet, "networks x images", 2)
+        evidence, "evaluation", device, lambda sheet: _grid(sheet, "networks x images", 2, "kernel")
     )
 
 
-def _grid(sheet: Sheet, down: str, at: int) -> str:
-    """Rows named group/device/WAY/POINT: points down, ways across, and how many times the first way the others take."""
+def _grid(sheet: Sheet, down: str, at: int, prepared: str = "") -> str:
+    """Rows named group/device/WAY/POINT: points down, ways across, and how many times the first way the others take.
+
+    A way called `prepared` is ours as well: others are divided by it too.
+    """
     ways: dict[str, str] = {}
     points: dict[str, dict[str, Row]] = {}
     for row in sheet.rows:
@@ -92,13 +95,15 @@ def _grid(sheet: Sheet, down: str, at: int) -> str:
         ways.setdefault(way, row.title)
         points.setdefault(point, {})[way] = row
     first, *others = ways
-    header = [down, *ways.values(), *(f"{ways[way]}, times ours" for way in others)]
+    pairs = [(way, base) for way in others if way != prepared for base in (first, prepared) if base in ways]
+    after = {first: "times ours", prepared: "times ours prepared"}
+    header = [down, *ways.values(), *(f"{ways[way]}, {after[base]}" for way, base in pairs)]
     lines = []
     for point, found in sorted(points.items(), key=lambda pair: [int(part) for part in pair[0].split("x")]):
         times = [time(found[way].median) + mark(found[way]) if way in found else "-" for way in ways]
         factors = [
-            ratio(found[way].median / found[first].median) if way in found and first in found else "-"
-            for way in others
+            ratio(found[way].median / found[base].median) if way in found and base in found else "-"
+            for way, base in pairs
         ]
         lines.append([_point(point), *times, *factors])
     return table(header, lines)
