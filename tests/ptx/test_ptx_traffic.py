@@ -63,9 +63,7 @@ def test_a_launch_counts_the_threads_that_take_part():
     machine.run((1, 1, 1), [torch.zeros(64, dtype=torch.int32)])
     counts = {opcode: count for (_, _, opcode), count in traffic.counts.items()}
     assert counts["st.shared.b32"] == Count(requests=2, passes=4)  # two threads to a bank
-    assert counts["ld.shared.b32"] == Count(
-        requests=6, passes=9
-    )  # eight threads of the second warp: one pass
+    assert counts["ld.shared.b32"] == Count(requests=2, passes=3)  # eight threads of the second warp
     assert counts["st.global.b32"].requests == 2
     assert traffic.total("shared") == Count(4, 7)
 
