@@ -14,6 +14,11 @@ BLOCK_K whose loads are issued one step ahead, since a T4 has no asynchronous co
 batched over the checkpoints, the second in slices of BLOCK_H of its units so that W2 need not fit in shared memory.
 Widths are padded to powers of two, 16 or more; loads beyond the real ones are zero, and so are the weights of
 padded units. Each program writes its own partial cost and hits; `ordered_sum` adds them in a fixed order.
+
+Both operands of the first layer come with K as the slow axis (`image_columns`, `first_weights`): images and units then
+lie side by side in global memory, where a warp's load is one piece, and in shared memory, where threads read four at
+once from banks of their own. As the trainer leaves them each thread would read a line of its own. The turned copies are
+padded with zeros to whole tiles, so that the loop needs no masks.
 """
 
 from typing import Any
@@ -23,7 +28,6 @@ from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
 from breaknet.kernels.activations import sigmoid
-from breaknet.kernels.hidden_origin import hidden_origin
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 from breaknet.kernels.targets import CompileCase, padded
 
@@ -37,6 +41,8 @@ MOST_OUTPUTS = 16
 TILES = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
+#: Images that `image_columns` pads to: a multiple of every BLOCK_M.
+MOST_IMAGES = 128
 #: More partial results than this are computed in several launches over checkpoints.
 PARTIAL_BYTES = 256 * 2**20
 
@@ -61,8 +67,8 @@ def evaluation_spec(
     do_not_specialize_on_alignment=["checkpoint_ptr", "label_ptr"],
 )
 def evaluation_forward_kernel(
-    checkpoint_ptr, image_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
-    checkpoints, images, stride_checkpoint, stride_image, scale,
+    checkpoint_ptr, weight_ptr, column_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
+    checkpoints, images, stride_checkpoint, stride_weight, stride_column, scale,
     INPUTS: tl.constexpr, HIDDEN1: tl.constexpr, HIDDEN2: tl.constexpr, OUTPUTS: tl.constexpr,
     BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_H1: tl.constexpr, BLOCK_H2: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_O: tl.constexpr,
@@ -80,30 +86,23 @@ def evaluation_forward_kernel(
     checkpoint_inside = checkpoint < checkpoints
     base = checkpoint_ptr + checkpoint.to(tl.int64) * stride_checkpoint
 
-    # first layer: column n of the tile is unit n % BLOCK_H1 of checkpoint n // BLOCK_H1. Weights lie along k in global
-    # memory; where Triton sees that, it keeps k fastest in shared memory too, and 16 threads that read 16 units wait
-    # for one bank. It does not see behind `hidden_origin`.
-    k = tl.arange(0, BLOCK_K)
-    n = tl.arange(0, BLOCK_C * BLOCK_H1)
-    unit = n % BLOCK_H1
-    owner = tl.program_id(1) * BLOCK_C + n // BLOCK_H1
-    x_tile = image_ptr + image.to(tl.int64)[:, None] * stride_image + k[None, :]
-    w_base = checkpoint_ptr + (tl.program_id(1) * BLOCK_C).to(tl.int64) * stride_checkpoint
-    w_tile = (n // BLOCK_H1 * stride_checkpoint + unit * INPUTS)[None, :] + hidden_origin(k)[:, None]
-    x_rows = image_inside[:, None]
-    w_rows = ((unit < HIDDEN1) & (owner < checkpoints))[None, :]
-    x_next = tl.load(x_tile, mask=x_rows & (k < INPUTS)[None, :], other=0)
-    w_next = tl.load(w_base + w_tile, mask=w_rows & (k < INPUTS)[:, None], other=0.0)
+    # first layer: column n of the tile is unit n % BLOCK_H1 of checkpoint n // BLOCK_H1
+    k = tl.arange(0, BLOCK_K)[:, None]
+    x_tile = k * stride_column + image[None, :]
+    n = tl.program_id(1) * (BLOCK_C * BLOCK_H1) + tl.arange(0, BLOCK_C * BLOCK_H1)
+    w_tile = k * stride_weight + n[None, :]
+    x_next = tl.load(column_ptr + x_tile)
+    w_next = tl.load(weight_ptr + w_tile)
     z = tl.zeros([BLOCK_M, BLOCK_C * BLOCK_H1], tl.float32)
     for first in range(0, INPUTS, BLOCK_K):
         x = x_next.to(tl.float32) * scale
         w = w_next
-        x_tile += BLOCK_K
-        w_base += BLOCK_K
-        inside = k < INPUTS - BLOCK_K - first
-        x_next = tl.load(x_tile, mask=x_rows & inside[None, :], other=0)
-        w_next = tl.load(w_base + w_tile, mask=w_rows & inside[:, None], other=0.0)
-        z = tl.dot(x, w, z, input_precision="ieee")
+        ahead = tl.where(first + BLOCK_K < INPUTS, BLOCK_K, 0)  # at the end, the last tile once more
+        column_ptr += ahead * stride_column
+        weight_ptr += ahead * stride_weight
+        x_next = tl.load(column_ptr + x_tile)
+        w_next = tl.load(weight_ptr + w_tile)
+        z = tl.dot(tl.trans(x), w, z, input_precision="ieee")
     h1 = tl.arange(0, BLOCK_H1)
     h1_inside = (checkpoint_inside[:, None] & (h1 < HIDDEN1)[None, :])[:, None, :]
     z = tl.permute(tl.reshape(z, [BLOCK_M, BLOCK_C, BLOCK_H1]), [1, 0, 2])
@@ -146,6 +145,24 @@ def evaluation_forward_kernel(
         cell = checkpoint.to(tl.int64)[:, None] * (OUTPUTS * OUTPUTS) + label[None, :] * OUTPUTS + predicted
         counted = checkpoint_inside[:, None] & ((label >= 0) & (label < OUTPUTS))[None, :]
         tl.atomic_add(confusion_ptr + cell, 1, mask=counted, sem="relaxed")
+
+
+def image_columns(images: Tensor) -> Tensor:
+    """Images [N, K] turned to [K, N] and padded with zeros to whole tiles: what the kernel reads of them."""
+    rows = triton.cdiv(images.shape[1], BLOCK_K) * BLOCK_K
+    columns = images.new_zeros(rows, triton.cdiv(len(images), MOST_IMAGES) * MOST_IMAGES)
+    columns[: images.shape[1], : len(images)] = images.T
+    return columns
+
+
+def first_weights(checkpoints: Tensor, inputs: int, hidden1: int, blocks: dict[str, Any]) -> Tensor:
+    """hidden1.weight of checkpoints [C, P] turned to [K, C * H1] and padded likewise."""
+    count, block_c = len(checkpoints), blocks["BLOCK_C"]
+    rows = triton.cdiv(inputs, BLOCK_K) * BLOCK_K
+    weights = checkpoints.new_zeros(rows, triton.cdiv(count, block_c) * block_c, blocks["BLOCK_H1"])
+    given = checkpoints[:, : hidden1 * inputs].unflatten(1, (hidden1, inputs))
+    weights[:inputs, :count, :hidden1] = given.permute(2, 0, 1)
+    return weights.flatten(1)
 
 
 def _form(inputs: int, hidden: tuple[int, int], outputs: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -203,6 +220,19 @@ def _check(
         )
 
 
+def _check_columns(columns: Tensor, images: Tensor) -> None:
+    wanted = [
+        triton.cdiv(size, block) * block
+        for size, block in zip(images.shape[::-1], (BLOCK_K, MOST_IMAGES), strict=True)
+    ]
+    fits = list(columns.shape) == wanted and columns.is_contiguous()
+    if not fits or columns.dtype != images.dtype or columns.device != images.device:
+        raise ValueError(
+            f"columns: contiguous {images.dtype} {wanted} on {images.device}, as image_columns makes them,"
+            f" not {columns.dtype} {list(columns.shape)} on {columns.device}"
+        )
+
+
 def evaluate_checkpoints(
     checkpoints: Tensor,
     images: Tensor,
@@ -212,6 +242,7 @@ def evaluate_checkpoints(
     *,
     scale: float | None = None,
     confusion: bool = False,
+    columns: Tensor | None = None,
     partial_bytes: int = PARTIAL_BYTES,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Summed cost float64 [C], hits int64 [C] and confusion int64 [C, O, O] (or None), on the tensors' device.
@@ -225,13 +256,17 @@ def evaluate_checkpoints(
         hidden, outputs: H1, H2 (1 to 128 each) and O (2 to 16).
         scale: what a pixel is multiplied by; by default 1/256 for uint8 images and 1 for float32.
         confusion: also count label against prediction, confusion[c, label, predicted].
-        partial_bytes: the most that partial results may take; checkpoints are split over launches beyond it.
+        columns: `image_columns(images)`, where it is at hand; else it is made.
+        partial_bytes: the most that partial results, and turned weights, may take; checkpoints are split over
+            launches beyond it.
 
     Raises:
         ValueError: a size beyond the kernel's, or a tensor that does not fit, naming the argument.
     """
     hidden = (int(hidden[0]), int(hidden[1]))
     _check(checkpoints, images, labels, hidden, outputs)
+    if columns is not None:
+        _check_columns(columns, images)
     count, device = checkpoints.shape[0], checkpoints.device
     counts = torch.zeros((count if confusion else 0, outputs, outputs), dtype=torch.int32, device=device)
     cost = torch.zeros(count, dtype=torch.float64, device=device)
@@ -240,23 +275,24 @@ def evaluate_checkpoints(
         return cost, hits, counts.long() if confusion else None
     if scale is None:
         scale = 1 / 256 if images.dtype == torch.uint8 else 1.0
-    images = images if images.stride(1) == 1 else images.contiguous()
-    if checkpoints.stride(0) >= 2**29:  # offsets within a program are int32
-        checkpoints = checkpoints.contiguous()
+    columns = image_columns(images) if columns is None else columns
     labels = labels.contiguous()
-    blocks, options = _form(images.shape[1], hidden, outputs)
+    inputs = images.shape[1]
+    blocks, options = _form(inputs, hidden, outputs)
     tiles = triton.cdiv(len(images), blocks["BLOCK_M"])
-    at_once = max(1, min(partial_bytes // (8 * tiles) // blocks["BLOCK_C"], 65_535)) * blocks["BLOCK_C"]
+    bytes_each = max(8 * tiles, 4 * len(columns) * blocks["BLOCK_H1"])
+    at_once = max(1, min(partial_bytes // bytes_each // blocks["BLOCK_C"], 65_535)) * blocks["BLOCK_C"]
     with torch.cuda.device_of(checkpoints):
         for first in range(0, count, at_once):
             chunk = slice(first, min(first + at_once, count))
             width = chunk.stop - first
+            weights = first_weights(checkpoints[chunk], inputs, hidden[0], blocks)
             partial_cost = torch.empty((tiles, width), dtype=torch.float32, device=device)
             partial_hits = torch.empty((tiles, width), dtype=torch.int32, device=device)
             evaluation_forward_kernel[(tiles, triton.cdiv(width, blocks["BLOCK_C"]))](
-                checkpoints[chunk], images, labels, partial_cost, partial_hits,
+                checkpoints[chunk], weights, columns, labels, partial_cost, partial_hits,
                 counts[chunk] if confusion else partial_hits,
-                width, len(images), checkpoints.stride(0), images.stride(0), scale,
+                width, len(images), checkpoints.stride(0), weights.stride(0), columns.stride(0), scale,
                 **blocks, CONFUSION=confusion, **options,
             )  # fmt: skip
             cost[chunk] = ordered_sum(partial_cost, torch.float64, MANY_COLUMNS)
@@ -266,9 +302,17 @@ def evaluate_checkpoints(
 
 def compile_cases(capability: int) -> list[CompileCase]:
     """The shipped forms: 784 bytes or floats an image, every padded width; the confusion counts too."""
-    pointers = {"checkpoint": "*fp32", "label": "*i32", "cost": "*fp32", "hits": "*i32", "confusion": "*i32"}
+    pointers = {
+        "checkpoint": "*fp32",
+        "weight": "*fp32",
+        "label": "*i32",
+        "cost": "*fp32",
+        "hits": "*i32",
+        "confusion": "*i32",
+    }
     signature = {f"{name}_ptr": kind for name, kind in pointers.items()} | {"scale": "fp32"}
-    signature |= dict.fromkeys(("checkpoints", "images", "stride_checkpoint", "stride_image"), "i32")
+    strides = ("stride_weight", "stride_column")
+    signature |= dict.fromkeys(("checkpoints", "images", "stride_checkpoint", *strides), "i32")
     widths = (16, 32, 64, 128)
     forms = [((width, width), "*u8", False) for width in widths]
     forms += [((width, width), pixels, True) for width in widths for pixels in ("*u8", "*fp32")]
@@ -280,9 +324,9 @@ def compile_cases(capability: int) -> list[CompileCase]:
                 kernel=evaluation_forward_kernel,
                 name="evaluation_forward",
                 config=f"{hidden[0]}-{hidden[1]} {pixels[1:]}{' confusion' if counted else ''}",
-                signature=signature | {"image_ptr": pixels},
+                signature=signature | {"column_ptr": pixels},
                 constexprs=blocks | {"CONFUSION": counted},
-                divisible=("stride_image",),
+                divisible=strides,
                 **options,
             )
         )

@@ -154,14 +154,19 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
 
     shape, device = shape_of_parameters(parameters), _numbered(device)
     hidden = (shape.hidden1, shape.hidden2)
-    images, labels = upload([examples], device)[id(examples)].own()
+    placed = upload([examples], device)[id(examples)]
+    images, labels = placed.own()
     total = len(parameters["output.bias"])
     at_once = max(1, EVALUATION_BYTES // (4 * shape.parameters))
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
     for low in range(0, total, at_once):
         some = [parameters[name][low : low + at_once].to(device).flatten(1) for name in PARAMETER_NAMES]
         rows = torch.cat(some, dim=1)
-        found.append(evaluate_checkpoints(rows, images, labels, hidden, shape.outputs, confusion=confusion))
+        found.append(
+            evaluate_checkpoints(
+                rows, images, labels, hidden, shape.outputs, confusion=confusion, columns=placed.columns()
+            )
+        )
     count = len(examples)
     return Scores(
         cost=np.concatenate([cost.cpu().numpy() for cost, _, _ in found]) / count,

@@ -168,7 +168,7 @@ def _evaluate(
         images, labels = placed.own()
         hidden = (shape.hidden1, shape.hidden2)
         cost[rows], hits[rows], _ = evaluate_checkpoints(
-            checkpoints[rows], images, labels, hidden, shape.outputs
+            checkpoints[rows], images, labels, hidden, shape.outputs, columns=placed.columns()
         )
     return to_host(cost), to_host(hits)
 

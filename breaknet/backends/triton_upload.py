@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,11 +20,23 @@ class Placed:
     image_row: int
     label: int
     examples: int
+    turned: dict[tuple[int, int], Tensor] = field(
+        default_factory=dict
+    )  # of all sets of this dtype, see `columns`
 
     def own(self) -> tuple[Tensor, Tensor]:
         """Views of this set's images [N, K] and labels [N]."""
         rows = slice(self.image_row, self.image_row + self.examples)
         return self.images[rows], self.labels[self.label : self.label + self.examples]
+
+    def columns(self) -> Tensor:
+        """This set's images as evaluation reads them, made once for all sets that share them."""
+        from ..kernels.evaluation import image_columns
+
+        key = self.image_row, self.examples
+        if key not in self.turned:
+            self.turned[key] = image_columns(self.own()[0])
+        return self.turned[key]
 
 
 def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, Placed]:
@@ -40,9 +52,10 @@ def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, Placed]:
             continue
         images, image_rows = _joined([examples.images for examples in chosen.values()], dtype, device)
         labels, label_starts = _joined([examples.labels for examples in chosen.values()], torch.int32, device)
+        turned: dict[tuple[int, int], Tensor] = {}
         for key, examples in chosen.items():
             row, start = image_rows[id(examples.images)], label_starts[id(examples.labels)]
-            placed[key] = Placed(images, labels, row, start, len(examples))
+            placed[key] = Placed(images, labels, row, start, len(examples), turned)
     return placed
 
 

@@ -109,7 +109,14 @@ def evaluation(grid: tuple[int, ...], a: SimpleNamespace) -> None:
     # Triton's pointers are those of the slices that were handed over
     pitch = a.stride_checkpoint
     rows = a.checkpoint_ptr.as_strided((a.checkpoints, shape.parameters), (pitch, 1))
-    images = a.image_ptr.as_strided((a.images, shape.inputs), (a.stride_image, 1)).double() * a.scale
+    images = a.column_ptr.as_strided((shape.inputs, a.images), (a.stride_column, 1)).T.double() * a.scale
+    assert a.stride_column >= grid[0] * a.BLOCK_M
+    turned = a.weight_ptr.as_strided(
+        (shape.inputs, a.checkpoints, a.BLOCK_H1), (a.stride_weight, a.BLOCK_H1, 1)
+    )
+    first = rows[:, : shape.hidden1 * shape.inputs].view(a.checkpoints, shape.hidden1, shape.inputs)
+    assert torch.equal(turned[:, :, : shape.hidden1].permute(1, 2, 0).nan_to_num(7), first.nan_to_num(7))
+    assert a.stride_weight >= grid[1] * a.BLOCK_C * a.BLOCK_H1
     labels = a.label_ptr[: a.images].long()
     assert len(labels) == a.images
     a.cost_ptr.zero_()

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.evaluation import evaluate_checkpoints, evaluation_spec, parameter_count
+from breaknet.kernels.evaluation import (
+    evaluate_checkpoints,
+    evaluation_spec,
+    first_weights,
+    image_columns,
+    parameter_count,
+)
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
 
@@ -188,18 +194,10 @@ def test_infinite_parameter_stays_in_its_unit(device: torch.device) -> None:
 @pytest.mark.filterwarnings(
     "ignore:overflow encountered in exp", "ignore:invalid value encountered in matmul"
 )
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("w_rows & inside[:, None]", "w_rows"),
-        ("w_rows & (k < INPUTS)[:, None]", "w_rows"),
-        ("(unit < HIDDEN1) & ", ""),
-        ("mask=h2_inside[:, :, None] & h1_inside", "mask=h2_inside[:, :, None]"),
-    ],
-)
 def test_sabotaged_weight_mask_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    old, new = "mask=h2_inside[:, :, None] & h1_inside", "mask=h2_inside[:, :, None]"
     mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
     monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
     with pytest.raises(AssertionError):
@@ -261,6 +259,37 @@ def test_strides(device: torch.device) -> None:
     assert torch.equal(strided, expected)
 
 
+@pytest.mark.parametrize(
+    ("images", "inputs", "count", "hidden"), [(130, 20, 5, 7), (1, 16, 4, 16), (128, 1, 1, 33)]
+)
+def test_turned_operands_are_padded_with_zeros(
+    device: torch.device, images: int, inputs: int, count: int, hidden: int
+) -> None:
+    rows, pixels, _ = example((count, images, inputs, (hidden, 6), 10, False))
+    columns = image_columns(pixels.to(device)).cpu()
+    assert columns.shape == (-(-inputs // 16) * 16, -(-images // 128) * 128)
+    assert torch.equal(columns[:inputs, :images], pixels.T)
+    assert int(columns.long().sum()) == int(pixels.long().sum())
+    width = evaluation.padded(hidden)
+    weights = first_weights(rows.to(device), inputs, hidden, {"BLOCK_C": 4, "BLOCK_H1": width}).cpu()
+    assert weights.shape == (len(columns), -(-count // 4) * 4 * width)
+    for index, row in enumerate(rows):
+        here = weights[:inputs, index * width :][:, :hidden]
+        assert torch.equal(here.T, split(row, inputs, (hidden, 6), 10)[0])
+    assert torch.count_nonzero(weights) == torch.count_nonzero(rows[:, : hidden * inputs])
+
+
+def test_columns_at_hand(device: torch.device) -> None:
+    case: Case = (3, 33, 20, (5, 6), 10, False)
+    rows, images, labels = (tensor.to(device) for tensor in example(case))
+    columns = image_columns(images)
+    expected = evaluate_checkpoints(rows, images, labels, *case[3:5])[0]
+    assert torch.equal(evaluate_checkpoints(rows, images, labels, *case[3:5], columns=columns)[0], expected)
+    for wrong in (images.T, columns.float(), columns[:, :64], columns.T.contiguous().T):
+        with pytest.raises(ValueError, match=r"columns: contiguous torch.uint8 \[32, 128\]"):
+            evaluate_checkpoints(rows, images, labels, *case[3:5], columns=wrong)
+
+
 def test_label_that_is_no_class(device: torch.device) -> None:
     case: Case = (2, 33, 20, (5, 6), 10, False)
     rows, images, labels = (tensor.to(device) for tensor in example(case))
@@ -294,10 +323,11 @@ def check_ragged(device: torch.device) -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("x_rows & inside[None, :]", "x_rows"),
-        ("x_rows & (k < INPUTS)[None, :]", "x_rows"),
-        ("x_tile += BLOCK_K", "x_tile += 0"),
-        ("w_rows = ((unit < HIDDEN1)", "w_rows = ((unit < HIDDEN1 - 1)"),
+        ("ahead * stride_column", "0"),
+        ("ahead * stride_weight", "0"),
+        ("first + BLOCK_K < INPUTS", "first + BLOCK_K < INPUTS - BLOCK_K"),
+        ("stride_column + image[None, :]", "stride_column + tl.arange(0, BLOCK_M)[None, :]"),
+        ("n = tl.program_id(1)", "n = 0"),
         ("z + b1", "z - b1"),
         ("* scale", "* 1.0"),
         ("(h2 < HIDDEN2)[None, :]", "(h2 < HIDDEN2 - 1)[None, :]"),
@@ -313,7 +343,7 @@ def check_ragged(device: torch.device) -> None:
         ("label[None, :] * OUTPUTS + predicted", "predicted * OUTPUTS + label[None, :]"),
         ("mask=counted", "mask=checkpoint_inside[:, None]"),
         ("tl.program_id(0).to(tl.int64) * checkpoints", "0 * checkpoints"),
-        ("(tl.program_id(1) * BLOCK_C).to", "(0 * tl.program_id(1)).to"),
+        ("tl.program_id(1) * BLOCK_C +", "0 +"),
     ],
 )  # fmt: skip
 def test_sabotage_is_noticed(
