@@ -149,7 +149,7 @@ def cooperative_training_kernel(
                 grid_barrier(arrivals, target, INTERPRETED)
                 if ROWS == ROW_BLOCK:
                     d1 = load_rows(deltas + ROWS * HIDDEN1P, 0, rows, 0, HIDDEN1P, ROW_BLOCK, HIDDEN1P)
-                    w1 -= rate * dot_transposed(d1, x, ROW_GROUPS)
+                    w1 -= rate * tl.trans(dot_transposed(d1, x, ROW_GROUPS))
                     x = next_x
                 else:
                     w1 -= rate * slice_gradient(

@@ -72,23 +72,26 @@ def slice_offsets(
     HIDDEN1P: tl.constexpr,
     INPUT_BLOCK: tl.constexpr,
 ):
-    """Where a slice [HIDDEN1P, INPUT_BLOCK] of W1 | b1 lies in a flat row, and which of it exists."""
-    unit = tl.arange(0, HIDDEN1P)[:, None]
-    column = first_input + tl.arange(0, INPUT_BLOCK)[None, :]
-    offsets = tl.where(column == INPUTS, HIDDEN1 * INPUTS + unit, unit * INPUTS + column)
+    """Where a slice [INPUT_BLOCK, HIDDEN1P] of (W1 | b1)' lies in a flat row, and which of it exists.
+
+    Its inputs lie side by side; where Triton sees that, they are side by side in shared memory too, and 16 threads
+    that read 16 units wait for one bank.
+    """
+    unit = tl.arange(0, HIDDEN1P)[None, :]
+    column = first_input + tl.arange(0, INPUT_BLOCK)[:, None]
+    offsets = tl.where(column == INPUTS, HIDDEN1 * INPUTS + unit, unit * INPUTS + hidden_origin(column))
     return offsets, (unit < HIDDEN1) & (column <= INPUTS)
 
 
 @jit
 def partial_sums(x, w1, GROUPS: tl.constexpr):
-    """A slice's part of x W1': x [ROWS, L], w1 [HIDDEN1P, L] -> [ROWS, HIDDEN1P], L summed in GROUPS runs."""
+    """A slice's part of x W1': x [ROWS, L], w1 [L, HIDDEN1P] -> [ROWS, HIDDEN1P], L summed in GROUPS runs."""
     if GROUPS == 1:
-        return tl.dot(x, tl.trans(w1), input_precision="ieee")
+        return tl.dot(x, w1, input_precision="ieee")
     else:
         L: tl.constexpr = x.shape[1] // GROUPS
         x3 = tl.permute(tl.reshape(x, [x.shape[0], GROUPS, L]), [1, 0, 2])
-        w3 = tl.permute(tl.reshape(w1, [w1.shape[0], GROUPS, L]), [1, 2, 0])
-        return sum_groups(tl.dot(x3, w3, input_precision="ieee"))
+        return sum_groups(tl.dot(x3, tl.reshape(w1, [GROUPS, L, w1.shape[1]]), input_precision="ieee"))
 
 
 @jit
@@ -102,20 +105,20 @@ def first_hidden(
     ROWS: tl.constexpr,
     HIDDEN1P: tl.constexpr,
 ):
-    """a1 of the given rows and units: the slices' partial sums added in their order, then the sigmoid."""
+    """a1 of the given rows and units: every SLICE_BLOCK-th slice's partial sum, then these, then the sigmoid.
+
+    SLICE_BLOCK is such that a thread has one sum: then the threads' sums meet in shared memory only once.
+    """
     tile = row[:, None] * HIDDEN1P + unit[None, :]
-    z = tl.zeros([row.shape[0], unit.shape[0]], tl.float32)
+    z = tl.zeros([SLICE_BLOCK, row.shape[0], unit.shape[0]], tl.float32)
     for first in tl.static_range(0, SLICES, SLICE_BLOCK):
         part = first + tl.arange(0, SLICE_BLOCK)
-        z += tl.sum(
-            tl.load(
-                partials_ptr + part[:, None, None] * (ROWS * HIDDEN1P) + tile[None, :, :],
-                mask=(part < SLICES)[:, None, None] & (row < rows)[None, :, None],
-                other=0.0,
-            ),
-            0,
+        z += tl.load(
+            partials_ptr + part[:, None, None] * (ROWS * HIDDEN1P) + tile[None, :, :],
+            mask=(part < SLICES)[:, None, None] & (row < rows)[None, :, None],
+            other=0.0,
         )
-    return sigmoid(z)
+    return sigmoid(tl.sum(z, 0))
 
 
 @jit
@@ -334,7 +337,7 @@ def slice_gradient(
     ROW_BLOCK: tl.constexpr,
     ROW_GROUPS: tl.constexpr,
 ):
-    """d1' x of one slice over the batch, row block by row block: [HIDDEN1P, INPUT_BLOCK]."""
+    """x' d1 of one slice over the batch, row block by row block: [INPUT_BLOCK, HIDDEN1P]."""
     gradient = tl.zeros([HIDDEN1P, INPUT_BLOCK], tl.float32)
     for first in range(0, rows, ROW_BLOCK):
         x = load_images(
@@ -342,4 +345,4 @@ def slice_gradient(
         )
         d1 = load_rows(deltas_ptr + ROWS * HIDDEN1P, first, rows, 0, HIDDEN1P, ROW_BLOCK, HIDDEN1P)
         gradient += dot_transposed(d1, x, ROW_GROUPS)
-    return gradient
+    return tl.trans(gradient)

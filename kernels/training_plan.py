@@ -14,7 +14,8 @@ from breaknet.kernels.training_layout import Shape
 BATCH_LIMIT = 1_024
 #: Widest padded hidden layer for which the cooperative kernel stays within 255 registers on every target.
 COOPERATIVE_WIDTH = 64
-WARPS = 8  # 16 would halve the registers a thread may have, 4 would spill
+THREADS = 256
+WARPS = THREADS // 32  # 16 would halve the registers a thread may have, 4 would spill
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,15 @@ def tile_config(shape: Shape, batch: int, input_block: int) -> TrainerConfig:
     row_block = min(rows, 32 if width > 64 else 64 if width > 32 or input_block > 32 else 128)
     slices = -(-(shape.inputs + 1) // input_block)
     narrow = width == 16 and row_block >= 64
+    delta_rows = min(padded(-(-batch // slices), 1), 8 if width <= 32 else 4)
+    hidden_block = min(padded(shape.hidden1), 32)
     return TrainerConfig(
         input_block=input_block,
         row_block=row_block,
         rows=rows,
-        delta_rows=min(padded(-(-batch // slices), 1), 8 if width <= 32 else 4),
-        hidden_block=min(padded(shape.hidden1), 32),
-        slice_block=min(padded(slices, 1), 64),
+        delta_rows=delta_rows,
+        hidden_block=hidden_block,
+        slice_block=min(padded(slices, 1), max(1, THREADS // (delta_rows * hidden_block))),
         # a thread holds 4 x 4 outputs only where there are 4096 of them for its 256 threads
         input_groups=2 if narrow and input_block >= 32 else 1,
         row_groups=row_block // 16 if narrow else 1,
