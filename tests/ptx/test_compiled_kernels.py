@@ -18,7 +18,9 @@ from breaknet.kernels.targets import TARGETS
 
 pytest.importorskip("triton")
 
-SCENARIOS = Path(__file__).with_name("compiled_scenarios.py")
+SCENARIOS, TRAFFIC = (
+    Path(__file__).with_name(name) for name in ("compiled_scenarios.py", "memory_traffic.py")
+)
 #: Run by default: the oldest, and the first with asynchronous copies and matrix stores. The others are slow.
 QUICK = ("sm_75", "sm_90")
 
@@ -41,3 +43,23 @@ def test_compiled_kernels(target: str) -> None:
     assert sorted(outcomes) == sorted(names)
     wrong = [f"{name}\n{trace}" for name, trace in outcomes.items() if trace]
     assert not wrong, "\n".join(wrong)
+
+
+#: The most passes through shared memory, and lines of global memory, that the lesson's kernels may take on sm_75.
+LIMITS = {"evaluation": (203_000, 19_500), "cooperative": (296_000, 50_000), "packed": (364_000, 23_000)}
+
+
+def test_passes_through_memory() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, str(TRAFFIC), "sm_75"], capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    passes = {
+        work: (spaces["shared"]["passes"], spaces["global"]["passes"]) for work, spaces in found.items()
+    }
+    assert sorted(passes) == sorted(LIMITS)
+    for work, (shared, lines) in passes.items():
+        assert shared <= LIMITS[work][0], work
+        assert lines <= LIMITS[work][1], work
