@@ -20,9 +20,8 @@ class Placed:
     image_row: int
     label: int
     examples: int
-    turned: dict[tuple[int, int], Tensor] = field(
-        default_factory=dict
-    )  # of all sets of this dtype, see `columns`
+    #: `columns` of all sets of this dtype, by image_row and examples.
+    turned: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def own(self) -> tuple[Tensor, Tensor]:
         """Views of this set's images [N, K] and labels [N]."""
