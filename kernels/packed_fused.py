@@ -13,7 +13,8 @@ same weights, so both are done in one pass over chunks of BLOCK_K inputs:
 
 That pass is the inner loop, and it runs on across the ends of epochs. The parameters stay in global memory, which
 the caches hold, W1 a chunk at a time and the small layers read and written once a step; z, d1 and the activations
-of a step stay in registers.
+of a step stay in registers. W1 has an area of its own, in which the units of an input lie side by side: so a chunk is
+one piece of memory, and in shared memory no 16 threads wait for one bank. It is turned back at the end of an epoch.
 
 Arguments of both packed kernels (J jobs, the grid is one program each, none knows of another):
 
@@ -24,6 +25,10 @@ Arguments of both packed kernels (J jobs, the grid is one program each, none kno
     jobs_ptr         int64 [J, 6]: first image, first label, examples, batch, epochs, checkpoint offset
     rates_ptr        float32 [J]: learning rates
     shape_ptr        int32 [4]: inputs, hidden1, hidden2, outputs
+
+and of the fused one
+
+    turned_ptr       float32 [J, turned_rows, WIDTH]: hidden1.weight transposed, zero past the true sizes
 """
 
 from breaknet.kernels._triton import jit, tl
@@ -74,7 +79,8 @@ def grouped_dot(a, b, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr, GROUPS:
 
 @jit(do_not_specialize=["parameters_pitch"])
 def packed_fused_kernel(
-    images_ptr, labels_ptr, parameters_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, shape_ptr, pitch, parameters_pitch,
+    images_ptr, labels_ptr, parameters_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, shape_ptr, turned_ptr,
+    pitch, parameters_pitch, turned_rows,
     BYTES: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr, WIDTH: tl.constexpr,
     K_GROUPS: tl.constexpr, W1_GROUPS: tl.constexpr, W2_GROUPS: tl.constexpr, Y_GROUPS: tl.constexpr,
 ):  # fmt: skip
@@ -97,8 +103,8 @@ def packed_fused_kernel(
     h = tl.arange(0, WIDTH)
     o = tl.arange(0, OUT)
     inputs = tl.load(shape_ptr)
-    hidden = tl.load(shape_ptr + 1)
-    w1_chunk = parameters_ptr + h[None, :] * inputs + k[:, None]
+    turned_ptr += job.to(tl.int64) * turned_rows * WIDTH
+    w1_chunk = turned_ptr + k[:, None] * WIDTH + h[None, :]
 
     d1 = tl.zeros([BLOCK_B, WIDTH], tl.float32)
     # pass `step` applies W1's update of step - 1 and computes z for `step`; the first and the last do half of it
@@ -117,12 +123,11 @@ def packed_fused_kernel(
         for start_k in range(0, inputs, BLOCK_K):
             x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BYTES)
             x = load_images(new_ptr, pitch, row, valid, start_k + k, BYTES)
-            mask = (start_k + k < inputs)[:, None] & (h < hidden)[None, :]
             # No thread may load an element twice: another may have stored it by then. `plan` sees to that by
             # giving a chunk at least as many elements as there are threads.
-            w1 = tl.load(w1_chunk + start_k, mask=mask, other=0.0)
+            w1 = tl.load(w1_chunk + start_k * WIDTH)
             w1 -= rate * grouped_dot(tl.trans(x_old), d1, BLOCK_K, BLOCK_B, WIDTH, W1_GROUPS)
-            tl.store(w1_chunk + start_k, w1, mask=mask)
+            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])
             if K_GROUPS == 1:
                 z = tl.dot(x, w1, z, input_precision="ieee")
             else:
@@ -139,6 +144,10 @@ def packed_fused_kernel(
         O = tl.load(shape_ptr + 3, volatile=True)
         if (step > 0) & (step % batches == 0):
             count = H1 * (K + 1) + H2 * (H1 + 1) + O * (H2 + 1)
+            for start_k in range(0, K, BLOCK_K):
+                w1 = tl.load(w1_chunk + start_k * WIDTH)
+                mask = (start_k + k < K)[:, None] & (h < H1)[None, :]
+                tl.store(parameters_ptr + h[None, :] * K + (start_k + k)[:, None], w1, mask=mask)
             copy_parameters(parameters_ptr, checkpoints_ptr, count, BLOCK=1024)
             checkpoints_ptr += count
 

@@ -130,8 +130,11 @@ def train_packed(
         "pitch": images.stride(0),
         "parameters_pitch": parameters.stride(0),
     }
-    kernel = packed_fused_kernel
-    if chosen.form == "looped":
+    if chosen.form == "fused":
+        kernel = packed_fused_kernel
+        turned = turned_weights(parameters, inputs, hidden[0], chosen)
+        arguments |= {"turned_ptr": turned, "turned_rows": turned.shape[1]}
+    else:
         kernel = packed_looped_kernel
         rows = -(-max(batch_sizes) // chosen.rows) * chosen.rows
         scratch = torch.empty(jobs * rows * (4 * chosen.width + _OUT), dtype=torch.float32, device=device)
@@ -139,6 +142,15 @@ def train_packed(
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         kernel[(jobs,)](**arguments, **chosen.constexprs(), **chosen.options())
     return chosen
+
+
+def turned_weights(parameters: Tensor, inputs: int, hidden1: int, form: PackedPlan) -> Tensor:
+    """hidden1.weight of parameters [J, P] as the fused form keeps it: [J, inputs, width], zero past both ends."""
+    rows = -(-inputs // form.chunk) * form.chunk
+    turned = parameters.new_zeros(len(parameters), rows, form.width)
+    given = parameters[:, : hidden1 * inputs].unflatten(1, (hidden1, inputs))
+    turned[:, :inputs, :hidden1] = given.transpose(1, 2)
+    return turned
 
 
 def _check_tensors(images: Tensor, labels: Tensor, parameters: Tensor, checkpoints: Tensor) -> None:
@@ -235,8 +247,11 @@ def compile_cases(capability: int) -> list[CompileCase]:
             "parameters_pitch": "i32",
         }
         divisible: tuple[str, ...] = ("pitch",)
-        kernel = packed_fused_kernel
-        if form.form == "looped":
+        if form.form == "fused":
+            kernel = packed_fused_kernel
+            signature |= {"turned_ptr": "*fp32", "turned_rows": "i32"}
+            divisible += ("turned_rows",)
+        else:
             kernel = packed_looped_kernel
             signature |= {"scratch_ptr": "*fp32", "scratch_rows": "i32"}
             divisible += ("scratch_rows",)

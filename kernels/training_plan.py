@@ -86,7 +86,9 @@ def tile_config(shape: Shape, batch: int, input_block: int) -> TrainerConfig:
         rows=rows,
         delta_rows=delta_rows,
         hidden_block=hidden_block,
-        slice_block=min(padded(slices, 1), max(1, THREADS // (delta_rows * hidden_block))),
+        slice_block=min(
+            padded(slices, 1), max(1, THREADS // (delta_rows * hidden_block)) if width <= 64 else 64
+        ),
         # a thread holds 4 x 4 outputs only where there are 4096 of them for its 256 threads
         input_groups=2 if narrow and input_block >= 32 else 1,
         row_groups=row_block // 16 if narrow else 1,

@@ -138,8 +138,10 @@ def packed_step(gpu: Gpu, models: int, batch: int = 100, examples: int = 50_000)
     kernel = compiled(f"packed_{form.form}", str(form).split(" ", 1)[1], gpu.target)
     steps = kernel.loops.inner[0]
     chunks = ceil(SHAPE.inputs / form.chunk)
-    copies = ceil(parameter_count(SHAPE.inputs, hidden, SHAPE.outputs) / 1_024) / ceil(examples / batch)
-    trips = lay([(chunks, []), (copies, [])], steps)
+    an_epoch = ceil(examples / batch)
+    copies = ceil(parameter_count(SHAPE.inputs, hidden, SHAPE.outputs) / 1_024) / an_epoch
+    turned = [(chunks / an_epoch, [])] if form.form == "fused" else []
+    trips = lay([(chunks, []), *turned, (copies, [])], steps)
     needed = 2 * form.rows * SHAPE.inputs * form.width / (form.num_warps * THREADS)
     enough(multiply_adds(steps, trips), needed, f"packed trainer on {gpu.name}")
 

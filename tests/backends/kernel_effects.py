@@ -95,6 +95,12 @@ def packed_training(grid: tuple[int, ...], a: SimpleNamespace) -> None:
         images = _rows(a.images_ptr, row * a.pitch, examples, a.pitch)[:, :inputs]
         labels = a.labels_ptr[label : label + examples]
         live = _rows(a.parameters_ptr, job * a.parameters_pitch, 1, shape.parameters)[0]
+        if hasattr(a, "turned_ptr"):
+            first = live[: hidden1 * inputs].view(hidden1, inputs)
+            turned = a.turned_ptr[job, :inputs, :hidden1].T
+            assert torch.equal(turned.nan_to_num(7), first.nan_to_num(7))
+            assert a.turned_ptr[job].shape == (a.turned_rows, a.WIDTH)
+            assert a.turned_rows % a.BLOCK_K == 0
         for epoch in range(epochs):
             for start in range(0, examples, batch):
                 end = start + batch

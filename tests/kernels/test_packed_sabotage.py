@@ -15,8 +15,8 @@ from breaknet.kernels.packed_plan import FORMS
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
-# Masks that only keep a thread inside the memory (of the images' columns, of W1's columns past the true width) are
-# not here: what they let in meets zeros, so no number can tell.
+# Masks that only keep a thread inside the memory (of the images' columns, of W1's rows and columns past the true sizes)
+# are not here: what they let in meets zeros, so no number can tell.
 SABOTAGE = {
     "fused": {
         "labels of missing rows": ("label = tl.where(valid, label, -1)", "label = label"),
@@ -26,14 +26,19 @@ SABOTAGE = {
         "sign of an update": ("b2 - rate * tl.sum(d2, 0)", "b2 + rate * tl.sum(d2, 0)"),
         "bias left out": ("sigmoid(z1 + b1[None, :])", "sigmoid(z1)"),
         "stale first layer": (
-            "            tl.store(w1_chunk + start_k, w1, mask=mask)\n",
-            "            tl.store(w1_chunk + start_k, w1, mask=mask)\n"
+            "            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])\n",
+            "            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])\n"
             "            w1 += rate * grouped_dot(tl.trans(x_old), d1, BLOCK_K, BLOCK_B, WIDTH, W1_GROUPS)\n",
         ),
         "too new a second layer": ("tl.trans(w2),", "tl.trans(w2 - rate * tl.dot(tl.trans(y1), d2)),"),
         "update of the wrong batch": ("step - 1, 0) % batches", "step, 0) % batches"),
         "mask of the outputs": ("o < O", "o < OUT"),
         "one rate for all": ("tl.load(rates_ptr + job)", "tl.load(rates_ptr)"),
+        "one first layer for all": ("turned_ptr += job.to(tl.int64) * turned_rows * WIDTH", ""),
+        "first layer left turned": (
+            "h[None, :] * K + (start_k + k)[:, None]",
+            "(start_k + k)[:, None] * H1 + h[None, :]",
+        ),
     },
     "looped": {
         "labels of missing rows": ("label = tl.where(row < rows, label, -1)", "label = label"),
