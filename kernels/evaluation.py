@@ -147,10 +147,14 @@ def evaluation_forward_kernel(
         tl.atomic_add(confusion_ptr + cell, 1, mask=counted, sem="relaxed")
 
 
+def _column_shape(images: Tensor) -> list[int]:
+    count, inputs = images.shape
+    return [triton.cdiv(inputs, BLOCK_K) * BLOCK_K, triton.cdiv(count, MOST_IMAGES) * MOST_IMAGES]
+
+
 def image_columns(images: Tensor) -> Tensor:
     """Images [N, K] turned to [K, N] and padded with zeros to whole tiles: what the kernel reads of them."""
-    rows = triton.cdiv(images.shape[1], BLOCK_K) * BLOCK_K
-    columns = images.new_zeros(rows, triton.cdiv(len(images), MOST_IMAGES) * MOST_IMAGES)
+    columns = images.new_zeros(_column_shape(images))
     columns[: images.shape[1], : len(images)] = images.T
     return columns
 
@@ -221,10 +225,7 @@ def _check(
 
 
 def _check_columns(columns: Tensor, images: Tensor) -> None:
-    wanted = [
-        triton.cdiv(size, block) * block
-        for size, block in zip(images.shape[::-1], (BLOCK_K, MOST_IMAGES), strict=True)
-    ]
+    wanted = _column_shape(images)
     fits = list(columns.shape) == wanted and columns.is_contiguous()
     if not fits or columns.dtype != images.dtype or columns.device != images.device:
         raise ValueError(
