@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 OLDEST = (3, 5)  # dots with fewer than 16 rows came with 3.5
+#: Older interpreters take an array of one element for a number, as NumPy did before its 2.4.
+OLDEST_FOR_NUMPY_2_4 = (3, 7)
 
 
 class _Absent:
@@ -87,6 +89,21 @@ def jit(fn: Any = None, **options: Any) -> Any:
 def interpreted() -> bool:
     """Whether kernels run under Triton's interpreter (`TRITON_INTERPRET=1`), that is on CPU tensors."""
     return HAVE_TRITON and os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
+
+
+@lru_cache
+def interpreter_trouble() -> str | None:
+    """Why Triton's interpreter cannot run kernels with the NumPy that is installed, in one line; None if it can."""
+    import numpy
+
+    if not HAVE_TRITON or _version(numpy.__version__) < (2, 4):
+        return None
+    if _version(triton.__version__) >= OLDEST_FOR_NUMPY_2_4:
+        return None
+    return (
+        f"the interpreter of triton {triton.__version__} fails with NumPy {numpy.__version__}: "
+        "it needs NumPy below 2.4, or triton 3.7 or newer"
+    )
 
 
 @lru_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,3 +63,20 @@ def test_operators_run_and_kernels_refuse(repository: Path, setup: str) -> None:
 )
 def test_version_is_read(text: str, parsed: tuple[int, int]) -> None:
     assert _triton._version(text) == parsed
+
+
+@pytest.mark.parametrize(
+    ("triton", "numpy", "works"),
+    [("3.6.0", "2.3.5", True), ("3.6.0", "2.4.0", False), ("3.7.0", "2.5.5", True)],
+)
+def test_what_an_old_interpreter_does_not_take(
+    monkeypatch: pytest.MonkeyPatch, triton: str, numpy: str, works: bool
+) -> None:
+    monkeypatch.setattr(_triton, "triton", SimpleNamespace(__version__=triton))
+    monkeypatch.setattr("numpy.__version__", numpy)
+    trouble = _triton.interpreter_trouble.__wrapped__()
+    if works:
+        assert trouble is None
+    else:
+        assert f"triton {triton}" in trouble
+        assert f"NumPy {numpy}" in trouble
