@@ -104,7 +104,7 @@ def builds(cases: Sequence[CompileCase], capability: int) -> list[Build | Except
     compiled: list[Any] = []
     for case in cases:
         try:
-            compiled.append(_compile(case, capability))
+            compiled.append(compile_case(case, capability))
         except Exception as error:  # told beside the others
             compiled.append(error)
     done = [one for one in compiled if not isinstance(one, Exception)]
@@ -112,8 +112,8 @@ def builds(cases: Sequence[CompileCase], capability: int) -> list[Build | Except
     return [one if isinstance(one, Exception) else _build(one, next(mixes)) for one in compiled]
 
 
-def _compile(case: CompileCase, capability: int) -> Any:
-    """Triton's compiled kernel."""
+def compile_case(case: CompileCase, capability: int) -> Any:
+    """Triton's compiled kernel, from its cache the second time. Raises whatever Triton's compiler or ptxas raises."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

@@ -10,7 +10,17 @@ from collections.abc import Callable
 
 from benchmarks import ladder
 from benchmarks.lab import Lab
-from benchmarks.suites import classroom, dispatch, epochs, evaluation, kernels, lesson, models, rivals
+from benchmarks.suites import (
+    classroom,
+    compiling,
+    dispatch,
+    epochs,
+    evaluation,
+    kernels,
+    lesson,
+    models,
+    rivals,
+)
 from benchmarks.ways import Way
 
 SUITES: dict[str, Callable[[Lab], list[Way]]] = {
@@ -22,5 +32,6 @@ SUITES: dict[str, Callable[[Lab], list[Way]]] = {
     "dispatch": dispatch.ways,
     "kernels": kernels.ways,
     "lesson": lesson.ways,
+    "compiling": compiling.ways,
     "classroom": classroom.ways,
 }

@@ -132,6 +132,21 @@ def dispatch(evidence: Evidence, device: str) -> str:
     return _on_every_machine(evidence, "dispatch", device, write)
 
 
+def compiling(evidence: Evidence) -> str:
+    """Targets down; the process that compiles the lesson's kernels for them, the first time and again."""
+
+    def write(sheet: Sheet) -> str:
+        lines = []
+        for target in dict.fromkeys(row.name.split("/")[2] for row in sheet.rows):
+            cold, warm = (sheet.row(f"compiling/cpu/{target}/{cache}") for cache in ("cold", "warm"))
+            part = time(cold.conditions["phases"]["compiling"]) if cold else "-"
+            both = [time(row.median) if row else "-" for row in (cold, warm)]
+            lines.append([target, *both[:1], part, *both[1:]])
+        return table(["compiled for", "the first time", "of it compiling", "again"], lines)
+
+    return _on_every_machine(evidence, "compiling", "cpu", write)
+
+
 def kernels(evidence: Evidence) -> str:
     """What the GPU kernels' design rests on."""
 

@@ -52,6 +52,7 @@ CONTENTS: dict[str, Callable[[Sources], str]] = {
     **_by_device("dispatch", comparisons.dispatch),
     **_by_device("lesson", lesson.phases),
     **_by_device("classroom", comparisons.classroom),
+    "compiling-cpu": lambda sources: comparisons.compiling(sources.evidence),
     "kernels-cuda": lambda sources: comparisons.kernels(sources.evidence),
     "lesson-summary": lambda sources: lesson.summary(sources.evidence),
     "lesson-sentence": lambda sources: lesson.sentence(sources.evidence),

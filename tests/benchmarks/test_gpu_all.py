@@ -126,7 +126,8 @@ def test_all_parts_together_keep_within_the_limit():
         measured = [
             name for part in gpu_all.parts(rehearse) if part.suites for name in part.suites.split(",")
         ]
-        assert sorted(measured) == sorted(name for name in gpu_all_suites() if name != "classroom")
+        # the one takes minutes, and the other is a CPU's
+        assert sorted(measured) == sorted(gpu_all_suites().keys() - {"classroom", "compiling"})
     for test in (*gpu_all.TESTS, *gpu_all.KERNEL_TESTS, *gpu_all.REHEARSED_TESTS, gpu_all.SANITIZER):
         file, _, name = test.partition("::")
         assert f"def {name}" in (gpu_all.ROOT / file).read_text(), test

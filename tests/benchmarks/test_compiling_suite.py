@@ -1,0 +1,39 @@
+"""The rows of a GPU's first use on the host: the lesson's kernels, each once, from an empty cache or a filled one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compile_lesson import FORMS
+from benchmarks.lab import Lab
+from benchmarks.sizes import size_of
+from benchmarks.suites import compiling
+
+
+def made(cache: Path) -> dict[str, int]:
+    """When each compiled kernel in a cache was written."""
+    return {path.stem: path.stat().st_mtime_ns for path in cache.rglob("*.cubin")}
+
+
+def test_the_lessons_kernels_are_compiled_once(tmp_path: Path) -> None:
+    first = compiling.compile_lesson("sm_75", tmp_path)
+    assert first.keys() == {"imports", "compiling"}
+    kept = made(tmp_path)
+    assert len(kept) == len(FORMS)
+    assert all(any(kernel.startswith(name) for kernel in kept) for name in FORMS)
+    compiling.compile_lesson("sm_75", tmp_path)
+    assert made(tmp_path) == kept
+
+
+def test_what_fails_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"compiling for sm_10 ended with 1: .*sm_10"):
+        compiling.compile_lesson("sm_10", tmp_path)
+
+
+def test_every_target_has_its_rows_on_a_cpu_only() -> None:
+    names = [way.name for way in compiling.ways(Lab("cpu", size_of("full")))]
+    assert len(names) == len(set(names)) == 14
+    assert {"compiling/cpu/sm_75/cold", "compiling/cpu/sm_120/warm"} <= set(names)
+    assert compiling.ways(Lab("cuda", size_of("full"))) == []
