@@ -29,14 +29,15 @@ from breaknet.kernels.training_phases import (
     load_images,
     load_matrix,
     load_rows,
+    load_slice,
     output_gradients,
     partial_sums,
     row_deltas,
     slice_forward,
     slice_gradient,
-    slice_offsets,
     store_matrix,
     store_partials,
+    store_slice,
 )
 
 IMAGE_ROW = tl.constexpr(layout.IMAGE_ROW)
@@ -108,9 +109,8 @@ def cooperative_training_kernel(
 
     if part < SLICES:
         first_input = part * INPUT_BLOCK
-        offsets, exists = slice_offsets(first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
         own_partials = partials + part * (ROWS * HIDDEN1P)
-        w1 = tl.load(live + offsets, mask=exists, other=0.0)
+        w1 = load_slice(live, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
         if ROWS == ROW_BLOCK:
             rows = tl.minimum(batch, examples)
             x = load_images(images_ptr, image_row, rows, first_input, INPUTS, ROW_BLOCK, INPUT_BLOCK)
@@ -157,9 +157,9 @@ def cooperative_training_kernel(
                         INPUTS, HIDDEN1P, INPUT_BLOCK, ROWS, ROW_BLOCK, ROW_GROUPS,
                     )  # fmt: skip
                 done = following
-            tl.store(checkpoint + offsets, w1, mask=exists)
+            store_slice(checkpoint, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
             checkpoint += P
-        tl.store(live + offsets, w1, mask=exists)
+        store_slice(live, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
     elif part < SLICES + OWNERS:
         unit = (part - SLICES) * HIDDEN_BLOCK
         w2 = load_matrix(live + W2, 0, unit, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)

@@ -120,7 +120,8 @@ def linear_sigmoid_parameters_backward_kernel(
     part = split.to(tl.int64) * outputs + column
     dweight_tile = dweight_ptr + part[:, None] * inputs + k[None, :]
     tl.store(dweight_tile, dweight, mask=(column < outputs)[:, None] & k_inside)
-    tl.store(dbias_ptr + part, dbias, mask=(column < outputs) & (tl.program_id(1) == 0))
+    biases = tl.where(tl.program_id(1) == 0, outputs, 0)  # the first program of a row has them to store
+    tl.store(dbias_ptr + part, dbias, mask=column < biases)
 
 
 # ---- launchers: 2-D float32 tensors of any strides on one GPU, or on the CPU under the interpreter

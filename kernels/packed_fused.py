@@ -77,6 +77,29 @@ def grouped_dot(a, b, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr, GROUPS:
     return product
 
 
+@jit
+def widths(shape_ptr):
+    """K, H1, H2 and O, loaded anew, so that no address made from them has to lie in a register till its next use."""
+    K = tl.load(shape_ptr, volatile=True)
+    H1 = tl.load(shape_ptr + 1, volatile=True)
+    H2 = tl.load(shape_ptr + 2, volatile=True)
+    O = tl.load(shape_ptr + 3, volatile=True)
+    return K, H1, H2, O
+
+
+@jit
+def small_parameters(parameters_ptr, shape_ptr, h, o):
+    """Where all but W1 lie, weights as [in, out], and which units and outputs exist."""
+    K, H1, H2, O = widths(shape_ptr)
+    # torch's order: each weight [out, in], then its bias
+    b1 = parameters_ptr + H1 * K + h
+    w2 = parameters_ptr + H1 * (K + 1) + h[None, :] * H1 + h[:, None]
+    b2 = parameters_ptr + H1 * (K + 1) + H2 * H1 + h
+    w3 = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + o[None, :] * H2 + h[:, None]
+    b3 = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + O * H2 + o
+    return b1, w2, b2, w3, b3, h < H1, h < H2, o < O
+
+
 @jit(do_not_specialize=["parameters_pitch"])
 def packed_fused_kernel(
     images_ptr, labels_ptr, parameters_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, shape_ptr, turned_ptr,
@@ -136,13 +159,8 @@ def packed_fused_kernel(
                 z = tl.dot(x, w1, z, input_precision="ieee")
         tl.debug_barrier()  # what follows, and the next pass, reads parameters that other threads have stored
 
-        # The widths are loaded anew each step, so that the addresses and masks made from them do not lie in
-        # registers all through the pass above.
-        K = tl.load(shape_ptr, volatile=True)
-        H1 = tl.load(shape_ptr + 1, volatile=True)
-        H2 = tl.load(shape_ptr + 2, volatile=True)
-        O = tl.load(shape_ptr + 3, volatile=True)
         if (step > 0) & (step % batches == 0):
+            K, H1, H2, O = widths(shape_ptr)
             count = H1 * (K + 1) + H2 * (H1 + 1) + O * (H2 + 1)
             for start_k in range(0, K, BLOCK_K):
                 w1 = tl.load(w1_chunk + start_k * WIDTH)
@@ -152,19 +170,14 @@ def packed_fused_kernel(
             checkpoints_ptr += count
 
         if step < steps:
-            # torch's order: each weight [out, in], then its bias. Held transposed, [in, out], here. What lies
-            # past the true widths is loaded as 0 and never stored, so it takes no part.
-            in1, in2, out = h < H1, h < H2, o < O
-            b1_ptr = parameters_ptr + H1 * K + h
-            w2_ptr = parameters_ptr + H1 * (K + 1) + h[None, :] * H1 + h[:, None]
-            b2_ptr = parameters_ptr + H1 * (K + 1) + H2 * H1 + h
-            w3_ptr = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + o[None, :] * H2 + h[:, None]
-            b3_ptr = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + O * H2 + o
-            w2_mask, w3_mask = in1[:, None] & in2[None, :], in2[:, None] & out[None, :]
+            # What lies past the true widths is loaded as 0 and never stored, so it takes no part.
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
+                parameters_ptr, shape_ptr, h, o
+            )
             b1 = tl.load(b1_ptr, mask=in1, other=0.0)
-            w2 = tl.load(w2_ptr, mask=w2_mask, other=0.0)
+            w2 = tl.load(w2_ptr, mask=in1[:, None] & in2[None, :], other=0.0)
             b2 = tl.load(b2_ptr, mask=in2, other=0.0)
-            w3 = tl.load(w3_ptr, mask=w3_mask, other=0.0)
+            w3 = tl.load(w3_ptr, mask=in2[:, None] & out[None, :], other=0.0)
             b3 = tl.load(b3_ptr, mask=out, other=0.0)
 
             z1 = z if K_GROUPS == 1 else tl.sum(z, 0)
@@ -183,8 +196,11 @@ def packed_fused_kernel(
             w3 -= rate * grouped_dot(tl.trans(y2), d3, WIDTH, BLOCK_B, OUT, W2_GROUPS)
             w2 -= rate * grouped_dot(tl.trans(y1), d2, WIDTH, BLOCK_B, WIDTH, W2_GROUPS)
             tl.debug_barrier()  # every thread has loaded the old parameters
-            tl.store(w3_ptr, w3, mask=w3_mask)
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
+                parameters_ptr, shape_ptr, h, o
+            )
+            tl.store(w3_ptr, w3, mask=in2[:, None] & out[None, :])
             tl.store(b3_ptr, b3 - rate * tl.sum(d3, 0), mask=out)
-            tl.store(w2_ptr, w2, mask=w2_mask)
+            tl.store(w2_ptr, w2, mask=in1[:, None] & in2[None, :])
             tl.store(b2_ptr, b2 - rate * tl.sum(d2, 0), mask=in2)
             tl.store(b1_ptr, b1 - rate * tl.sum(d1, 0), mask=in1)

@@ -25,12 +25,13 @@ from breaknet.kernels.training_phases import (
     OUTPUT_BLOCK,
     hidden2_gradient,
     load_matrix,
+    load_slice,
     output_gradients,
     row_deltas,
     slice_forward,
     slice_gradient,
-    slice_offsets,
     store_matrix,
+    store_slice,
 )
 
 
@@ -104,8 +105,7 @@ def split_training_kernel(
                     )  # fmt: skip
         elif part < SLICES:
             first_input = part * INPUT_BLOCK
-            offsets, exists = slice_offsets(first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
-            w1 = tl.load(live + offsets, mask=exists, other=0.0)
+            w1 = load_slice(live, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
             if PHASE == 1:
                 slice_forward(
                     images_ptr, w1, partials + part * (ROWS * HIDDEN1P), image_row, rows, first_input,
@@ -117,9 +117,9 @@ def split_training_kernel(
                     INPUTS, HIDDEN1P, INPUT_BLOCK, ROWS, ROW_BLOCK, ROW_GROUPS,
                 )  # fmt: skip
                 tl.debug_barrier()  # no thread stores before all have loaded
-                tl.store(live + offsets, w1, mask=exists)
+                store_slice(live, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
                 if last:
-                    tl.store(checkpoint + offsets, w1, mask=exists)
+                    store_slice(checkpoint, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
         elif PHASE == 3:
             if part < SLICES + OWNERS:
                 unit = (part - SLICES) * HIDDEN_BLOCK

@@ -23,6 +23,8 @@ from breaknet.kernels.group_sum import sum_groups
 from breaknet.kernels.hidden_origin import hidden_origin
 
 OUTPUT_BLOCK = tl.constexpr(16)
+#: Products that `times_transposed` holds at once, in 256 threads.
+MOST_PRODUCTS = tl.constexpr(8192)
 
 
 @jit
@@ -72,15 +74,45 @@ def slice_offsets(
     HIDDEN1P: tl.constexpr,
     INPUT_BLOCK: tl.constexpr,
 ):
-    """Where a slice [INPUT_BLOCK, HIDDEN1P] of (W1 | b1)' lies in a flat row, and which of it exists.
-
-    Its inputs lie side by side; where Triton sees that, they are side by side in shared memory too, and 16 threads
-    that read 16 units wait for one bank.
-    """
-    unit = tl.arange(0, HIDDEN1P)[None, :]
-    column = first_input + tl.arange(0, INPUT_BLOCK)[:, None]
-    offsets = tl.where(column == INPUTS, HIDDEN1 * INPUTS + unit, unit * INPUTS + hidden_origin(column))
+    """Where a slice [INPUT_BLOCK, HIDDEN1P] of (W1 | b1)', laid flat, lies in a row, and which of it exists."""
+    place = tl.arange(0, INPUT_BLOCK * HIDDEN1P)
+    column, unit = first_input + place // HIDDEN1P, place % HIDDEN1P
+    offsets = tl.where(column == INPUTS, HIDDEN1 * INPUTS + unit, unit * INPUTS + column)
     return offsets, (unit < HIDDEN1) & (column <= INPUTS)
+
+
+@jit
+def load_slice(
+    flat_ptr,
+    first_input,
+    INPUTS: tl.constexpr,
+    HIDDEN1: tl.constexpr,
+    HIDDEN1P: tl.constexpr,
+    INPUT_BLOCK: tl.constexpr,
+):
+    """The slice from `first_input` on, zero where there is none.
+
+    In memory its inputs lie side by side. Loaded as a matrix they would stay so in shared memory, by an order of the
+    axes that is Triton's to choose, and 16 threads that read 16 units would wait for one bank. A flat load has no
+    axes to order, and what is made of it has units side by side.
+    """
+    offsets, exists = slice_offsets(first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
+    return tl.reshape(tl.load(flat_ptr + offsets, mask=exists, other=0.0), [INPUT_BLOCK, HIDDEN1P])
+
+
+@jit
+def store_slice(
+    flat_ptr,
+    w1,
+    first_input,
+    INPUTS: tl.constexpr,
+    HIDDEN1: tl.constexpr,
+    HIDDEN1P: tl.constexpr,
+    INPUT_BLOCK: tl.constexpr,
+):
+    """The reverse of `load_slice`."""
+    offsets, exists = slice_offsets(first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
+    tl.store(flat_ptr + offsets, tl.reshape(w1, [INPUT_BLOCK * HIDDEN1P]), mask=exists)
 
 
 @jit
@@ -119,6 +151,19 @@ def first_hidden(
             other=0.0,
         )
     return sigmoid(tl.sum(z, 0))
+
+
+@jit
+def times_transposed(a, w):
+    """a w' for a [R, K], w [N, K]: [R, N].
+
+    A dot would have every warp read all of w from shared memory, 16 threads to a bank; of few rows the products fit
+    the threads, and each sum over K stays in a warp.
+    """
+    if a.shape[0] * w.shape[0] * w.shape[1] <= MOST_PRODUCTS:
+        return tl.sum(a[:, None, :] * w[None, :, :], 2)
+    else:
+        return tl.dot(a, tl.trans(w), input_precision="ieee")
 
 
 @jit
@@ -195,20 +240,20 @@ def row_deltas(
     if HIDDEN_BLOCK == HIDDEN1P:
         w2 = load_matrix(live_ptr + W2, 0, 0, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
         a1 = first_hidden(partials_ptr, row, rows, unit, SLICES, SLICE_BLOCK, ROWS, HIDDEN1P)
-        z2 = tl.dot(a1, tl.trans(w2), input_precision="ieee")
+        z2 = times_transposed(a1, w2)
     else:
         z2 = tl.zeros([DELTA_ROWS, HIDDEN2P], tl.float32)
         for first in range(0, HIDDEN1P, HIDDEN_BLOCK):
             part = load_matrix(live_ptr + W2, 0, first, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
             a = first_hidden(partials_ptr, row, rows, first + unit, SLICES, SLICE_BLOCK, ROWS, HIDDEN1P)
-            z2 = tl.dot(a, tl.trans(part), z2, input_precision="ieee")
+            z2 += times_transposed(a, part)
     a2 = sigmoid(z2 + b2[None, :])
-    a3 = sigmoid(tl.dot(a2, tl.trans(w3), input_precision="ieee") + b3[None, :])
+    a3 = sigmoid(times_transposed(a2, w3) + b3[None, :])
 
     target = tl.where(label[:, None] == digit[None, :], 1.0, 0.0)
     real = (label >= 0)[:, None] & (digit < OUTPUTS)[None, :]
     d3 = tl.where(real, 2.0 * (a3 - target) * sigmoid_derivative(a3), 0.0)
-    d2 = tl.dot(d3, w3, input_precision="ieee") * sigmoid_derivative(a2)
+    d2 = times_transposed(d3, tl.trans(w3)) * sigmoid_derivative(a2)
 
     A2: tl.constexpr = 2 * ROWS * HIDDEN1P
     D2: tl.constexpr = A2 + ROWS * HIDDEN2P
@@ -217,14 +262,14 @@ def row_deltas(
     tile1 = row[:, None] * HIDDEN1P + unit[None, :]
     tile2 = row[:, None] * HIDDEN2P + unit2[None, :]
     if HIDDEN_BLOCK == HIDDEN1P:
-        d1 = tl.dot(d2, w2, input_precision="ieee") * sigmoid_derivative(a1)
+        d1 = times_transposed(d2, tl.trans(w2)) * sigmoid_derivative(a1)
         tl.store(deltas_ptr + tile1, a1, mask=whole)
         tl.store(deltas_ptr + ROWS * HIDDEN1P + tile1, d1, mask=whole)
     else:
         for first in range(0, HIDDEN1P, HIDDEN_BLOCK):
             part = load_matrix(live_ptr + W2, 0, first, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
             a = first_hidden(partials_ptr, row, rows, first + unit, SLICES, SLICE_BLOCK, ROWS, HIDDEN1P)
-            d = tl.dot(d2, part, input_precision="ieee") * sigmoid_derivative(a)
+            d = times_transposed(d2, tl.trans(part)) * sigmoid_derivative(a)
             tl.store(deltas_ptr + tile1 + first, a, mask=whole)
             tl.store(deltas_ptr + ROWS * HIDDEN1P + tile1 + first, d, mask=whole)
     tl.store(deltas_ptr + A2 + tile2, a2, mask=whole)

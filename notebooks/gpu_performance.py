@@ -386,7 +386,8 @@ def linear_sigmoid_backward_kernel(
         dbias += tl.sum(dz, 0)
     w_inside = (unit < outputs)[:, None] & (k < inputs)[None, :]
     tl.store(dweight_ptr + unit[:, None] * inputs + k[None, :], dweight, mask=w_inside)
-    tl.store(dbias_ptr + unit, dbias, mask=(unit < outputs) & (tl.program_id(0) == 0))
+    if tl.program_id(0) == 0:
+        tl.store(dbias_ptr + unit, dbias, mask=unit < outputs)
 
 
 # %%

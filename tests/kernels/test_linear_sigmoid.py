@@ -190,7 +190,7 @@ SABOTAGE = {
     "parameters": ("linear_sigmoid_parameters_backward_kernel", [
         ("mask=(row < batch)[:, None] & k_inside", "mask=k_inside"),
         ("dweight, mask=(column < outputs)[:, None] & k_inside", "dweight, mask=k_inside"),
-        ("(column < outputs) & (tl.program_id(1) == 0)", "(tl.program_id(1) == 0)"),
+        ("dbias, mask=column < biases)", "dbias)"),
         ("dbias += tl.sum(dz, 0)", "dbias = tl.sum(dz, 0)"),
         ("* rows_per_split + step", "* rows_per_split"),
         ("part = split.to(tl.int64) * outputs", "part = 0 * outputs"),

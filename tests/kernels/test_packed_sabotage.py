@@ -32,7 +32,7 @@ SABOTAGE = {
         ),
         "too new a second layer": ("tl.trans(w2),", "tl.trans(w2 - rate * tl.dot(tl.trans(y1), d2)),"),
         "update of the wrong batch": ("step - 1, 0) % batches", "step, 0) % batches"),
-        "mask of the outputs": ("o < O", "o < OUT"),
+        "mask of the outputs": ("o < O", "o < 16"),
         "one rate for all": ("tl.load(rates_ptr + job)", "tl.load(rates_ptr)"),
         "one first layer for all": ("turned_ptr += job.to(tl.int64) * turned_rows * WIDTH", ""),
         "first layer left turned": (

@@ -290,11 +290,32 @@ def _shuffle(instruction: Instruction, registers: Registers) -> Step:
     return step
 
 
+_REDUCTIONS: dict[str, np.ufunc] = {
+    "add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+}  # fmt: skip
+
+
+def _reduce(instruction: Instruction, registers: Registers) -> Step:
+    """Every thread of a warp gets the sum, the least and so on of all of them."""
+    (_, _, how, kind), (target, source, mask) = instruction.parts, instruction.operands
+    a, members, out = registers.read(source, kind), registers.read(mask, "b32"), registers.write(target, kind)
+    combine = _REDUCTIONS[how]
+
+    def step() -> None:
+        if (members.view(np.int32) != -1).any():
+            raise ValueError(f"{instruction.text}: of whole warps only")
+        warps = np.broadcast_to(a, (registers.threads,)).reshape(-1, WARP)
+        out[:] = np.repeat(combine.reduce(warps, axis=1, dtype=out.dtype), WARP)
+
+    return step
+
+
 ARITHMETIC: dict[str, Callable[[Instruction, Registers], Step]] = {
     "add": _plain(np.add), "sub": _plain(np.subtract), "neg": _plain(np.negative), "fma": _plain(_fma),
     "min": _extreme(np.fmin), "max": _extreme(np.fmax), "and": _plain(np.bitwise_and), "or": _plain(np.bitwise_or),
     "xor": _plain(np.bitwise_xor), "not": _plain(np.invert), "popc": _plain(np.bitwise_count),
     "ex2": _plain(np.exp2), "rem": _plain(_remainder), "div": _div, "mul": _mul, "mad": _multiply_add,
     "shl": _shift(np.left_shift), "shr": _shift(np.right_shift), "setp": _compare, "selp": _select, "mov": _mov,
-    "cvt": _convert, "bfe": _bit_field, "bfi": _insert, "prmt": _permute, "shfl": _shuffle,
+    "cvt": _convert, "bfe": _bit_field, "bfi": _insert, "prmt": _permute, "shfl": _shuffle, "redux": _reduce,
 }  # fmt: skip

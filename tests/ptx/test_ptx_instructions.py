@@ -155,6 +155,18 @@ def test_shuffles() -> None:
     assert out.tolist() == [103 + thread // 32 * 32 for thread in range(THREADS)]
 
 
+def test_reductions_of_a_warp() -> None:
+    numbers, out = words([3 - thread for thread in range(THREADS)]), words([0])
+    for how, combined in (("add", sum), ("min", min), ("max", max)):
+        run(LOAD + f"mov.b32 %r4, -1;\nredux.sync.{how}.s32 %r3, %r1, %r4;" + STORE, numbers, numbers, out)
+        both = [combined(3 - thread for thread in range(first, first + 32)) for first in (0, 32)]
+        assert out.tolist() == [both[thread // 32] for thread in range(THREADS)]
+    run(LOAD + "redux.sync.or.b32 %r3, %r1, -1;" + STORE, numbers, numbers, out)
+    assert out.tolist() == [-1] * THREADS
+    with pytest.raises(ValueError, match="whole warps"):
+        run(LOAD + "redux.sync.add.s32 %r3, %r1, 3;" + STORE, numbers, numbers, out)
+
+
 def test_text_is_taken_apart() -> None:
     program = parse(
         module("$L__BB0_1:\n@!%p1 st.shared.v2.b32 [ %r1 + -8 ], { %r2, %r3 };\nbra.uni $L__BB0_1;")
