@@ -75,7 +75,7 @@ def ways(lab: Lab) -> list[Way]:
         Way(
             name=f"evaluation/{lab.device}/{name}/{count}x{images}", group="evaluation", title=title,
             work=f"cost and accuracy of {count:,} networks on {images:,} images", device=lab.device,
-            contest=f"evaluation/{count}x{images}", needs=needs, repeats=5,
+            contest=f"evaluation/{count}x{images}", needs=needs,
             prepare=partial(_ready, lab, build, count, images, told, floor),
         )
         for count in CHECKPOINTS[lab.size.name]
