@@ -23,7 +23,18 @@ from breaknet.files import written_whole
 
 SCHEMA = 1
 RESULTS = Path(__file__).parent / "results"
-GROUPS = ("ladder", "rivals", "models", "epochs", "evaluation", "dispatch", "kernels", "lesson", "classroom")
+GROUPS = (
+    "ladder",
+    "rivals",
+    "models",
+    "epochs",
+    "evaluation",
+    "dispatch",
+    "kernels",
+    "lesson",
+    "compiling",
+    "classroom",
+)
 DEVICES = ("cpu", "cuda")
 
 

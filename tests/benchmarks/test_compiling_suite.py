@@ -10,6 +10,7 @@ from benchmarks.compile_lesson import FORMS
 from benchmarks.lab import Lab
 from benchmarks.sizes import size_of
 from benchmarks.suites import compiling
+from benchmarks.ways import measure
 
 
 def made(cache: Path) -> dict[str, int]:
@@ -18,13 +19,23 @@ def made(cache: Path) -> dict[str, int]:
 
 
 def test_the_lessons_kernels_are_compiled_once(tmp_path: Path) -> None:
-    first = compiling.compile_lesson("sm_75", tmp_path)
-    assert first.keys() == {"imports", "compiling"}
+    compiling.compile_lesson("sm_75", tmp_path)
     kept = made(tmp_path)
     assert len(kept) == len(FORMS)
     assert all(any(kernel.startswith(name) for kernel in kept) for name in FORMS)
     compiling.compile_lesson("sm_75", tmp_path)
     assert made(tmp_path) == kept
+
+
+def test_rows() -> None:
+    lab = Lab("cpu", size_of("rehearse"))
+    cold, warm = measure(compiling.ways(lab), lab)
+    assert (cold.name, warm.name) == ("compiling/cpu/sm_75/cold", "compiling/cpu/sm_75/warm")
+    assert (cold.conditions["cold"], warm.conditions["cold"]) == (True, False)
+    for row in (cold, warm):
+        seconds = row.conditions["phases"]
+        assert seconds.keys() == {"imports", "compiling"}
+        assert sum(seconds.values()) <= row.median
 
 
 def test_what_fails_is_told(tmp_path: Path) -> None:
