@@ -2,9 +2,10 @@
 
     from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton, why_not
 
-With Triton 3.5 or newer these are Triton's own. Without it (macOS, Windows, torch's CPU wheels) or below 3.5,
-`HAVE_TRITON` is False, `why_not()` says why in one line, `tl` answers any attribute so that annotations such as
-`tl.constexpr` still evaluate, and a kernel decorated with `jit` raises that line when it is launched.
+With Triton 3.5 or newer these are Triton's own. Without it (macOS, Windows, torch's CPU wheels), below 3.5, or where
+its interpreter is wished for and fails with the NumPy at hand, `HAVE_TRITON` is False, `why_not()` says why in one
+line, `tl` answers any attribute so that annotations such as `tl.constexpr` still evaluate, and a kernel decorated with
+`jit` raises that line when it is launched.
 """
 
 import os
@@ -12,6 +13,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import numpy
 import torch
 
 OLDEST = (3, 5)  # dots with fewer than 16 rows came with 3.5
@@ -55,6 +57,21 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
+def _interpreter_wished() -> bool:
+    return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
+
+
+def _interpreter_trouble(of_triton: str, of_numpy: str) -> str | None:
+    """Why this Triton's interpreter fails with this NumPy, in one line; None if it does not."""
+    if _version(of_triton) >= OLDEST_FOR_NUMPY_2_4 or _version(of_numpy) < (2, 4):
+        return None
+    needed = ".".join(map(str, OLDEST_FOR_NUMPY_2_4))
+    return (
+        f"the interpreter of triton {of_triton} fails with NumPy {of_numpy}: "
+        f"NumPy below 2.4 is needed, or triton {needed} or newer"
+    )
+
+
 def _load() -> tuple[Any, Any, str | None]:
     try:
         import triton
@@ -66,6 +83,9 @@ def _load() -> tuple[Any, Any, str | None]:
     if _version(triton.__version__) < OLDEST:
         needed = ".".join(map(str, OLDEST))
         return _Absent(), _Absent(), f"triton {triton.__version__} is too old, {needed} or newer is needed"
+    trouble = _interpreter_trouble(triton.__version__, numpy.__version__)
+    if _interpreter_wished() and trouble is not None:
+        return _Absent(), _Absent(), trouble
     return triton, triton.language, None
 
 
@@ -88,22 +108,7 @@ def jit(fn: Any = None, **options: Any) -> Any:
 
 def interpreted() -> bool:
     """Whether kernels run under Triton's interpreter (`TRITON_INTERPRET=1`), that is on CPU tensors."""
-    return HAVE_TRITON and os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
-
-
-@lru_cache
-def interpreter_trouble() -> str | None:
-    """Why Triton's interpreter cannot run kernels with the NumPy that is installed, in one line; None if it can."""
-    import numpy
-
-    if not HAVE_TRITON or _version(numpy.__version__) < (2, 4):
-        return None
-    if _version(triton.__version__) >= OLDEST_FOR_NUMPY_2_4:
-        return None
-    return (
-        f"the interpreter of triton {triton.__version__} fails with NumPy {numpy.__version__}: "
-        "it needs NumPy below 2.4, or triton 3.7 or newer"
-    )
+    return HAVE_TRITON and _interpreter_wished()
 
 
 @lru_cache

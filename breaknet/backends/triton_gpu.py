@@ -60,13 +60,11 @@ def unavailable(device: torch.device) -> str | None:
 
     if not _triton.HAVE_TRITON:
         return _triton.why_not()
-    if device.type == "cuda":
-        if _triton.interpreted():
-            return "TRITON_INTERPRET=1 is in the environment, and the interpreter does not use the GPU"
-        return None
-    if not _triton.interpreted():
+    if device.type == "cpu" and not _triton.interpreted():
         return "on the CPU Triton runs under its interpreter only, with TRITON_INTERPRET=1 in the environment"
-    return _triton.interpreter_trouble()
+    if device.type == "cuda" and _triton.interpreted():
+        return "TRITON_INTERPRET=1 is in the environment, and the interpreter does not use the GPU"
+    return None
 
 
 def unsupported(job: TrainingJob) -> str | None:

@@ -94,7 +94,17 @@ def saved(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.json"))
 
 
-GROUPS = ("classroom", "compiling", "dispatch", "epochs", "evaluation", "ladder", "lesson", "models", "rivals")
+GROUPS = (
+    "classroom",
+    "compiling",
+    "dispatch",
+    "epochs",
+    "evaluation",
+    "ladder",
+    "lesson",
+    "models",
+    "rivals",
+)
 
 
 def test_whole_groups_are_saved(bench, tmp_path):
