@@ -195,7 +195,7 @@ def test_wrong_epochs_scale(scale):
 # runs of 50,000 steps drift apart chaotically, so another processor's order of sums gives another sample.
 SEEN = {
     ("clean", "train_cost"): (0.041, 0.047, 0.003),
-    ("clean", "valid_cost"): (0.085, 0.091, 0.003),
+    ("clean", "valid_cost"): (0.085, 0.094, 0.003),
     ("clean", "train_accuracy"): (0.972, 0.976, 0.002),
     ("clean", "valid_accuracy"): (0.946, 0.951, 0.003),
     ("hundred", "train_accuracy"): (0.99, 0.99, 0.005),

@@ -53,7 +53,7 @@ SABOTAGES = {
     "b2 not updated": ("split_training", "b2 -= rate * for_b2", "b2 -= 0.0 * for_b2"),
     "b3 not updated": ("split_training", "b3 -= rate * for_b3", "b3 -= 0.0 * for_b3"),
     "stale W2": ("split_training", "store_matrix(live + W2, w2,", "store_matrix(live + W2, w2 + rate,"),
-    "transposed W2": ("training_phases", "d1 = tl.dot(d2, w2,", "d1 = tl.dot(d2, w2 * 0.5,"),
+    "half of W2 on the way back": ("training_phases", "tl.trans(w2))", "tl.trans(w2 * 0.5))"),
     "clock of phase 3": ("split_training", "1 if PHASE == 3 else 0", "1"),
 }
 
