@@ -45,4 +45,6 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("target: one, such as sm_75")
     main(sys.argv[1])

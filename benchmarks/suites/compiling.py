@@ -46,14 +46,14 @@ def _ready(target: str, cold: bool) -> Ready:
             "out": "all that needs the GPU",
         },
     }  # fmt: skip
-    kept = tempfile.TemporaryDirectory()
+    filled = tempfile.TemporaryDirectory()
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as empty:
-            conditions["phases"] = compile_lesson(target, Path(empty if cold else kept.name))
+            conditions["phases"] = compile_lesson(target, Path(empty if cold else filled.name))
 
     if not cold:
-        compile_lesson(target, Path(kept.name))
+        compile_lesson(target, Path(filled.name))
     return Ready(run, 1, conditions=conditions)
 
 

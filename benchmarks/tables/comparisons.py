@@ -139,9 +139,9 @@ def compiling(evidence: Evidence) -> str:
         lines = []
         for target in dict.fromkeys(row.name.split("/")[2] for row in sheet.rows):
             cold, warm = (sheet.row(f"compiling/cpu/{target}/{cache}") for cache in ("cold", "warm"))
+            first, again = (time(row.median) if row else "-" for row in (cold, warm))
             part = time(cold.conditions["phases"]["compiling"]) if cold else "-"
-            both = [time(row.median) if row else "-" for row in (cold, warm)]
-            lines.append([target, *both[:1], part, *both[1:]])
+            lines.append([target, first, part, again])
         return table(["compiled for", "the first time", "of it compiling", "again"], lines)
 
     return _on_every_machine(evidence, "compiling", "cpu", write)
