@@ -38,13 +38,44 @@ from breaknet.kernels.hidden_origin import hidden_origin
 
 
 @jit
-def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr):
-    """float32 [rows, inputs] of a batch; rows that are not `valid` and columns past the pitch are 0."""
-    mask = valid[:, None] & (k < pitch)[None, :]
-    x = tl.load(batch_ptr + row[:, None] * pitch + k[None, :], mask=mask, other=0)
+def image_values(x, BYTES: tl.constexpr):
+    """float32 of loaded images, which are bytes or float32."""
     if BYTES:
         x = hidden_origin(x.to(tl.float32)) * (1.0 / 256.0)
     return x
+
+
+@jit
+def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr, BY_FOURS: tl.constexpr = False):
+    """float32 [rows, inputs] of a batch; rows that are not `valid` and columns past the pitch are 0.
+
+    BY_FOURS has a thread load 4 bytes, not 16: eight neighbours then hold 32 inputs of one row, which they can
+    store side by side in shared memory. With 16 bytes each, those that store at a time hold four rows, and four
+    wait for one bank.
+    """
+    x_ptr = batch_ptr + row[:, None] * pitch + k[None, :]
+    if BY_FOURS:
+        x_ptr = tl.multiple_of(x_ptr, [4, 4])  # an understatement: 4 bytes is then the widest load that is safe
+    return image_values(tl.load(x_ptr, mask=valid[:, None] & (k < pitch)[None, :], other=0), BYTES)
+
+
+@jit
+def load_image_groups(
+    batch_ptr, pitch, rows, start_k, BLOCK_B: tl.constexpr, GROUPS: tl.constexpr, LENGTH: tl.constexpr,
+    BYTES: tl.constexpr,
+):  # fmt: skip
+    """Inputs start_k, ... of the first `rows` of a batch in groups: float32 [GROUPS, BLOCK_B, LENGTH].
+
+    They are loaded one group below the other, not side by side and permuted. Triton keeps the left side of a product
+    in shared memory with its last axis outermost and the others as they lie in registers: here rows innermost, so
+    that a thread reads four of them at a time, else groups.
+    """
+    row = tl.arange(0, GROUPS * BLOCK_B) % BLOCK_B
+    first = start_k + tl.arange(0, GROUPS * BLOCK_B) // BLOCK_B * LENGTH
+    k = tl.arange(0, LENGTH)
+    mask = (row < rows)[:, None] & (first[:, None] + k[None, :] < pitch)
+    x = tl.load(batch_ptr + (row * pitch + first)[:, None] + k[None, :], mask=mask, other=0)
+    return tl.reshape(image_values(x, BYTES), [GROUPS, BLOCK_B, LENGTH])
 
 
 @jit
@@ -136,27 +167,23 @@ def packed_fused_kernel(
         start = tl.minimum(step, tl.maximum(steps - 1, 0)) % batches * batch
         old_ptr = images_ptr + start_old.to(tl.int64) * pitch
         new_ptr = images_ptr + start.to(tl.int64) * pitch
-        old_valid = (row < batch) & (start_old + row < examples)
-        valid = (row < batch) & (start + row < examples)
+        old_valid = row < tl.minimum(batch, examples - start_old)
+        rows = tl.minimum(batch, examples - start)
+        valid = row < rows
 
-        if K_GROUPS == 1:
-            z = tl.zeros([BLOCK_B, WIDTH], tl.float32)
-        else:
-            z = tl.zeros([K_GROUPS, BLOCK_B, WIDTH], tl.float32)
+        z = tl.zeros([K_GROUPS, BLOCK_B, WIDTH], tl.float32)
         for start_k in range(0, inputs, BLOCK_K):
-            x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BYTES)
-            x = load_images(new_ptr, pitch, row, valid, start_k + k, BYTES)
+            x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BYTES, BY_FOURS=True)
+            x = load_image_groups(
+                new_ptr, pitch, rows, start_k, BLOCK_B, K_GROUPS, BLOCK_K // K_GROUPS, BYTES
+            )
             # No thread may load an element twice: another may have stored it by then. `plan` sees to that by
             # giving a chunk at least as many elements as there are threads.
             w1 = tl.load(w1_chunk + start_k * WIDTH)
             w1 -= rate * grouped_dot(tl.trans(x_old), d1, BLOCK_K, BLOCK_B, WIDTH, W1_GROUPS)
             tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])
-            if K_GROUPS == 1:
-                z = tl.dot(x, w1, z, input_precision="ieee")
-            else:
-                x = tl.permute(tl.reshape(x, [BLOCK_B, K_GROUPS, BLOCK_K // K_GROUPS]), [1, 0, 2])
-                w1 = tl.reshape(w1, [K_GROUPS, BLOCK_K // K_GROUPS, WIDTH])
-                z = tl.dot(x, w1, z, input_precision="ieee")
+            w1 = tl.reshape(w1, [K_GROUPS, BLOCK_K // K_GROUPS, WIDTH])
+            z = tl.dot(x, w1, z, input_precision="ieee")
         tl.debug_barrier()  # what follows, and the next pass, reads parameters that other threads have stored
 
         if (step > 0) & (step % batches == 0):
@@ -180,8 +207,7 @@ def packed_fused_kernel(
             w3 = tl.load(w3_ptr, mask=in2[:, None] & out[None, :], other=0.0)
             b3 = tl.load(b3_ptr, mask=out, other=0.0)
 
-            z1 = z if K_GROUPS == 1 else tl.sum(z, 0)
-            y1 = sigmoid(z1 + b1[None, :])
+            y1 = sigmoid(tl.sum(z, 0) + b1[None, :])
             y2 = sigmoid(grouped_dot(y1, w2, BLOCK_B, WIDTH, WIDTH, Y_GROUPS) + b2[None, :])
             y3 = sigmoid(grouped_dot(y2, w3, BLOCK_B, WIDTH, OUT, Y_GROUPS) + b3[None, :])
 

@@ -21,10 +21,11 @@ SABOTAGE = {
     "fused": {
         "labels of missing rows": ("label = tl.where(valid, label, -1)", "label = label"),
         "rows past the batch taught": ("tl.where((label >= 0)[:, None], d3, 0.0)", "d3"),
-        "short last batch": ("(row < batch) & (start + row < examples)", "(row < batch)"),
-        "rows of the next batch": ("(row < batch) & (start + row < examples)", "(start + row < examples)"),
+        "short last batch": ("rows = tl.minimum(batch, examples - start)", "rows = batch"),
+        "rows of the next batch": ("rows = tl.minimum(batch, examples - start)", "rows = examples - start"),
+        "inputs of one group only": ("// BLOCK_B * LENGTH", "// BLOCK_B * 0"),
         "sign of an update": ("b2 - rate * tl.sum(d2, 0)", "b2 + rate * tl.sum(d2, 0)"),
-        "bias left out": ("sigmoid(z1 + b1[None, :])", "sigmoid(z1)"),
+        "bias left out": ("sigmoid(tl.sum(z, 0) + b1[None, :])", "sigmoid(tl.sum(z, 0))"),
         "stale first layer": (
             "            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])\n",
             "            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])\n"
