@@ -55,7 +55,8 @@ def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr, BY_FOURS: 
     """
     x_ptr = batch_ptr + row[:, None] * pitch + k[None, :]
     if BY_FOURS:
-        x_ptr = tl.multiple_of(x_ptr, [4, 4])  # an understatement: 4 bytes is then the widest load that is safe
+        # true of more than 4, but told only this much Triton loads no more than 4 bytes at a time
+        x_ptr = tl.multiple_of(x_ptr, [4, 4])
     return image_values(tl.load(x_ptr, mask=valid[:, None] & (k < pitch)[None, :], other=0), BYTES)
 
 

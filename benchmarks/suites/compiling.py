@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.child import run_python
 from benchmarks.lab import Lab
-from benchmarks.machine import ROOT
 from benchmarks.ways import Ready, Way
 from breaknet.kernels.targets import TARGETS
 
@@ -66,13 +64,6 @@ def compile_lesson(target: str, cache: Path) -> dict[str, float]:
     # kernels under the interpreter cannot be compiled
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(cache)
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "benchmarks.compile_lesson", target]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise RuntimeError(
-            f"compiling for {target} ended with {done.returncode}: {lines[-1] if lines else ''}"
-        )
-    seconds: dict[str, float] = json.loads(done.stdout)
+    arguments = ["-m", "benchmarks.compile_lesson", target]
+    seconds: dict[str, float] = json.loads(run_python(f"compiling for {target}", arguments, environment))
     return seconds

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,11 +14,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.child import run_python
 from benchmarks.data import digits
 from benchmarks.lab import Lab
 from benchmarks.ladder import notebook
 from benchmarks.ladder.rung import checked_trainer, single
-from benchmarks.machine import ROOT
 from benchmarks.rivals.agreement import assert_scores, exact_scores
 from benchmarks.ways import Ready, Way
 from breaknet import Job, shuffle_labels, train_many
@@ -209,7 +207,6 @@ def run_lesson(
     may be None, for the data that is in the cache.
     """
     backend = "triton" if lab.gpu else "numba"
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
     if drawn:
         start = ["-c", "import sys; from breaknet.cli import run; sys.exit(run())", "lesson", "-q"]
         command = [*start, "--out", str(folder / "lesson"), "--backend", backend]
@@ -218,15 +215,10 @@ def run_lesson(
     else:
         command = ["-m", "benchmarks.bare_lesson", str(source), backend, lab.place.type, str(scale)]
     began = time.time()  # as files' dates
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise RuntimeError(f"the lesson ended with {done.returncode}: {lines[-1] if lines else ''}")
+    printed = run_python("the lesson", command, environment, folder)
     if drawn:
         seconds = json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
         figures = [file for file in (folder / "lesson").rglob("*") if file.suffix in {".png", ".svg"}]
         drawn_at = max(figure.stat().st_mtime for figure in figures)
         return seconds | {"last_figure": drawn_at - began}
-    return json.loads(done.stdout)
+    return json.loads(printed)

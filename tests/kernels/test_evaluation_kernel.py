@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from evaluation_cases import BREAKS, Case, check, check_infinite_parameter, check_maximum, example, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import guarded_outputs, mutated, surrounded
 from torch import Tensor
 
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
 from breaknet.kernels.evaluation import (
     evaluate_checkpoints,
-    evaluation_spec,
     first_weights,
     image_columns,
     parameter_count,
@@ -41,54 +38,6 @@ EVERY = [
     for second in (1, 16, 33, 128)
     for outputs in (2, 10, 16)
 ]
-Case = tuple[int, int, int, tuple[int, int], int, bool]
-
-
-def split(row: Tensor, inputs: int, hidden: tuple[int, int], outputs: int) -> list[Tensor]:
-    """One checkpoint's parameters, in torch's order, from its flat row."""
-    parameters = []
-    for above, below in ((hidden[0], inputs), (hidden[1], hidden[0]), (outputs, hidden[1])):
-        weight, bias, row = row[: above * below], row[above * below :][:above], row[above * (below + 1) :]
-        parameters += [weight.view(above, below), bias]
-    assert row.numel() == 0
-    return parameters
-
-
-def example(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Checkpoints whose outputs spread over 0..1, images and labels, on the CPU."""
-    count, images, inputs, hidden, outputs, floating = case
-    draw = torch.Generator().manual_seed(seed)
-    rows = torch.randn(count, parameter_count(inputs, hidden, outputs), generator=draw)
-    for row in rows:
-        for weight in split(row, inputs, hidden, outputs)[::2]:
-            weight *= 2 / weight.shape[1] ** 0.5
-    pixels = torch.randint(0, 256, (images, inputs), generator=draw, dtype=torch.uint8)
-    labels = torch.randint(0, outputs, (images,), generator=draw)
-    return rows, pixels.float() / 256 if floating else pixels, labels
-
-
-def check(device: torch.device, case: Case, confusion: bool = False, seed: int = 0, **options: int) -> None:
-    """Costs within the contract, hits and counts exact, nothing outside written or read."""
-    _, _, inputs, hidden, outputs, floating = case
-    rows, images, labels = example(case, seed)
-    # a result's partial parts are filled with NaN, its tensors surrounded by it, before the kernel runs
-    given = [surrounded(tensor, device) for tensor in (rows, images, labels)]
-    with guarded_outputs():
-        cost, hits, counts = evaluate_checkpoints(*given, hidden, outputs, confusion=confusion, **options)
-    assert cost.dtype == torch.float64
-    assert hits.dtype == torch.int64
-    scale = 1.0 if floating else 1 / 256
-    for index, row in enumerate(rows.double()):
-        right = evaluation_spec(split(row, inputs, hidden, outputs), images, labels, scale)
-        # 1e-6 of the cost and, below 1,000 examples, 1e-6 of its root
-        allowed = 1e-6 * float(right[0]) + 1e-6 * float(right[0]) ** 0.5
-        assert abs(float(cost[index]) - float(right[0])) <= allowed, f"cost of checkpoint {index} of {case}"
-        assert int(hits[index]) == int(right[1]), f"hits of checkpoint {index} of {case}"
-        if confusion:
-            assert counts is not None
-            assert torch.equal(counts[index].cpu(), right[2]), f"counts of checkpoint {index} of {case}"
-    if not confusion:
-        assert counts is None
 
 
 @pytest.mark.parametrize("case", COVERING, ids=str)
@@ -131,57 +80,10 @@ def test_ten_thousand_checkpoints_on_a_gpu(device: torch.device) -> None:
     check(device, (10_000, 100, 50, (16, 16), 10, False))
 
 
-BREAKS = {
-    "one NaN": {3: float("nan")},
-    "two NaN, the first counts": {2: float("nan"), 7: float("nan")},
-    "all NaN": dict.fromkeys(range(10), float("nan")),
-    "NaN beats one": {1: 1e30, 5: float("nan")},
-    "infinite": {4: float("inf"), 6: float("inf")},
-    "minus infinite": {0: float("-inf")},
-    "a tie at one": {8: 500.0, 9: 600.0},
-    "all equal": dict.fromkeys(range(10), 0.0),
-    "all below a padded output's one half": dict.fromkeys(range(10), -3.0),
-}
-
-
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")
 @pytest.mark.parametrize("broken", BREAKS.values(), ids=BREAKS)
 def test_first_maximum_as_argmax_has_it(device: torch.device, broken: dict[int, float]) -> None:
-    case: Case = (2, 40, 20, (5, 6), 10, True)
-    rows, images, labels = example(case)
-    *_, weight, bias = split(rows[0], *case[2:5])
-    for output, value in broken.items():
-        weight[output] = 0
-        bias[output] = value
-    _, hits, counts = evaluate_checkpoints(
-        *(tensor.to(device) for tensor in (rows, images, labels)), *case[3:5], confusion=True
-    )
-    for index in range(2):  # the whole neighbour of the broken one is checked too
-        # float32 decides what ties; the outputs that are broken on purpose are the same in it and in the kernel
-        _, right, confusion = evaluation_spec(split(rows[index], *case[2:5]), images, labels, 1.0)
-        assert int(hits[index]) == int(right)
-        assert counts is not None
-        assert torch.equal(counts[index].cpu(), confusion)
-
-
-def check_infinite_parameter(device: torch.device) -> None:
-    """A unit that an infinite bias or weight has driven to 1 is fine: no other unit may read what drives it."""
-    for inputs in (4, 20):
-        case: Case = (5, 40, inputs, (5, 6), 10, True)
-        rows, images, labels = example(case)
-        images += 0.01  # zero times infinity would be NaN by right
-        for row in rows:
-            first_weight, first_bias, second_weight, *_ = split(row, *case[2:5])
-            first_weight[1] = float("inf")
-            first_bias[0] = float("inf")
-            second_weight[2] = float("-inf")
-        cost, hits, _ = evaluate_checkpoints(
-            *(surrounded(tensor, device) for tensor in (rows, images, labels)), *case[3:5]
-        )
-        for index, row in enumerate(rows.double()):
-            right = evaluation_spec(split(row, *case[2:5]), images, labels, 1.0)
-            assert abs(float(cost[index]) / float(right[0]) - 1) < 1e-6
-            assert int(hits[index]) == int(right[1])
+    check_maximum(device, broken)
 
 
 @pytest.mark.filterwarnings(
@@ -189,19 +91,6 @@ def check_infinite_parameter(device: torch.device) -> None:
 )
 def test_infinite_parameter_stays_in_its_unit(device: torch.device) -> None:
     check_infinite_parameter(device)
-
-
-@pytest.mark.filterwarnings(
-    "ignore:overflow encountered in exp", "ignore:invalid value encountered in matmul"
-)
-def test_sabotaged_weight_mask_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    old, new = "mask=h2_inside[:, :, None] & h1_inside", "mask=h2_inside[:, :, None]"
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
-    with pytest.raises(AssertionError):
-        check_infinite_parameter(device)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")
@@ -310,73 +199,6 @@ def test_nothing_to_do(device: torch.device, count: int, images: int) -> None:
     assert counts is not None
     assert counts.shape == (count, 10, 10)
     assert not counts.any()
-
-
-def check_ragged(device: torch.device) -> None:
-    """No size a multiple of a tile; floating images too, whose surroundings are NaN."""
-    check(device, (5, 70, 20, (7, 18), 6, False), confusion=True)
-    check(device, (5, 70, 20, (7, 18), 6, True))
-    check(device, (5, 70, 4, (7, 18), 6, True))
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("ahead * stride_column", "0"),
-        ("ahead * stride_weight", "0"),
-        ("first + BLOCK_K < INPUTS", "first + BLOCK_K < INPUTS - BLOCK_K"),
-        ("stride_column + image[None, :]", "stride_column + tl.arange(0, BLOCK_M)[None, :]"),
-        ("n = tl.program_id(1)", "n = 0"),
-        ("z + b1", "z - b1"),
-        ("* scale", "* 1.0"),
-        ("(h2 < HIDDEN2)[None, :]", "(h2 < HIDDEN2 - 1)[None, :]"),
-        ("range(0, BLOCK_H2, BLOCK_H)", "range(0, BLOCK_H, BLOCK_H)"),
-        ("first + tl.arange(0, BLOCK_H)", "tl.arange(0, BLOCK_H)"),
-        ("+ b2)", ")"),
-        ("[0, 2, 1]), a3,", "[0, 2, 1]), a3 * 0,"),
-        ("a3 + b3", "a3"),
-        ("image_inside[None, :, None] & o_inside, difference", "o_inside, difference"),
-        ("image_inside[None, :, None] & o_inside, difference", "image_inside[None, :, None], difference"),
-        ("other=-1).to(tl.int32)", "other=0).to(tl.int32)"),
-        ("tl.store(cost_ptr + part, cost, mask=checkpoint_inside)", "tl.store(cost_ptr + part, cost)"),
-        ("label[None, :] * OUTPUTS + predicted", "predicted * OUTPUTS + label[None, :]"),
-        ("mask=counted", "mask=checkpoint_inside[:, None]"),
-        ("tl.program_id(0).to(tl.int64) * checkpoints", "0 * checkpoints"),
-        ("tl.program_id(1) * BLOCK_C +", "0 +"),
-    ],
-)  # fmt: skip
-def test_sabotage_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
-) -> None:
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
-    with pytest.raises(AssertionError):
-        check_ragged(device)
-
-
-def check_maximum(device: torch.device) -> None:
-    for broken in BREAKS.values():
-        test_first_maximum_as_argmax_has_it(device, broken)
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("tl.where(a3 == a3, a3, 2.0)", "a3"),
-        ("tl.where(o_inside, tl.where(a3 == a3, a3, 2.0), -1.0)", "tl.where(a3 == a3, a3, 2.0)"),
-        ("tl.min(tl.where(rank == best[:, :, None], o[None, None, :], BLOCK_O), 2)",
-         "tl.max(tl.where(rank == best[:, :, None], o[None, None, :], -1), 2)"),
-    ],
-)  # fmt: skip
-def test_sabotaged_maximum_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
-) -> None:
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
-    with pytest.raises(AssertionError):
-        check_maximum(device)
 
 
 ROW = parameter_count(20, (5, 6), 10)
