@@ -15,7 +15,8 @@ BENCHMARKS ?= -k "not classroom"
 TARGET ?= sm_75
 # tests of what a launch does; those of dispatch, of interpreter and of host say nothing about compiled code
 COMPILED := tests/backends/test_triton_backend.py tests/kernels/test_cooperative_training.py \
-	tests/kernels/test_evaluation_kernel.py tests/kernels/test_packed_training.py
+	tests/kernels/test_evaluation_kernel.py tests/kernels/test_evaluation_sabotage.py \
+	tests/kernels/test_packed_training.py
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
 .PHONY: help lesson test test-all test-compiled test-gpu check format notebooks notebooks-full tables bench bench-gpu clean
