@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
+
+
+@pytest.fixture
+def replace_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], None]:
+    """Give it a piece of the kernel's source and what shall stand there until the end of the test."""
+
+    def replace(old: str, new: str) -> None:
+        mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
+        monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
+
+    return replace
 
 
 def check_ragged(device: torch.device) -> None:
@@ -50,10 +62,9 @@ def check_ragged(device: torch.device) -> None:
     ],
 )  # fmt: skip
 def test_sabotage_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+    device: torch.device, replace_line: Callable[[str, str], None], old: str, new: str
 ) -> None:
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
+    replace_line(old, new)
     with pytest.raises(AssertionError):
         check_ragged(device)
 
@@ -74,10 +85,9 @@ def check_every_maximum(device: torch.device) -> None:
     ],
 )  # fmt: skip
 def test_sabotaged_maximum_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+    device: torch.device, replace_line: Callable[[str, str], None], old: str, new: str
 ) -> None:
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
+    replace_line(old, new)
     with pytest.raises(AssertionError):
         check_every_maximum(device)
 
@@ -86,10 +96,9 @@ def test_sabotaged_maximum_is_noticed(
     "ignore:overflow encountered in exp", "ignore:invalid value encountered in matmul"
 )
 def test_sabotaged_weight_mask_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    device: torch.device, replace_line: Callable[[str, str], None]
 ) -> None:
     old, new = "mask=h2_inside[:, :, None] & h1_inside", "mask=h2_inside[:, :, None]"
-    mutant = mutated(evaluation.evaluation_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(evaluation, "evaluation_forward_kernel", mutant)
+    replace_line(old, new)
     with pytest.raises(AssertionError):
         check_infinite_parameter(device)
