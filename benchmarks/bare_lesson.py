@@ -17,7 +17,7 @@ import torch  # noqa: E402
 _TORCH = perf_counter()
 
 from benchmarks.data import digits  # noqa: E402
-from breaknet.lesson import Lesson, Settings  # noqa: E402
+from breaknet.lesson.experiments import Lesson, Settings  # noqa: E402
 
 
 def main(source: str, backend: str, device: str, scale: str) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.lab import Lab
 from benchmarks.machine import here
+from benchmarks.measure import Missing, Session, Way, measure
 from benchmarks.rows import RESULTS, Machine, Row, load, save
 from benchmarks.sizes import size_of
 from benchmarks.suites import SUITES
-from benchmarks.ways import Missing, Session, Way, measure
 
 
 class Replay:

@@ -68,11 +68,11 @@ def _loop_rate(device: torch.device, small: bool) -> float | None:
     """Of multiply-adds in registers; None without a compiler for them, or where it fails."""
     try:
         if device.type == "cuda":
-            from benchmarks.ceiling_loops import triton_loop
+            from benchmarks.microbenchmarks.ceilings import triton_loop
 
             call, operations = triton_loop(device, small)
         else:
-            from benchmarks.ceiling_loops import numba_loop
+            from benchmarks.microbenchmarks.ceilings import numba_loop
 
             one, each = numba_loop(small)
             cores = core_count()

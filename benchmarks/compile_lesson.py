@@ -25,16 +25,15 @@ def main(name: str) -> None:
     began = perf_counter()
     import torch  # noqa: F401  as every use of breaknet does
 
-    from breaknet.kernels import evaluation, ordered_sum, training_launch
-    from breaknet.kernels.machine_code import compile_case
-    from breaknet.kernels.targets import parse_target
+    from breaknet.kernels import evaluation, ordered_sum
+    from breaknet.kernels.host import trainers
+    from breaknet.kernels.host.machine_code import compile_case
+    from breaknet.kernels.host.targets import parse_target
 
     imported = perf_counter()
     capability = parse_target(name).capability
     shipped = [
-        case
-        for module in (training_launch, evaluation, ordered_sum)
-        for case in module.compile_cases(capability)
+        case for module in (trainers, evaluation, ordered_sum) for case in module.compile_cases(capability)
     ]
     # of the trainer's forms for GPUs of different size the last: the largest GPU's
     chosen = {case.name: case for case in shipped if case.config.split(", ")[0] == FORMS.get(case.name)}

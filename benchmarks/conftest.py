@@ -1,9 +1,9 @@
 """How pytest-benchmark and interleaved timing live together.
 
-Ways that compete have to be timed in turn, A B A B, which tests that run one after another cannot do. So
-`benchmarks.ways.measure` times them, all the ways of a suite that were selected, when the first of them comes up; and
-each test hands its own way's times to pytest-benchmark, through a timer that reads them out. What pytest-benchmark
-then shows, compares and writes is what was measured, once, in one way.
+Contenders have to be timed in turn, A B A B, which tests that run one after another cannot do. So
+`benchmarks.measure.measure` times all selected contenders of a suite when the first of them comes up; and each test
+hands its own contender's times to pytest-benchmark, through a timer that reads them out. What pytest-benchmark then
+shows, compares and writes was measured once, in one place.
 
 BREAKNET_BENCH_SIZE is `quick` (the default) or `full`; BREAKNET_BENCH_DEVICE `cpu` (the default) or `cuda`. A group's
 rows are saved under benchmarks/results/ if all of its ways were selected and none failed; quick ones only where there

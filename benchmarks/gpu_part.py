@@ -1,4 +1,4 @@
-"""One part of `gpu_all.py`, in a process of its own so that nothing it does can take the other parts along.
+"""One part of `gpu.py`, in a process of its own so that nothing it does can take the other parts along.
 
     python -m benchmarks.gpu_part machine   FOLDER               ceilings and facts -> FOLDER/machine.json
     python -m benchmarks.gpu_part checks    FOLDER               every kernel compiled and held against float64
@@ -31,8 +31,8 @@ import torch
 
 from benchmarks.lab import Lab
 from benchmarks.machine import here
+from benchmarks.measure import Session, Way, measure
 from benchmarks.sizes import size_of
-from benchmarks.ways import Session, Way, measure
 
 #: The status of a part that stopped because its device no longer answers, and of one whose way seems to hang.
 DEVICE_LOST, HANGING = 3, 4
@@ -70,16 +70,16 @@ def tell_machine(folder: Path, lab: Lab, ceilings: dict[str, float]) -> dict[str
 
 def checks(folder: Path) -> int:
     """What `breaknet doctor` checks of the kernels: 0 if all holds."""
-    from breaknet.backends import triton_gpu
+    from breaknet.backends.triton_gpu import backend
 
     lab = lab_of(folder)
-    reason = triton_gpu.unavailable(lab.place)
+    reason = backend.unavailable(lab.place)
     if reason is not None:
         print(f"the triton backend cannot be used: {reason}")
         return 1
     if lab.rehearsing:
-        triton_gpu.PLANS = ("packed",)  # interpreted, each plan takes seconds
-    found = triton_gpu.self_check(lab.place)
+        backend.PLANS = ("packed",)  # interpreted, each plan takes seconds
+    found = backend.self_check(lab.place)
     for name, ok, detail in found:
         print(f"{'ok  ' if ok else 'BAD '} {name}: {detail}")
     return 0 if all(ok for _, ok, _ in found) else 1
@@ -152,7 +152,7 @@ def _ways(suite: str) -> Callable[[Lab], list[Way]]:
 
 def resources(folder: Path) -> int:
     """The report of every kernel for this GPU; in a rehearsal, of one of them for a T4."""
-    from breaknet.kernels.resources import render, resource_report
+    from breaknet.kernels.host.resources import render, resource_report
 
     lab, errors = lab_of(folder), []
     if lab.place.type == "cuda":
@@ -169,7 +169,7 @@ def resources(folder: Path) -> int:
 
 def profiles(folder: Path) -> int:
     """A trace of one call of every rung of the ladder, few steps each."""
-    from benchmarks.ladder import rungs_on
+    from benchmarks.contenders import rungs_on
 
     lab = lab_of(folder)
     activities = [torch.profiler.ProfilerActivity.CPU]

@@ -1,4 +1,4 @@
-"""What `gpu_all.py` found, as plain text: tests, checks, rows, what failed, resources."""
+"""What `gpu.py` found, as plain text: tests, checks, rows, what failed, resources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.rows import Row
 
 if TYPE_CHECKING:
-    from benchmarks.gpu_all import Gathered
+    from benchmarks.gpu import Gathered
 
 _SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 

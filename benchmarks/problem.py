@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from breaknet import Split
-from breaknet.lesson import BATCH_SIZE, LEARNING_RATE
+from breaknet.lesson.experiments import BATCH_SIZE, LEARNING_RATE
 from breaknet.model import MLP
 
 Parameters = dict[str, Tensor]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 
 from breaknet.kernels._triton import interpreted, jit, tl
-from breaknet.kernels.targets import padded
-from breaknet.kernels.training_launch import OPTIONS
+from breaknet.kernels.host.targets import padded
+from breaknet.kernels.host.trainers import OPTIONS
 
 
 @jit

@@ -10,7 +10,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.bench import REPLAY, Bench
-from benchmarks.ways import Missing, Way, check
+from benchmarks.measure import Missing, Way, check
 
 
 @pytest.mark.benchmark(timer=REPLAY)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .backends import select
-from .backends.protocol import Parameters
+from .backends.interface import Parameters
 from .checkpoints import Checkpoints
 from .inputs import ExamplesReader
 from .model import MLP, PARAMETER_NAMES, tensors_on_cpu

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .backends.protocol import Examples
+from .backends.interface import Examples
 from .data.splits import Split
 from .model import INPUTS, OUTPUTS
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .backends import select
-from .backends.protocol import Trained, TrainingJob
+from .backends.interface import Trained, TrainingJob
 from .checkpoints import Checkpoints
 from .errors import BackendError
 from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed

@@ -15,14 +15,14 @@
 
 Arguments, all contiguous: images uint8 (meaning byte / 256) or float32 [M, K]; labels int32 [L]; live float32
 [*, P]; checkpoints float32 [*, P], of which each job writes one row an epoch; partials and deltas, float32 scratch
-(`training_phases`); arrivals int32 [jobs * COUNTER_STRIDE], zero; the job table int64 [jobs, 8] and the rates
-float32 [jobs] of `training_layout`. `first_program` is 0 except in tests, which run each program as a process.
+(`training_step`); arrivals int32 [jobs * COUNTER_STRIDE], zero; the job table int64 [jobs, 8] and the rates
+float32 [jobs] of `jobs`. `first_program` is 0 except in tests, which run each program as a process.
 """
 
-from breaknet.kernels import training_layout as layout
+from breaknet.kernels import jobs as layout
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE, grid_barrier
-from breaknet.kernels.training_phases import (
+from breaknet.kernels.training_step import (
     OUTPUT_BLOCK,
     dot_transposed,
     hidden2_gradient,

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.activations import sigmoid
+from breaknet.kernels.device_functions import sigmoid
+from breaknet.kernels.host.targets import CompileCase, padded
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
-from breaknet.kernels.targets import CompileCase, padded
 
 WIDEST = 128
 MOST_OUTPUTS = 16

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.targets import CompileCase
+from breaknet.kernels.host.targets import CompileCase
 
 #: (BLOCK_S, BLOCK_M): few columns with many parts each, or many columns. A caller always names the same one, so
 #: that its bits do not depend on how many columns happen to stand side by side.

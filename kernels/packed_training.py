@@ -1,316 +1,233 @@
-"""Train many small networks in one launch, one program a network: the launcher, its plan and its torch spec.
+"""One program trains one small network, batches of at most one tile of rows: the fast form of packed training.
 
-Each job is plain SGD on the summed squared error of inputs -> hidden1 -> hidden2 -> outputs with sigmoids, batches
-in the order of the examples, the last partial batch kept. Jobs share one tensor of images and differ in labels,
-example count, start, learning rate, batch size and epochs; all in one launch have the same widths and the same
-plan. All epochs of a launch run without the host. A job's bits depend on its own data, shape and plan alone: not
-on its neighbours, not on how its epochs are divided among launches.
+A step of plain SGD on z = x W^T + b, y = sigmoid(z), cost = sum (y3 - onehot)^2 is
 
-Two kernels do it, and `plan` says which: `packed_fused.py` (byte images, both widths <= 32, batches that fit one
-tile: everything but the first layer in registers) and `packed_looped.py` (all the rest within the limits).
-All products are IEEE float32 multiply-adds.
+    forward   y1 = s(x W1^T + b1)    y2 = s(y1 W2^T + b2)    y3 = s(y2 W3^T + b3)
+    backward  d3 = 2 (y3 - t) y3 (1 - y3)    d2 = d3 W3 y2 (1 - y2)    d1 = d2 W2 y1 (1 - y1)
+    update    W -= rate d^T y_below    b -= rate sum over rows of d
+
+The first layer holds nearly all of the work. Its update by step s and its forward pass for step s + 1 read the
+same weights, so both are done in one pass over chunks of BLOCK_K inputs:
+
+    W1[chunk] -= rate x_s[:, chunk]^T d1      z += x_{s+1}[:, chunk] W1[chunk]
+
+That pass is the inner loop, and it runs on across the ends of epochs. The parameters stay in global memory, which
+the caches hold, W1 a chunk at a time and the small layers read and written once a step; z, d1 and the activations
+of a step stay in registers. W1 has an area of its own, in which the units of an input lie side by side: so a chunk is
+one piece of memory, and in shared memory no 16 threads wait for one bank. It is turned back at the end of an epoch.
+
+Arguments of both packed kernels (J jobs, the grid is one program each, none knows of another):
+
+    images_ptr       uint8 (meaning byte / 256) or float32 [N, pitch], pitch a multiple of 16
+    labels_ptr       uint8, flat
+    parameters_ptr   float32 [J, parameters_pitch]: each row in torch's order; where jobs start and are left
+    checkpoints_ptr  float32, flat: each job's parameters after each epoch, [epochs, P] from its offset on
+    jobs_ptr         int64 [J, 6]: first image, first label, examples, batch, epochs, checkpoint offset
+    rates_ptr        float32 [J]: learning rates
+    shape_ptr        int32 [4]: inputs, hidden1, hidden2, outputs
+
+and of the fused one
+
+    turned_ptr       float32 [J, turned_rows, WIDTH]: hidden1.weight transposed, zero past the true sizes
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from contextlib import nullcontext
-from itertools import pairwise
-
-import torch
-from torch import Tensor
-
-from breaknet.kernels._triton import HAVE_TRITON, interpreted, why_not
-from breaknet.kernels.packed_fused import packed_fused_kernel
-from breaknet.kernels.packed_looped import packed_looped_kernel
-from breaknet.kernels.packed_plan import FORMS, MAX_REGISTERS, PackedPlan, parameter_count, plan
-from breaknet.kernels.targets import TARGETS, CompileCase
-from breaknet.kernels.training_layout import to_device
-
-_PITCH = 16  # rows of images start at multiples of this many elements, so that loads are 16 bytes wide
-_OUT = 16  # columns of the output layer's tile
+from breaknet.kernels._triton import jit, tl
+from breaknet.kernels.device_functions import sigmoid, sigmoid_derivative
+from breaknet.kernels.group_sum import sum_groups
+from breaknet.kernels.hidden_origin import hidden_origin
 
 
-def aligned_images(images: Tensor) -> Tensor:
-    """`images` [N, K] itself if its rows lie as the kernels want them, else a copy that does, as a view [N, K].
+@jit
+def image_values(x, BYTES: tl.constexpr):
+    """float32 of loaded images, which are bytes or float32."""
+    if BYTES:
+        x = hidden_origin(x.to(tl.float32)) * (1.0 / 256.0)
+    return x
 
-    Rows must start at multiples of 16 elements, be whole and finite up to the next, and the first must start at a
-    multiple of 16 bytes.
-    784 bytes are fine as they are; 1,000 are copied to rows of 1,008. Call it once where you launch many times.
+
+@jit
+def load_images(batch_ptr, pitch, row, valid, k, BYTES: tl.constexpr, BY_FOURS: tl.constexpr = False):
+    """float32 [rows, inputs] of a batch; rows that are not `valid` and columns past the pitch are 0.
+
+    BY_FOURS has a thread load 4 bytes, not 16: eight neighbours then hold 32 inputs of one row, which they can
+    store side by side in shared memory. With 16 bytes each, those that store at a time hold four rows, and four
+    wait for one bank.
     """
-    length, inputs = images.shape
-    pitch, behind = images.stride(0), images.untyped_storage().size() // images.element_size()
-    whole = images.storage_offset() + length * pitch <= behind if pitch >= inputs else False
-    if images.stride(1) == 1 and pitch % _PITCH == 0 and whole and images.data_ptr() % 16 == 0:
-        return images
-    rows = torch.zeros(length, -(-inputs // _PITCH) * _PITCH, dtype=images.dtype, device=images.device)
-    rows[:, :inputs] = images
-    return rows[:, :inputs]
+    x_ptr = batch_ptr + row[:, None] * pitch + k[None, :]
+    if BY_FOURS:
+        # true of more than 4, but told only this much Triton loads no more than 4 bytes at a time
+        x_ptr = tl.multiple_of(x_ptr, [4, 4])
+    return image_values(tl.load(x_ptr, mask=valid[:, None] & (k < pitch)[None, :], other=0), BYTES)
 
 
-def train_packed(
-    images: Tensor,
-    labels: Tensor,
-    parameters: Tensor,
-    checkpoints: Tensor,
-    *,
-    hidden: tuple[int, int],
-    outputs: int,
-    learning_rates: Sequence[float],
-    batch_sizes: Sequence[int],
-    epochs: Sequence[int],
-    examples: Sequence[int],
-    first_image: Sequence[int],
-    first_label: Sequence[int],
-    checkpoint_offsets: Sequence[int],
-) -> PackedPlan:
-    """Run J jobs for `epochs[j]` epochs each in one launch, without waiting for it; returns the plan it took.
+@jit
+def load_image_groups(
+    batch_ptr, pitch, rows, start_k, BLOCK_B: tl.constexpr, GROUPS: tl.constexpr, LENGTH: tl.constexpr,
+    BYTES: tl.constexpr,
+):  # fmt: skip
+    """Inputs start_k, ... of the first `rows` of a batch in groups: float32 [GROUPS, BLOCK_B, LENGTH].
 
-    Args (all tensors on one device; the sequences have J entries each and stay on the host):
-        images: uint8 (meaning byte / 256) or float32 and finite, [N, K]; see `aligned_images`.
-        labels: uint8 [L], each below `outputs`; not looked at here.
-        parameters: float32 [J, P], rows contiguous: where each job starts, and where it is left afterwards,
-            so that the next launch goes on from there.
-        checkpoints: float32 [at least all of them]; job j writes its parameters after each epoch to
-            `[checkpoint_offsets[j] : ... + epochs[j] * P]`, viewed as [epochs[j], P].
-        learning_rates: taken as float32.
-        batch_sizes: 1 to 1,024, where they are not cut to the job's examples; all must lead to one plan.
-        epochs: 0 leaves the job as it is; a launch of such a job compiles the kernel and does no more.
-        examples: how many images the job trains on, starting at row `first_image[j]` of the images and entry
-            `first_label[j]` of the labels.
-
-    Raises:
-        TypeError, ValueError: for wrong types, shapes, lengths or ranges, or a shape that `plan` refuses.
-        RuntimeError: where Triton cannot run.
+    They are loaded one group below the other, not side by side and permuted. Triton keeps the left side of a product
+    in shared memory with its last axis outermost and the others as they lie in registers: here rows innermost, so
+    that a thread reads four of them at a time, else groups.
     """
-    if not HAVE_TRITON:
-        raise RuntimeError(f"train_packed needs Triton: {why_not()}")
-    _check_tensors(images, labels, parameters, checkpoints)
-    jobs = parameters.shape[0]
-    columns = {
-        "learning_rates": learning_rates,
-        "batch_sizes": batch_sizes,
-        "epochs": epochs,
-        "examples": examples,
-        "first_image": first_image,
-        "first_label": first_label,
-        "checkpoint_offsets": checkpoint_offsets,
-    }
-    for name, column in columns.items():
-        if len(column) != jobs:
-            raise ValueError(f"{name}: one entry for each of {jobs} jobs, not {len(column)}")
-    inputs = images.shape[1]
-    count = parameter_count(inputs, hidden, outputs)
-    if parameters.shape[1] != count:
-        raise ValueError(f"parameters: [{jobs}, {count}] for these widths, not {list(parameters.shape)}")
-    for job in range(jobs):
-        _check_job(job, columns, len(images), len(labels), len(checkpoints), count)
-    _check_apart(checkpoint_offsets, epochs, count)
-    batch_sizes = [min(batch, length) for batch, length in zip(batch_sizes, examples, strict=True)]
-    chosen = _common_plan(images, inputs, hidden, outputs, batch_sizes)
-    if jobs == 0:
-        return chosen
-
-    images = aligned_images(images)
-    device = images.device
-    table = torch.tensor(
-        list(zip(first_image, first_label, examples, batch_sizes, epochs, checkpoint_offsets, strict=True)),
-        dtype=torch.int64,
-    )
-    rates = torch.tensor(list(learning_rates), dtype=torch.float32)
-    shape = torch.tensor([inputs, *hidden, outputs], dtype=torch.int32)
-    arguments = {
-        "images_ptr": images,
-        "labels_ptr": labels,
-        "parameters_ptr": parameters,
-        "checkpoints_ptr": checkpoints,
-        "jobs_ptr": to_device(table, device),
-        "rates_ptr": to_device(rates, device),
-        "shape_ptr": to_device(shape, device),
-        "pitch": images.stride(0),
-        "parameters_pitch": parameters.stride(0),
-    }
-    if chosen.form == "fused":
-        kernel = packed_fused_kernel
-        turned = turned_weights(parameters, inputs, hidden[0], chosen)
-        arguments |= {"turned_ptr": turned, "turned_rows": turned.shape[1]}
-    else:
-        kernel = packed_looped_kernel
-        rows = -(-max(batch_sizes) // chosen.rows) * chosen.rows
-        scratch = torch.empty(jobs * rows * (4 * chosen.width + _OUT), dtype=torch.float32, device=device)
-        arguments |= {"scratch_ptr": scratch, "scratch_rows": rows}
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernel[(jobs,)](**arguments, **chosen.constexprs(), **chosen.options())
-    return chosen
+    row = tl.arange(0, GROUPS * BLOCK_B) % BLOCK_B
+    first = start_k + tl.arange(0, GROUPS * BLOCK_B) // BLOCK_B * LENGTH
+    k = tl.arange(0, LENGTH)
+    mask = (row < rows)[:, None] & (first[:, None] + k[None, :] < pitch)
+    x = tl.load(batch_ptr + (row * pitch + first)[:, None] + k[None, :], mask=mask, other=0)
+    return tl.reshape(image_values(x, BYTES), [GROUPS, BLOCK_B, LENGTH])
 
 
-def turned_weights(parameters: Tensor, inputs: int, hidden1: int, form: PackedPlan) -> Tensor:
-    """hidden1.weight of parameters [J, P] as the fused form keeps it: [J, inputs, width], zero past both ends."""
-    rows = -(-inputs // form.chunk) * form.chunk
-    turned = parameters.new_zeros(len(parameters), rows, form.width)
-    given = parameters[:, : hidden1 * inputs].unflatten(1, (hidden1, inputs))
-    turned[:, :inputs, :hidden1] = given.transpose(1, 2)
-    return turned
-
-
-def _check_tensors(images: Tensor, labels: Tensor, parameters: Tensor, checkpoints: Tensor) -> None:
-    wanted = {
-        "images": (images, (torch.uint8, torch.float32), 2),
-        "labels": (labels, (torch.uint8,), 1),
-        "parameters": (parameters, (torch.float32,), 2),
-        "checkpoints": (checkpoints, (torch.float32,), 1),
-    }
-    for name, (tensor, dtypes, dimensions) in wanted.items():
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name}: a tensor, not {type(tensor).__name__}")
-        if tensor.dtype not in dtypes or tensor.dim() != dimensions:
-            allowed = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
-            given = str(tensor.dtype).removeprefix("torch.")
-            raise ValueError(f"{name}: {allowed} with {dimensions} axes, not {given} {list(tensor.shape)}")
-        if tensor.device != images.device:
-            raise ValueError(f"{name}: on {images.device} as the images are, not on {tensor.device}")
-        if name != "images" and tensor.numel() and tensor.stride(-1) != 1:
-            raise ValueError(f"{name}: contiguous along its last axis, not strides {tensor.stride()}")
-    if parameters.shape[0] > 1 and parameters.stride(0) < parameters.shape[1]:
-        raise ValueError("parameters: a row of its own for every job, not rows that overlap")
-    if images.device.type != "cuda" and not interpreted():
-        raise RuntimeError("train_packed needs a CUDA device, or TRITON_INTERPRET=1 to run on the CPU")
-
-
-def _common_plan(
-    images: Tensor, inputs: int, hidden: tuple[int, int], outputs: int, batch_sizes: Sequence[int]
-) -> PackedPlan:
-    if images.device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(images.device)
-        capability = major * 10 + minor
-    else:
-        capability = min(TARGETS)
-    chosen = None
-    for batch in sorted(set(batch_sizes)) or [1]:
-        found = plan(inputs, hidden, outputs, batch, capability, byte_images=images.dtype == torch.uint8)
-        if isinstance(found, str):
-            raise ValueError(found)
-        if chosen is not None and found != chosen:
-            raise ValueError(f"batch_sizes: all of one plan, not both {chosen} and {found}")
-        chosen = found
-    assert chosen is not None
-    return chosen
-
-
-def _check_job(
-    job: int, columns: dict[str, Sequence], images: int, labels: int, checkpoints: int, count: int
-) -> None:
-    examples, epochs = columns["examples"][job], columns["epochs"][job]
-    first_image, first_label = columns["first_image"][job], columns["first_label"][job]
-    if examples < 1 or first_image < 0 or first_image + examples > images:
-        raise ValueError(
-            f"examples: 1 or more within the {images} images, not {examples} from {first_image} (job {job})"
+@jit
+def copy_parameters(from_ptr, to_ptr, count, BLOCK: tl.constexpr):
+    """Copy `count` float32, with a barrier on both sides: other threads wrote them and will write them again."""
+    tl.debug_barrier()
+    i = tl.arange(0, BLOCK)
+    for start in range(0, count, BLOCK):
+        tl.store(
+            to_ptr + start + i,
+            tl.load(from_ptr + start + i, mask=start + i < count, other=0.0),
+            mask=start + i < count,
         )
-    rate, batch = columns["learning_rates"][job], columns["batch_sizes"][job]
-    if not 0 < rate < float("inf"):
-        raise ValueError(f"learning_rates: finite and above 0, not {rate} (job {job})")
-    if batch < 1:
-        raise ValueError(f"batch_sizes: 1 or more, not {batch} (job {job})")
-    if first_label < 0 or first_label + examples > labels:
-        raise ValueError(f"first_label: {examples} of {labels} labels, not from {first_label} (job {job})")
-    if epochs < 0 or -(-examples // batch) * epochs >= 2**31:
-        raise ValueError(f"epochs: 0 or more, below 2^31 steps, not {epochs} (job {job})")
-    offset = columns["checkpoint_offsets"][job]
-    if offset < 0 or offset + epochs * count > checkpoints:
-        raise ValueError(
-            f"checkpoint_offsets: {epochs} x {count} floats within {checkpoints}, not from {offset} (job {job})"
-        )
+    tl.debug_barrier()
 
 
-def _check_apart(offsets: Sequence[int], epochs: Sequence[int], count: int) -> None:
-    taken = sorted(
-        (offset, offset + length * count) for offset, length in zip(offsets, epochs, strict=True) if length
-    )
-    for (_, end), (start, _) in pairwise(taken):
-        if start < end:
-            raise ValueError(f"checkpoint_offsets: a block of its own for every job, not two over {start}")
+@jit
+def grouped_dot(a, b, M: tl.constexpr, K: tl.constexpr, N: tl.constexpr, GROUPS: tl.constexpr):
+    """a b, [M, N] from [M, K] and [K, N], the K axis in GROUPS that are added up at the end.
+
+    A thread then owns a 4 x 4 block of one group even where M x N alone is too small for that, and holds no more
+    than K / GROUPS rows of operands in registers at a time.
+    """
+    if GROUPS == 1:
+        product = tl.dot(a, b, input_precision="ieee")
+    else:
+        a = tl.permute(tl.reshape(a, [M, GROUPS, K // GROUPS]), [1, 0, 2])
+        b = tl.reshape(b, [GROUPS, K // GROUPS, N])
+        product = sum_groups(tl.dot(a, b, input_precision="ieee"))
+    return product
 
 
-def compile_cases(capability: int) -> list[CompileCase]:
-    """Every shipped form; they are the same on all targets."""
-    cases = []
-    for form in FORMS:
-        signature = {
-            "images_ptr": "*u8" if form.byte_images else "*fp32",
-            "labels_ptr": "*u8",
-            "parameters_ptr": "*fp32",
-            "checkpoints_ptr": "*fp32",
-            "jobs_ptr": "*i64",
-            "rates_ptr": "*fp32",
-            "shape_ptr": "*i32",
-            "pitch": "i32",
-            "parameters_pitch": "i32",
-        }
-        divisible: tuple[str, ...] = ("pitch",)
-        if form.form == "fused":
-            kernel = packed_fused_kernel
-            signature |= {"turned_ptr": "*fp32", "turned_rows": "i32"}
-            divisible += ("turned_rows",)
-        else:
-            kernel = packed_looped_kernel
-            signature |= {"scratch_ptr": "*fp32", "scratch_rows": "i32"}
-            divisible += ("scratch_rows",)
-        cases.append(
-            CompileCase(
-                kernel=kernel,
-                name=f"packed_{form.form}",
-                config=str(form).split(" ", 1)[1],
-                signature=signature,
-                constexprs=form.constexprs(),
-                num_warps=form.num_warps,
-                maxnreg=MAX_REGISTERS,
-                divisible=divisible,
+@jit
+def widths(shape_ptr):
+    """K, H1, H2 and O, loaded anew, so that no address made from them has to lie in a register till its next use."""
+    K = tl.load(shape_ptr, volatile=True)
+    H1 = tl.load(shape_ptr + 1, volatile=True)
+    H2 = tl.load(shape_ptr + 2, volatile=True)
+    O = tl.load(shape_ptr + 3, volatile=True)
+    return K, H1, H2, O
+
+
+@jit
+def small_parameters(parameters_ptr, shape_ptr, h, o):
+    """Where all but W1 lie, weights as [in, out], and which units and outputs exist."""
+    K, H1, H2, O = widths(shape_ptr)
+    # torch's order: each weight [out, in], then its bias
+    b1 = parameters_ptr + H1 * K + h
+    w2 = parameters_ptr + H1 * (K + 1) + h[None, :] * H1 + h[:, None]
+    b2 = parameters_ptr + H1 * (K + 1) + H2 * H1 + h
+    w3 = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + o[None, :] * H2 + h[:, None]
+    b3 = parameters_ptr + H1 * (K + 1) + H2 * (H1 + 1) + O * H2 + o
+    return b1, w2, b2, w3, b3, h < H1, h < H2, o < O
+
+
+@jit(do_not_specialize=["parameters_pitch"])
+def packed_fused_kernel(
+    images_ptr, labels_ptr, parameters_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, shape_ptr, turned_ptr,
+    pitch, parameters_pitch, turned_rows,
+    BYTES: tl.constexpr, BLOCK_B: tl.constexpr, BLOCK_K: tl.constexpr, WIDTH: tl.constexpr,
+    K_GROUPS: tl.constexpr, W1_GROUPS: tl.constexpr, W2_GROUPS: tl.constexpr, Y_GROUPS: tl.constexpr,
+):  # fmt: skip
+    OUT: tl.constexpr = 16
+    job = tl.program_id(0)
+    table = jobs_ptr + job * 6
+    images_ptr += tl.load(table) * pitch
+    labels_ptr += tl.load(table + 1)
+    examples = tl.load(table + 2).to(tl.int32)
+    batch = tl.load(table + 3).to(tl.int32)
+    epochs = tl.load(table + 4).to(tl.int32)
+    checkpoints_ptr += tl.load(table + 5)
+    parameters_ptr += job.to(tl.int64) * parameters_pitch
+    rate = tl.load(rates_ptr + job)
+    batches = (examples + batch - 1) // batch
+    steps = batches * epochs
+
+    row = tl.arange(0, BLOCK_B)
+    k = tl.arange(0, BLOCK_K)
+    h = tl.arange(0, WIDTH)
+    o = tl.arange(0, OUT)
+    inputs = tl.load(shape_ptr)
+    turned_ptr += job.to(tl.int64) * turned_rows * WIDTH
+    w1_chunk = turned_ptr + k[:, None] * WIDTH + h[None, :]
+
+    d1 = tl.zeros([BLOCK_B, WIDTH], tl.float32)
+    # pass `step` applies W1's update of step - 1 and computes z for `step`; the first and the last do half of it
+    for step in range(0, steps + 1):
+        start_old = tl.maximum(step - 1, 0) % batches * batch
+        start = tl.minimum(step, tl.maximum(steps - 1, 0)) % batches * batch
+        old_ptr = images_ptr + start_old.to(tl.int64) * pitch
+        new_ptr = images_ptr + start.to(tl.int64) * pitch
+        old_valid = row < tl.minimum(batch, examples - start_old)
+        rows = tl.minimum(batch, examples - start)
+        valid = row < rows
+
+        z = tl.zeros([K_GROUPS, BLOCK_B, WIDTH], tl.float32)
+        for start_k in range(0, inputs, BLOCK_K):
+            x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BYTES, BY_FOURS=True)
+            x = load_image_groups(
+                new_ptr, pitch, rows, start_k, BLOCK_B, K_GROUPS, BLOCK_K // K_GROUPS, BYTES
             )
-        )
-    return cases
+            # No thread may load an element twice: another may have stored it by then. `plan` sees to that by
+            # giving a chunk at least as many elements as there are threads.
+            w1 = tl.load(w1_chunk + start_k * WIDTH)
+            w1 -= rate * grouped_dot(tl.trans(x_old), d1, BLOCK_K, BLOCK_B, WIDTH, W1_GROUPS)
+            tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])
+            w1 = tl.reshape(w1, [K_GROUPS, BLOCK_K // K_GROUPS, WIDTH])
+            z = tl.dot(x, w1, z, input_precision="ieee")
+        tl.debug_barrier()  # what follows, and the next pass, reads parameters that other threads have stored
 
+        if (step > 0) & (step % batches == 0):
+            K, H1, H2, O = widths(shape_ptr)
+            count = H1 * (K + 1) + H2 * (H1 + 1) + O * (H2 + 1)
+            for start_k in range(0, K, BLOCK_K):
+                w1 = tl.load(w1_chunk + start_k * WIDTH)
+                mask = (start_k + k < K)[:, None] & (h < H1)[None, :]
+                tl.store(parameters_ptr + h[None, :] * K + (start_k + k)[:, None], w1, mask=mask)
+            copy_parameters(parameters_ptr, checkpoints_ptr, count, BLOCK=1024)
+            checkpoints_ptr += count
 
-def train_packed_spec(
-    images: Tensor,
-    labels: Tensor,
-    parameters: Tensor,
-    *,
-    hidden: tuple[int, int],
-    outputs: int,
-    learning_rate: float,
-    batch_size: int,
-    epochs: int,
-) -> Tensor:
-    """What one job computes, in torch and in the dtype of `parameters` [P]: its checkpoints, [epochs, P].
+        if step < steps:
+            # What lies past the true widths is loaded as 0 and never stored, so it takes no part.
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
+                parameters_ptr, shape_ptr, h, o
+            )
+            b1 = tl.load(b1_ptr, mask=in1, other=0.0)
+            w2 = tl.load(w2_ptr, mask=in1[:, None] & in2[None, :], other=0.0)
+            b2 = tl.load(b2_ptr, mask=in2, other=0.0)
+            w3 = tl.load(w3_ptr, mask=in2[:, None] & out[None, :], other=0.0)
+            b3 = tl.load(b3_ptr, mask=out, other=0.0)
 
-    images [N, K] uint8 (meaning byte / 256) or floating, labels [N].
-    """
-    x = images.to(parameters.dtype) / 256 if images.dtype == torch.uint8 else images.to(parameters.dtype)
-    target = torch.nn.functional.one_hot(labels.long(), outputs).to(parameters.dtype)
-    row = parameters.clone()
-    inputs = images.shape[1]
-    shapes = [
-        (hidden[0], inputs),
-        hidden[:1],
-        (hidden[1], hidden[0]),
-        hidden[1:],
-        (outputs, hidden[1]),
-        (outputs,),
-    ]
-    pieces = row.split([torch.Size(shape).numel() for shape in shapes])
-    w1, b1, w2, b2, w3, b3 = (piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True))
-    history = []
-    for _ in range(epochs):
-        for start in range(0, len(x), batch_size):
-            x0, t = x[start : start + batch_size], target[start : start + batch_size]
-            y1 = torch.sigmoid(x0 @ w1.T + b1)
-            y2 = torch.sigmoid(y1 @ w2.T + b2)
-            y3 = torch.sigmoid(y2 @ w3.T + b3)
-            d3 = 2 * (y3 - t) * y3 * (1 - y3)
-            d2 = d3 @ w3 * y2 * (1 - y2)
-            d1 = d2 @ w2 * y1 * (1 - y1)
-            for w, b, d, y in ((w1, b1, d1, x0), (w2, b2, d2, y1), (w3, b3, d3, y2)):
-                w -= learning_rate * d.T @ y
-                b -= learning_rate * d.sum(0)
-        history.append(row.clone())
-    return torch.stack(history) if history else row.new_empty(0, len(row))
+            y1 = sigmoid(tl.sum(z, 0) + b1[None, :])
+            y2 = sigmoid(grouped_dot(y1, w2, BLOCK_B, WIDTH, WIDTH, Y_GROUPS) + b2[None, :])
+            y3 = sigmoid(grouped_dot(y2, w3, BLOCK_B, WIDTH, OUT, Y_GROUPS) + b3[None, :])
+
+            label = hidden_origin(tl.load(labels_ptr + start + row, mask=valid, other=0).to(tl.int32))
+            label = tl.where(valid, label, -1)
+            target = (label[:, None] == o[None, :]).to(tl.float32)
+            d3 = 2.0 * (y3 - target) * sigmoid_derivative(y3)
+            d3 = tl.where((label >= 0)[:, None], d3, 0.0)  # rows past the batch teach nothing
+            d2 = tl.dot(d3, tl.trans(w3), input_precision="ieee") * sigmoid_derivative(y2)
+            d1 = grouped_dot(d2, tl.trans(w2), BLOCK_B, WIDTH, WIDTH, Y_GROUPS) * sigmoid_derivative(y1)
+
+            w3 -= rate * grouped_dot(tl.trans(y2), d3, WIDTH, BLOCK_B, OUT, W2_GROUPS)
+            w2 -= rate * grouped_dot(tl.trans(y1), d2, WIDTH, BLOCK_B, WIDTH, W2_GROUPS)
+            tl.debug_barrier()  # every thread has loaded the old parameters
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
+                parameters_ptr, shape_ptr, h, o
+            )
+            tl.store(w3_ptr, w3, mask=in2[:, None] & out[None, :])
+            tl.store(b3_ptr, b3 - rate * tl.sum(d3, 0), mask=out)
+            tl.store(w2_ptr, w2, mask=in1[:, None] & in2[None, :])
+            tl.store(b2_ptr, b2 - rate * tl.sum(d2, 0), mask=in2)
+            tl.store(b1_ptr, b1 - rate * tl.sum(d1, 0), mask=in1)

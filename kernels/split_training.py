@@ -21,7 +21,7 @@ from breaknet.kernels.cooperative_training import (
     LABEL,
     LIVE_ROW,
 )
-from breaknet.kernels.training_phases import (
+from breaknet.kernels.training_step import (
     OUTPUT_BLOCK,
     hidden2_gradient,
     load_matrix,

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
 from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton
+from breaknet.kernels.host.targets import CompileCase, padded
 from breaknet.kernels.ordered_sum import ONE_COLUMN, ordered_sum
-from breaknet.kernels.targets import CompileCase, padded
 
 #: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one); 4 warps, for all GPUs.
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}

@@ -50,7 +50,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import breaknet
-from breaknet import classroom, figures
+from breaknet.lesson import figures, notebook_display
 
 # %% [markdown]
 # Leave the settings as they are the first time. Later, change the seed and run everything again: what stays,
@@ -91,7 +91,7 @@ for place, image, label in zip(places.flat, digits.train.images, digits.train.la
 # digit. The largest output is its answer.
 
 # %%
-classroom.network()
+notebook_display.network()
 
 # %% [markdown]
 # Every unit multiplies each value $x_i$ that it receives by a weight $w_i$, adds the products and a bias $b$,
@@ -127,7 +127,7 @@ my_parameters = None  # a number instead of None
 model = breaknet.MLP.seeded(seed)
 for name, parameter in model.named_parameters():
     print(f"{name:15} {' × '.join(map(str, parameter.shape)):>9} = {parameter.numel():6,}")
-classroom.compared(
+notebook_display.compared(
     {"parameters": (my_parameters, sum(parameter.numel() for parameter in model.parameters()))}
 )
 
@@ -147,7 +147,7 @@ def answer(model, number):
     image = digits.train.images[number]
     with torch.no_grad():
         outputs = model(torch.tensor(image) / 256)
-    return classroom.one_answer(image, outputs, digits.train.labels[number])
+    return notebook_display.one_answer(image, outputs, digits.train.labels[number])
 
 
 answer(model, 0)
@@ -197,11 +197,13 @@ answer(clean.checkpoints[-1], 0)
 # ## When is a model done learning?
 
 # %%
-results = classroom.sum_up(digits, clean=clean)
-classroom.with_prediction(figures.clean_cost(results), training=my_train_cost, validation=my_valid_cost)
+results = notebook_display.sum_up(digits, clean=clean)
+notebook_display.with_prediction(
+    figures.clean_cost(results), training=my_train_cost, validation=my_valid_cost
+)
 
 # %%
-classroom.compared(
+notebook_display.compared(
     {
         "training cost at the end": (my_train_cost, clean.train_cost[-1]),
         "validation cost at the end": (my_valid_cost, clean.valid_cost[-1]),
@@ -234,7 +236,7 @@ figures.clean_cost_fits(results)
 # ### Answers
 
 # %% tags=["instructor"]
-classroom.noticed(results, "clean")
+notebook_display.noticed(results, "clean")
 
 # %% [markdown] tags=["instructor"]
 # > With seed 0 on MNIST, correct runs end between 0.04 and 0.05 on the training set and between 0.08 and 0.1
@@ -266,16 +268,16 @@ my_shuffled_valid_cost = None
 
 # %%
 shuffled = breaknet.train(bad, valid=digits.valid, epochs=epochs_all, seed=seed)
-results = classroom.sum_up(digits, clean=clean, shuffled=shuffled)
+results = notebook_display.sum_up(digits, clean=clean, shuffled=shuffled)
 print(f"{len(shuffled.train_cost)} epochs in {shuffled.seconds['total']:.1f} s")
 
 # %%
-classroom.with_prediction(
+notebook_display.with_prediction(
     figures.shuffled_cost(results), training=my_shuffled_train_cost, validation=my_shuffled_valid_cost
 )
 
 # %%
-classroom.compared(
+notebook_display.compared(
     {
         "training cost at the end": (my_shuffled_train_cost, shuffled.train_cost[-1]),
         "validation cost at the end": (my_shuffled_valid_cost, shuffled.valid_cost[-1]),
@@ -318,7 +320,7 @@ my_shuffled_valid_accuracy = None  # in percent
 # It starts near $d$ and levels off at $a + d$, its **carrying capacity**.
 
 # %%
-classroom.with_prediction(
+notebook_display.with_prediction(
     figures.shuffled_accuracy(results),
     training=my_shuffled_train_accuracy,
     validation=my_shuffled_valid_accuracy,
@@ -326,7 +328,7 @@ classroom.with_prediction(
 
 # %%
 train_percent, valid_percent = 100 * shuffled.train_accuracy[-1], 100 * shuffled.valid_accuracy[-1]
-classroom.compared(
+notebook_display.compared(
     {
         "training accuracy at the end, percent": (my_shuffled_train_accuracy, train_percent),
         "validation accuracy at the end, percent": (my_shuffled_valid_accuracy, valid_percent),
@@ -345,7 +347,7 @@ classroom.compared(
 # ### Answers
 
 # %% tags=["instructor"]
-classroom.noticed(results, "shuffled")
+notebook_display.noticed(results, "shuffled")
 
 # %% [markdown] tags=["instructor"]
 # > With seed 0 on MNIST, the carrying capacity comes out at about 14 to 15 %. Whoever predicted 10 % for both
@@ -370,21 +372,21 @@ my_valid_accuracy_then = None  # the validation accuracy at that moment, in perc
 
 # %%
 hundred = breaknet.train(bad[:100], valid=digits.valid, epochs=epochs_few, seed=seed)
-results = classroom.sum_up(digits, clean=clean, shuffled=shuffled, hundred=hundred)
+results = notebook_display.sum_up(digits, clean=clean, shuffled=shuffled, hundred=hundred)
 print(f"{len(hundred.train_cost)} epochs in {hundred.seconds['total']:.1f} s")
 
 # %%
 figures.hundred_cost(results)
 
 # %%
-classroom.with_prediction(figures.hundred_valid_accuracy(results), validation=my_valid_accuracy_then)
+notebook_display.with_prediction(figures.hundred_valid_accuracy(results), validation=my_valid_accuracy_then)
 
 # %%
-classroom.with_prediction(figures.hundred_train_accuracy(results), training=my_best_train_accuracy)
+notebook_display.with_prediction(figures.hundred_train_accuracy(results), training=my_best_train_accuracy)
 
 # %%
 best = hundred.train_accuracy.argmax()
-classroom.compared(
+notebook_display.compared(
     {
         "highest training accuracy, percent": (my_best_train_accuracy, 100 * hundred.train_accuracy[best]),
         "validation accuracy then, percent": (my_valid_accuracy_then, 100 * hundred.valid_accuracy[best]),
@@ -403,7 +405,7 @@ classroom.compared(
 # ### Answers
 
 # %% tags=["instructor"]
-classroom.noticed(results, "hundred")
+notebook_display.noticed(results, "hundred")
 
 # %% [markdown] tags=["instructor"]
 # > With seed 0 on MNIST, the training accuracy reaches about 99 %, the capacity of the fit lies between 97
@@ -447,7 +449,7 @@ for name, run in {"true labels": clean, "shuffled labels": shuffled, "100 shuffl
 # the first?
 
 # %%
-classroom.looking_back(results)
+notebook_display.looking_back(results)
 
 # %% [markdown] tags=["instructor"]
 # > Go back to the first figure with the class: the gap that opens between its two curves is the same thing as

@@ -80,8 +80,8 @@ print(here.introduction())
 import torch
 
 from benchmarks import floors
-from breaknet.kernels.training_layout import Shape
-from breaknet.kernels.training_plan import cooperative_plan
+from breaknet.kernels.host.tiles import cooperative_plan
+from breaknet.kernels.jobs import Shape
 from notebooks.course import checks, checks_in_python, measure, pictures, plots, precision, resources, specs
 from notebooks.course.barriers import barrier, dawdle
 from notebooks.course.here import DEVICE, tl, triton

@@ -9,7 +9,7 @@ What the build fills in, so that it is written down once:
 
 * a code cell tagged `set-up` becomes scripts/notebook_set_up.py with the project's address;
 * a line `<!-- lesson: EXPERIMENT PART -->` in a text cell becomes what the lesson's report says there, from
-  breaknet/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
+  breaknet/lesson/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
   a range such as `after 2-4` or `after 3-3` for some of them;
 * where the address is on GitHub, the first cell is a badge that opens the notebook on Colab.
 
@@ -32,7 +32,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from breaknet.report_questions import SECTIONS  # noqa: E402
+from breaknet.lesson.report_questions import SECTIONS  # noqa: E402
 from scripts.render_colab import address  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -21,7 +21,7 @@ TARGET = os.environ.get("BREAKNET_TEST_TARGET")
 # Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
 if TARGET:
     os.environ.pop("TRITON_INTERPRET", None)
-    sys.path[:0] = [str(Path(__file__).parent / folder) for folder in ("ptx", "backends")]
+    sys.path[:0] = [str(Path(__file__).parent / "backends")]
 elif not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     spare_the_interpreter()
@@ -56,9 +56,8 @@ def _compiled() -> Iterator[None]:
     if not TARGET:
         yield
         return
-    from compiled_gpus import PROCESSORS, CompiledGpus
-
-    from breaknet.kernels.targets import parse_target
+    from breaknet.kernels.host.targets import parse_target
+    from tools.ptx_machine.fake_gpu import PROCESSORS, CompiledGpus
 
     capability = parse_target(TARGET).capability
     with CompiledGpus(capability, PROCESSORS[capability]):

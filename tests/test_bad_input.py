@@ -9,7 +9,7 @@ from checks import random_labels, sparse_images
 
 import breaknet
 from breaknet import BackendError, Job, Split
-from breaknet.backends import torch_reference
+from breaknet.backends import torch_backend
 
 IMAGES, LABELS = sparse_images(20), random_labels(20)
 GOOD = (IMAGES, LABELS)
@@ -86,7 +86,7 @@ TRAIN = {
 @pytest.mark.parametrize("name", TRAIN)
 def test_wrong_calls_of_train(name, monkeypatch):
     (data, arguments), error, line = TRAIN[name]
-    monkeypatch.setattr(torch_reference, "train", lambda *_: pytest.fail("work had started"))
+    monkeypatch.setattr(torch_backend, "train", lambda *_: pytest.fail("work had started"))
     with pytest.raises(error) as raised:
         breaknet.train(data, **{"backend": "torch", **arguments})
     assert line in str(raised.value)

@@ -11,7 +11,7 @@ import pytest
 from tiny import write_tiny_idx
 
 from breaknet import Checkpoints
-from breaknet.cli import main
+from breaknet.cli.commands import main
 
 
 @pytest.fixture(scope="module")

@@ -61,9 +61,9 @@ def site_of_this_environment() -> Path:
 LOOK = """
 import kernels
 assert kernels.mine == "somebody else wrote this", kernels.__file__
-import breaknet.kernels.activations, breaknet.kernels.linear_sigmoid
+import breaknet.kernels.device_functions, breaknet.kernels.linear_sigmoid
 from breaknet.kernels.summed_mse import summed_mse
-import breaknet, breaknet.cli
+import breaknet, breaknet.cli.commands
 print(breaknet.__file__)
 """
 
@@ -74,7 +74,7 @@ def test_the_wheel_holds_all_of_breaknet_and_nothing_else(wheel, checkout):
     sources = {path.relative_to(checkout).as_posix() for path in (checkout / "breaknet").rglob("*.py")}
     sources |= {f"breaknet/{path.relative_to(checkout)}" for path in (checkout / "kernels").rglob("*.py")}
     templates = {
-        path.relative_to(checkout).as_posix() for path in (checkout / "breaknet/templates").iterdir()
+        path.relative_to(checkout).as_posix() for path in (checkout / "breaknet/lesson/templates").iterdir()
     }
     assert len(templates) > 0
     assert sources | templates | {"breaknet/py.typed"} <= names

@@ -206,12 +206,12 @@ def test_evaluate_agrees_with_float64_for_every_kind_of_models():
 
 
 def test_evaluate_in_blocks_gives_the_same(monkeypatch):
-    from breaknet.backends import torch_reference
+    from breaknet.backends import torch_backend
 
     run = breaknet.train(DATA, epochs=5, backend="torch", device="cpu")
     whole = breaknet.evaluate(run.checkpoints, DATA, backend="torch", confusion=True)
-    monkeypatch.setattr(torch_reference, "_IMAGES_AT_ONCE", 37)
-    monkeypatch.setattr(torch_reference, "_BYTES_AT_ONCE", 2 * 37 * 16 * 4)
+    monkeypatch.setattr(torch_backend, "_IMAGES_AT_ONCE", 37)
+    monkeypatch.setattr(torch_backend, "_BYTES_AT_ONCE", 2 * 37 * 16 * 4)
     blocks = breaknet.evaluate(run.checkpoints, DATA, backend="torch", confusion=True)
     np.testing.assert_allclose(blocks.cost, whole.cost, rtol=1e-6)
     assert (blocks.accuracy == whole.accuracy).all()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import ladder
+from benchmarks import contenders
 from benchmarks.lab import Lab
+from benchmarks.measure import Way
 from benchmarks.suites import (
     classroom,
     compiling,
@@ -21,10 +22,9 @@ from benchmarks.suites import (
     models,
     rivals,
 )
-from benchmarks.ways import Way
 
 SUITES: dict[str, Callable[[Lab], list[Way]]] = {
-    "ladder": ladder.ways,
+    "ladder": contenders.ways,
     "rivals": rivals.ways,
     "models": models.ways,
     "epochs": epochs.ways,

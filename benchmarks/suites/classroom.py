@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.lab import Lab
-from benchmarks.ways import Missing, Ready, Way
+from benchmarks.measure import Missing, Ready, Way
 
 NEEDS = ("jupytext", "nbclient", "ipykernel", "matplotlib", "scipy")
 

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import run_python
 from benchmarks.lab import Lab
-from benchmarks.ways import Ready, Way
-from breaknet.kernels.targets import TARGETS
+from benchmarks.measure import Ready, Way
+from benchmarks.processes import run_python
+from breaknet.kernels.host.targets import TARGETS
 
 QUICK = ("sm_75",)
 REPEATS = 3

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks import launches
 from benchmarks.lab import Lab
-from benchmarks.ways import Ready, Way
+from benchmarks.measure import Ready, Way
 from breaknet.kernels.linear_sigmoid import LinearSigmoid, launch_forward, linear_sigmoid, linear_sigmoid_spec
 from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
 

@@ -6,10 +6,10 @@ from functools import partial
 
 import torch
 
+from benchmarks.contenders.contender import checked_trainer
 from benchmarks.lab import Lab
-from benchmarks.ladder.rung import checked_trainer
+from benchmarks.measure import Ready, Way
 from benchmarks.problem import Problem, Trainer
-from benchmarks.ways import Ready, Way
 from breaknet import Job, train_many
 from breaknet.model import MLP
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from benchmarks.contenders import RUNGS
+from benchmarks.contenders.agreement import assert_scores, exact_scores
+from benchmarks.contenders.contender import scoring_work
 from benchmarks.lab import Lab
-from benchmarks.ladder import RUNGS
-from benchmarks.ladder.rung import scoring_work
+from benchmarks.measure import Ready, Way
 from benchmarks.problem import Parameters, Problem, Scorer, ScorerBuilder
-from benchmarks.rivals.agreement import assert_scores, exact_scores
-from benchmarks.ways import Ready, Way
 from breaknet.backends import select
-from breaknet.backends.protocol import Examples
+from breaknet.backends.interface import Examples
 
 CHECKPOINTS = {"rehearse": (2,), "quick": (20,), "full": (100, 1_000)}
 IMAGES = {"rehearse": (40,), "quick": (10_000,), "full": (10_000, 60_000)}
@@ -34,15 +34,15 @@ def backend_scorer(backend: str, models: Parameters, problem: Problem) -> Scorer
 
 def torch_scorer(build: str, models: Parameters, problem: Problem) -> Scorer:
     """`rivals.torch_scores.one_by_one` or `wide`."""
-    from benchmarks.rivals import torch_scores
+    from benchmarks.contenders import torch_evaluation
 
-    scorer: Scorer = getattr(torch_scores, build)(models, problem)
+    scorer: Scorer = getattr(torch_evaluation, build)(models, problem)
     return scorer
 
 
 def kernel_scorer(gpu: bool, models: Parameters, problem: Problem) -> Scorer:
     """The evaluation launch alone, everything on the device; or the compiled kernels alone, everything prepared."""
-    from benchmarks.ladder import all_checkpoints, numba_cpu
+    from benchmarks.contenders import all_checkpoints, numba_cpu
 
     return all_checkpoints.scorer(models, problem) if gpu else numba_cpu.prepared_scorer(models, problem)
 

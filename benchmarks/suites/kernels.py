@@ -1,4 +1,4 @@
-"""What the GPU kernels' design rests on: barriers, launches of one epoch and of many, tiles, networks a second."""
+"""What the GPU kernels' design rests on: barriers, launches of one epoch and of packed, tiles, networks a second."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import numpy as np
 import torch
 
 from benchmarks import launches
-from benchmarks.barrier_loop import BarrierLoop
+from benchmarks.contenders import RUNGS, all_checkpoints, packed
+from benchmarks.contenders import cooperative as persistent
+from benchmarks.contenders.agreement import assert_scores, exact_scores
+from benchmarks.contenders.contender import checked_trainer, scoring_work, single, training_work
 from benchmarks.lab import Lab
-from benchmarks.ladder import RUNGS, all_checkpoints, many, persistent
-from benchmarks.ladder.rung import checked_trainer, scoring_work, single, training_work
+from benchmarks.measure import Ready, Way
+from benchmarks.microbenchmarks.barrier import BarrierLoop
 from benchmarks.problem import Parameters, Problem, Scorer, Trainer
-from benchmarks.rivals.agreement import assert_scores, exact_scores
 from benchmarks.suites.training import training_ready
 from benchmarks.tagged_loop import TaggedLoop
-from benchmarks.ways import Ready, Way
 from breaknet.kernels import evaluation
-from breaknet.kernels.training_launch import SplitTrainer
-from breaknet.kernels.training_layout import JobRow, pack_parameters
+from breaknet.kernels.host.trainers import SplitTrainer
+from breaknet.kernels.jobs import JobRow, pack_parameters
 from breaknet.model import PARAMETER_NAMES
 
 ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loop
@@ -138,14 +139,14 @@ def _tiles(lab: Lab, tile: tuple[int, int, int, int]) -> Ready:
 
 def _packed_problems(lab: Lab) -> Sequence[Problem]:
     problem = lab.training(lab.size.train_images)
-    return problem.variants(many.capacity(problem))
+    return problem.variants(packed.capacity(problem))
 
 
 def _packed(lab: Lab, epochs: int) -> Ready:
     """As many networks as train at once, each a whole run."""
     problems = _packed_problems(lab)
-    checked_trainer(many.trainer, problems[:3], lab.size.check_steps)
-    trainer = many.trainer(problems, epochs)
+    checked_trainer(packed.trainer, problems[:3], lab.size.check_steps)
+    trainer = packed.trainer(problems, epochs)
     lab.warm_up(trainer.train)
     work = training_work(RUNGS["many-models"], problems[0]).times(problems[0].steps * epochs)
     conditions: dict[str, Any] = {

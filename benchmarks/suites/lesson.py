@@ -14,17 +14,17 @@ from typing import Any
 
 import torch
 
-from benchmarks.child import run_python
+from benchmarks.contenders import notebook
+from benchmarks.contenders.agreement import assert_scores, exact_scores
+from benchmarks.contenders.contender import checked_trainer, single
 from benchmarks.data import digits
 from benchmarks.lab import Lab
-from benchmarks.ladder import notebook
-from benchmarks.ladder.rung import checked_trainer, single
-from benchmarks.rivals.agreement import assert_scores, exact_scores
-from benchmarks.ways import Ready, Way
+from benchmarks.measure import Ready, Way
+from benchmarks.processes import run_python
 from breaknet import Job, shuffle_labels, train_many
 from breaknet.data import cache
 from breaknet.data.mnist import KEPT_AS
-from breaknet.lesson import BATCH_SIZE, EXPERIMENTS
+from breaknet.lesson.experiments import BATCH_SIZE, EXPERIMENTS
 
 #: The part of the lesson's epochs that is run.
 SCALE = {"rehearse": 0.001, "quick": 0.02, "full": 1.0}
@@ -208,7 +208,7 @@ def run_lesson(
     """
     backend = "triton" if lab.gpu else "numba"
     if drawn:
-        start = ["-c", "import sys; from breaknet.cli import run; sys.exit(run())", "lesson", "-q"]
+        start = ["-c", "import sys; from breaknet.cli.commands import run; sys.exit(run())", "lesson", "-q"]
         command = [*start, "--out", str(folder / "lesson"), "--backend", backend]
         command += ["--device", lab.place.type, "--epochs-scale", str(scale)]
         command += ["--data", source] if source else []

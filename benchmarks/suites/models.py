@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.contenders import numba_cpu, packed
 from benchmarks.lab import Lab
-from benchmarks.ladder import many, numba_cpu
+from benchmarks.measure import Way
 from benchmarks.suites.rivals import jax_scan, torch_func
 from benchmarks.suites.training import training_ready
-from benchmarks.ways import Way
 
 
 def ways(lab: Lab) -> list[Way]:
@@ -20,7 +20,7 @@ def ways(lab: Lab) -> list[Way]:
     }
     if lab.gpu:
         epochs = 1 if lab.rehearsing else 20  # a launch of one epoch is over too soon to be timed well
-        ours = "breaknet, a program a network", many.trainer, ("triton",), epochs, "many-models"
+        ours = "breaknet, a program a network", packed.trainer, ("triton",), epochs, "many-models"
         builders["breaknet"] = ours
     work = f"one training step of {lab.size.batch_size} images, of one of the networks"
     return [

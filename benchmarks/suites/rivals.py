@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.contenders import cooperative, numba_cpu, packed, sliced
+from benchmarks.contenders.contender import single
 from benchmarks.lab import Lab
-from benchmarks.ladder import many, numba_cpu, persistent, sliced
-from benchmarks.ladder.rung import single
+from benchmarks.measure import Way
 from benchmarks.problem import Problem, Trainer, TrainerBuilder
 from benchmarks.suites.training import training_ready
-from benchmarks.ways import Way
 
 
 def jax_scan(problems: Sequence[Problem], epochs: int) -> Trainer:
     """`rivals.jax_scan.trainer`, imported only where JAX is."""
-    from benchmarks.rivals import jax_scan
+    from benchmarks.contenders import jax_scan
 
     return jax_scan.trainer(problems, epochs)
 
 
 def jax_in_turn(problems: Sequence[Problem], epochs: int) -> Trainer:
     """`rivals.jax_scan.one_after_another`, likewise."""
-    from benchmarks.rivals import jax_scan
+    from benchmarks.contenders import jax_scan
 
     return jax_scan.one_after_another(problems, epochs)
 
 
 def torch_func(problems: Sequence[Problem], epochs: int) -> Trainer:
     """`rivals.torch_func.trainer`."""
-    from benchmarks.rivals import torch_func
+    from benchmarks.contenders import torch_func
 
     return torch_func.trainer(problems, epochs)
 
@@ -42,10 +42,10 @@ def ways(lab: Lab) -> list[Way]:
         2: ("breaknet's CPU kernels, a thread a network", numba_cpu.trainer, ("numba",), 1, "numba"),
     }
     if lab.gpu:
-        one = single(persistent.trainer)
+        one = single(cooperative.trainer)
         ours = {
             1: ("breaknet, all epochs in one launch", one, ("triton",), epochs, "persistent"),
-            2: ("breaknet, a program a network", many.trainer, ("triton",), epochs, "many-models"),
+            2: ("breaknet, a program a network", packed.trainer, ("triton",), epochs, "many-models"),
         }
     alone = {
         "breaknet": ours[1],

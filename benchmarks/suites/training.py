@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.contenders import RUNGS
+from benchmarks.contenders.contender import checked_trainer, training_work
 from benchmarks.lab import Lab
-from benchmarks.ladder import RUNGS
-from benchmarks.ladder.rung import checked_trainer, training_work
+from benchmarks.measure import Ready
 from benchmarks.problem import TrainerBuilder
-from benchmarks.ways import Ready
 
 
 def training_ready(

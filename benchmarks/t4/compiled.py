@@ -1,6 +1,6 @@
 """One shipped form of a kernel on one target: its loops, and how many of its blocks an SM holds. No GPU is needed.
 
-Compiling is done by the worker process of `breaknet.kernels.resources`, since it cannot be done where kernels are
+Compiling is done by the worker process of `breaknet.kernels.host.resources`, since it cannot be done where kernels are
 interpreted; Triton's cache makes a second time quick.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import breaknet
 from benchmarks.t4.control_flow import Loop, read
 from breaknet.kernels._triton import HAVE_TRITON, why_not
-from breaknet.kernels.resources import kernel_modules
+from breaknet.kernels.host.resources import kernel_modules
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _ask(tasks: list[dict]) -> list[dict]:
     root = str(Path(next(iter(breaknet.__path__))).parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-m", "breaknet.kernels.resources", "--worker"],
+        [sys.executable, "-m", "breaknet.kernels.host.resources", "--worker"],
         input="".join(json.dumps(task) + "\n" for task in tasks),
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from breaknet.kernels.machine_code import category
+from breaknet.kernels.host.machine_code import category
 
 #: Pipes and the mnemonics they execute; the first that matches counts, the rest is "int". "control" only issues.
 PIPES: tuple[tuple[str, str], ...] = (

@@ -16,9 +16,9 @@ from benchmarks.t4.control_flow import Loop
 from benchmarks.t4.model import POLL, Simulation, Trips, multiply_adds, work
 from benchmarks.t4.rates import FIGURE, HIGH, LOW, Assumed, Gpu
 from breaknet.kernels.evaluation import BLOCK_K, TILES
-from breaknet.kernels.packed_plan import PackedPlan, parameter_count, plan
-from breaknet.kernels.training_layout import Shape
-from breaknet.kernels.training_plan import WARPS, TrainerConfig, cooperative_plan
+from breaknet.kernels.host.packed_tiles import PackedPlan, parameter_count, plan
+from breaknet.kernels.host.tiles import WARPS, TrainerConfig, cooperative_plan
+from breaknet.kernels.jobs import Shape
 
 SHAPE = Shape(784, 16, 16, 10)
 THREADS = 32

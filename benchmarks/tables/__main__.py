@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from benchmarks import plots
+from benchmarks.tables import plots
 from benchmarks.tables.contents import CONTENTS, Sources
 from benchmarks.tables.documents import ROOT, documents, rendered
 from breaknet.errors import DataError

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import plots
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.t4 import storage
-from benchmarks.tables import comparisons, ladder, lesson, prediction
-from benchmarks.tables.evidence import Evidence
-from benchmarks.tables.words import MISSING
+from benchmarks.tables import ladder, lesson, plots, prediction, tables
+from benchmarks.tables.stored import Evidence
+from benchmarks.tables.text import MISSING
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,15 @@ def _plot(name: str, sources: Sources) -> str:
 
 CONTENTS: dict[str, Callable[[Sources], str]] = {
     **_by_device("ladder", ladder.ladder),
-    **_by_device("rivals", comparisons.rivals),
-    **_by_device("models", comparisons.models),
-    **_by_device("epochs", comparisons.epochs),
-    **_by_device("evaluation", comparisons.evaluation),
-    **_by_device("dispatch", comparisons.dispatch),
+    **_by_device("rivals", tables.rivals),
+    **_by_device("models", tables.models),
+    **_by_device("epochs", tables.epochs),
+    **_by_device("evaluation", tables.evaluation),
+    **_by_device("dispatch", tables.dispatch),
     **_by_device("lesson", lesson.phases),
-    **_by_device("classroom", comparisons.classroom),
-    "compiling-cpu": lambda sources: comparisons.compiling(sources.evidence),
-    "kernels-cuda": lambda sources: comparisons.kernels(sources.evidence),
+    **_by_device("classroom", tables.classroom),
+    "compiling-cpu": lambda sources: tables.compiling(sources.evidence),
+    "kernels-cuda": lambda sources: tables.kernels(sources.evidence),
     "lesson-summary": lambda sources: lesson.summary(sources.evidence),
     "lesson-sentence": lambda sources: lesson.sentence(sources.evidence),
     "t4": lambda sources: prediction.t4(sources.rows, sources.prediction),

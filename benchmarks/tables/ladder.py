@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.ladder import RUNGS
+from benchmarks.contenders import RUNGS
 from benchmarks.rows import Row
-from benchmarks.tables.evidence import Evidence, Sheet
-from benchmarks.tables.words import (
+from benchmarks.tables.stored import Evidence, Sheet
+from benchmarks.tables.text import (
     MISSING,
     conditions,
     launches,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.rows import Row
-from benchmarks.tables.evidence import Evidence, Sheet
-from benchmarks.tables.words import (
+from benchmarks.tables.stored import Evidence, Sheet
+from benchmarks.tables.text import (
     MISSING,
     conditions,
     count,

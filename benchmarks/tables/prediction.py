@@ -6,8 +6,8 @@ from benchmarks.rows import Machine, Row
 from benchmarks.t4 import storage
 from benchmarks.t4.gate import FIGURES, Check, Rows, checks, refusal
 from benchmarks.t4.rates import ASSUMPTIONS, SOURCES
-from benchmarks.tables.evidence import SIZES
-from benchmarks.tables.words import paragraphs, ratio, table, time
+from benchmarks.tables.stored import SIZES
+from benchmarks.tables.text import paragraphs, ratio, table, time
 
 NOT_COMPUTED = (
     "not shown: the model has not been applied to these rows yet (`python -m benchmarks.t4 --save`)"

@@ -15,7 +15,7 @@ from ..errors import BackendError
 _log = logging.getLogger("breaknet")
 
 #: In the order in which "auto" prefers them.
-_MODULES = {"triton": "triton_gpu", "numba": "numba_cpu", "torch": "torch_reference"}
+_MODULES = {"triton": "triton_gpu.backend", "numba": "numba_cpu.backend", "torch": "torch_backend"}
 BACKENDS = ("auto", *_MODULES)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels.targets import TARGETS, THREADS_PER_WARP, Target
+from breaknet.kernels.host.targets import TARGETS, THREADS_PER_WARP, Target
 from notebooks.course.diagnosis import NOT_FILLED_IN, Verdict, allowance
 from notebooks.course.precision import tensor_core_product, to_tf32
 

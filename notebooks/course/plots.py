@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from breaknet.kernels.targets import REGISTERS_PER_SM
+from breaknet.kernels.host.targets import REGISTERS_PER_SM
 from notebooks.course.drawing import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, new, plain_style
 from notebooks.course.measure import BOOKKEEPING, Batched, Overhead, StepProfile
 from notebooks.course.precision import WAYS, StepError

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 from notebooks.course.show import Table
 
 if TYPE_CHECKING:
-    from breaknet.kernels.resources import ResourceRow
+    from breaknet.kernels.host.resources import ResourceRow
 
 SIZE = os.environ.get("BREAKNET_COURSE", "quick")  # not from `here`, which would have kernels interpreted
 ROOT = Path(__file__).parents[2]
 #: A kernel's module, its name and the beginning of its form: what the lesson runs.
 LAYER = ("linear_sigmoid", "linear_sigmoid_forward", "N16")
-TRAINER = ("training_launch", "cooperative_training", "784-16-16-10 batch 100 u8")
+TRAINER = ("host.trainers", "cooperative_training", "784-16-16-10 batch 100 u8")
 _CAPPED = "at most"  # begins the form of a kernel compiled with fewer registers
 Task = tuple[str, str, str, int, int | None]
 
@@ -61,7 +61,7 @@ def _rows() -> list[ResourceRow]:
 
 def table(rows: Sequence[ResourceRow]) -> Table:
     """The columns of the report that this course is about."""
-    from breaknet.kernels.targets import parse_target
+    from breaknet.kernels.host.targets import parse_target
 
     header = ("", "GPU", "registers", "spills", "shared memory", "warps", "blocks that fit")
     lines = [
@@ -82,7 +82,7 @@ def table(rows: Sequence[ResourceRow]) -> Table:
 
 def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:
     from breaknet.kernels._triton import HAVE_TRITON, why_not
-    from breaknet.kernels.resources import ResourceRow
+    from breaknet.kernels.host.resources import ResourceRow
 
     if not HAVE_TRITON:
         raise RuntimeError(f"kernels cannot be compiled here: {why_not()}")
@@ -101,9 +101,9 @@ def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:
 def _compile(module: str, name: str, config: str, capability: int, cap: int | None) -> dict[str, Any]:
     from importlib import import_module
 
-    from breaknet.kernels.machine_code import build
-    from breaknet.kernels.resources import ResourceRow
-    from breaknet.kernels.targets import TARGETS
+    from breaknet.kernels.host.machine_code import build
+    from breaknet.kernels.host.resources import ResourceRow
+    from breaknet.kernels.host.targets import TARGETS
 
     cases = import_module(f"breaknet.kernels.{module}").compile_cases(capability)
     fitting = [case for case in cases if case.name == name and case.config.startswith(config)]

@@ -97,5 +97,5 @@ def split_product_spec(a: F32[B, K], b: F32[K, N]) -> F32[B, N]:
 
 
 def blocks_per_sm_spec(registers: int, warps: int, shared_bytes: int, sm: Any) -> int:
-    """How many blocks fit one multiprocessor: `sm` is a `breaknet.kernels.targets.Target`."""
+    """How many blocks fit one multiprocessor: `sm` is a `breaknet.kernels.host.targets.Target`."""
     return sm.blocks_per_sm(registers, warps, shared_bytes)

@@ -21,7 +21,7 @@ def climbed() -> dict[str, Any]:
 
     A rung that fails is left out, with a warning that says why.
     """
-    from benchmarks.ladder import climb
+    from benchmarks.contenders import climb
 
     # without `only` a rehearsal would also interpret what is meant for a GPU, which takes long
     only = ("notebook", "sliced", "notebook-accuracy", "vectorised-accuracy") if SIZE == "rehearse" else None
@@ -54,7 +54,7 @@ def stored_ladders() -> list[tuple[Any, str, dict[str, Any]]]:
 
 def side_by_side(*names: str) -> Table:
     """The named rungs: here, and on the machines with stored rows; without one of a GPU it says so."""
-    from benchmarks.ladder import RUNGS
+    from benchmarks.contenders import RUNGS
 
     others = stored_ladders()
     header = ["", f"here ({DEVICE})", "launches here"]

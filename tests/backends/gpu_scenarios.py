@@ -22,22 +22,17 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from checks import random_labels, sparse_images  # noqa: E402
-from gpu_host import Gpus, Launch  # noqa: E402
 
 import breaknet  # noqa: E402
 from breaknet import Job  # noqa: E402
-from breaknet.backends import triton_rounds  # noqa: E402
-from breaknet.kernels import (  # noqa: E402
-    evaluation,
-    linear_sigmoid,
-    ordered_sum,
-    packed_training,
-    summed_mse,
-    training_launch,
-)
-from breaknet.kernels.targets import CompileCase  # noqa: E402
-from breaknet.kernels.training_layout import JobRow, Shape  # noqa: E402
-from breaknet.kernels.training_plan import cooperative_plan  # noqa: E402
+from breaknet.backends.triton_gpu import rounds as triton_rounds  # noqa: E402
+from breaknet.kernels import evaluation, linear_sigmoid, ordered_sum, summed_mse  # noqa: E402
+from breaknet.kernels.host import packed_trainer  # noqa: E402
+from breaknet.kernels.host import trainers as training_launch  # noqa: E402
+from breaknet.kernels.host.targets import CompileCase  # noqa: E402
+from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
+from breaknet.kernels.jobs import JobRow, Shape  # noqa: E402
+from tools.ptx_machine.host import Gpus, Launch  # noqa: E402
 
 IMAGES, LABELS = sparse_images(60), random_labels(60)
 OTHERS = random_labels(60, seed=7)
@@ -154,7 +149,7 @@ def scenario_what_is_launched_is_what_is_cross_compiled() -> None:
     images, labels = sparse_images(250), random_labels(250)
     data = (images, labels)
     jobs = [Job(data, valid=data, epochs=2), Job((images[:100], labels[:100]), epochs=3)]
-    modules = (training_launch, packed_training, evaluation, ordered_sum)
+    modules = (training_launch, packed_trainer, evaluation, ordered_sum)
     for kind in (T4, H100):
         cases = [case for module in modules for case in module.compile_cases(kind[0])]
         for plan in ("cooperative", "packed", "split"):
@@ -242,7 +237,7 @@ def scenario_the_callers_gpu_is_the_one_that_is_used() -> None:
 
 
 def scenario_doctor_finds_all_well() -> None:
-    from breaknet.doctor import examine
+    from breaknet.cli.doctor import examine
 
     for kind in (T4, H100):
         gpus = Gpus(*kind)
@@ -257,7 +252,7 @@ def scenario_doctor_finds_all_well() -> None:
 
 
 def scenario_doctor_picks_a_gpu_that_is_too_small_for_one_plan() -> None:
-    from breaknet.doctor import examine
+    from breaknet.cli.doctor import examine
 
     small, refusing = Gpus(75, 8), Gpus(*T4)
     refusing.cooperative = False

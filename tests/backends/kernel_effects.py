@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels import training_layout as layout
-from breaknet.kernels.training_layout import Shape
+from breaknet.kernels import jobs as layout
+from breaknet.kernels.jobs import Shape
 
 
 def _step(shape: Shape, row: Tensor, images: Tensor, labels: Tensor, rate: float) -> None:

@@ -10,7 +10,8 @@ from checks import random_labels, sparse_images
 
 import breaknet
 from breaknet import BackendError, Job
-from breaknet.backends import numba_cpu, select, torch_reference
+from breaknet.backends import select, torch_backend
+from breaknet.backends.numba_cpu import backend as numba_cpu
 
 DATA = (sparse_images(40), random_labels(40))
 
@@ -76,6 +77,6 @@ def test_the_last_backend_does_not_hide_its_error(monkeypatch):
         raise RuntimeError("really broken")
 
     monkeypatch.setattr(numba_cpu, "train", fail)
-    monkeypatch.setattr(torch_reference, "train", fail)
+    monkeypatch.setattr(torch_backend, "train", fail)
     with pytest.raises(RuntimeError, match="really broken"):
         breaknet.train(DATA, epochs=1, device="cpu")

@@ -11,10 +11,10 @@ import torch
 from checks import assert_scores, assert_update, exact_epochs, random_labels, sparse_images, start_of
 
 import breaknet
-from breaknet.backends import triton_gpu, triton_plans, triton_rounds, triton_upload
-from breaknet.backends.protocol import Examples
-from breaknet.kernels import training_launch
-from breaknet.kernels.training_layout import Shape
+from breaknet.backends.interface import Examples
+from breaknet.backends.triton_gpu import backend, device_data, grouping, rounds
+from breaknet.kernels.host import trainers
+from breaknet.kernels.jobs import Shape
 
 IMAGES, LABELS = sparse_images(60), random_labels(60)
 OTHER_LABELS = random_labels(60, seed=7)
@@ -29,13 +29,13 @@ def where(device) -> dict[str, str]:
 def count_launches(monkeypatch):
     """Counts launches of the split trainer, which is what a CPU runs for "cooperative" and "split"."""
     launches = []
-    original = training_launch.SplitTrainer.launch
+    original = trainers.SplitTrainer.launch
 
     def counted(self, checkpoints, jobs):
         launches.append([job.epochs for job in jobs])
         original(self, checkpoints, jobs)
 
-    monkeypatch.setattr(training_launch.SplitTrainer, "launch", counted)
+    monkeypatch.setattr(trainers.SplitTrainer, "launch", counted)
     return launches
 
 
@@ -65,7 +65,7 @@ JOBS = [  # the first three are of one kind; on a CPU two of them train side by 
 ]
 
 
-@pytest.mark.parametrize("plan", triton_gpu.PLANS)
+@pytest.mark.parametrize("plan", backend.PLANS)
 def test_jobs_of_many_kinds_are_right_in_every_plan(plan, where):
     runs = breaknet.train_many(JOBS, **where, plan=plan)
     for run, job in zip(runs, JOBS, strict=True):
@@ -82,8 +82,8 @@ def test_jobs_of_many_kinds_are_right_in_every_plan(plan, where):
 def test_neighbours_and_rounds_change_no_bit(plan, where, monkeypatch):
     jobs = JOBS[:2] if plan == "packed" else JOBS[:3]
     together = breaknet.train_many(jobs, **where, plan=plan)
-    monkeypatch.setitem(triton_rounds.FIRST_STEPS, torch.device(where["device"]).type, 1)
-    monkeypatch.setattr(triton_rounds, "ROUND_SECONDS", 0.0)
+    monkeypatch.setitem(rounds.FIRST_STEPS, torch.device(where["device"]).type, 1)
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.0)
     for run, job in zip(together, jobs, strict=True):
         alone = breaknet.train_many([job], **where, plan=plan)[0]
         for name, tensor in run.checkpoints.stacked.items():
@@ -92,8 +92,8 @@ def test_neighbours_and_rounds_change_no_bit(plan, where, monkeypatch):
 
 
 def test_progress_is_reported_each_epoch_in_order_and_one_round_late(where, monkeypatch, count_launches):
-    monkeypatch.setitem(triton_rounds.FIRST_STEPS, torch.device(where["device"]).type, 3)
-    monkeypatch.setattr(triton_rounds, "ROUND_SECONDS", 0.0)
+    monkeypatch.setitem(rounds.FIRST_STEPS, torch.device(where["device"]).type, 3)
+    monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.0)
     seen = []
 
     def progress(epoch, epochs, cost):
@@ -132,7 +132,7 @@ def test_divergence_ends_one_job_and_no_other(where):
 def test_evaluate_with_confusion(where, monkeypatch):
     models = [breaknet.MLP.seeded(seed, (5, 20)) for seed in range(5)]
     expected = breaknet.evaluate(models, (IMAGES, LABELS), backend="torch", device="cpu", confusion=True)
-    monkeypatch.setattr(triton_gpu, "EVALUATION_BYTES", 2 * 4 * Shape(784, 5, 20, 10).parameters)
+    monkeypatch.setattr(backend, "EVALUATION_BYTES", 2 * 4 * Shape(784, 5, 20, 10).parameters)
     found = breaknet.evaluate(models, (IMAGES, LABELS), **where, confusion=True)
     assert found.cost == pytest.approx(expected.cost, rel=1e-5)
     assert np.array_equal(found.accuracy, expected.accuracy)
@@ -163,7 +163,7 @@ def test_shared_tensors_are_uploaded_once():
     labels, others, two = torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1]), torch.tensor([5, 6])
     sets = [Examples(images, labels), Examples(images, others), Examples(more, two)]
     sets.append(Examples(images.float(), labels))
-    placed = triton_upload.upload([*sets, sets[0]], torch.device("cpu"))
+    placed = device_data.upload([*sets, sets[0]], torch.device("cpu"))
     assert len(placed[id(sets[0])].images) == 5
     assert len(placed[id(sets[0])].labels) == 8
     for examples in sets:
@@ -174,7 +174,7 @@ def test_shared_tensors_are_uploaded_once():
 
 
 LESSON = Shape(784, 16, 16, 10)
-T4, H200 = triton_plans.Gpu(75, 40), triton_plans.Gpu(90, 132)
+T4, H200 = grouping.Gpu(75, 40), grouping.Gpu(90, 132)
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,12 @@ T4, H200 = triton_plans.Gpu(75, 40), triton_plans.Gpu(90, 132)
         (LESSON, 100, 20, H200, "packed"),
         (Shape(784, 128, 128, 10), 100, 1, T4, "split"),
         (Shape(784, 128, 128, 10), 100, 40, T4, "packed"),
-        (LESSON, 100, 1, triton_plans.Gpu(75, 10), "split"),
+        (LESSON, 100, 1, grouping.Gpu(75, 10), "split"),
         (LESSON, 100, 1, None, "cooperative"),
     ],
 )
 def test_the_plan_without_a_name(shape, batch, alike, gpu, plan):
-    kind = triton_plans.kind_of(shape, batch, torch.uint8, alike, gpu, None)
+    kind = grouping.kind_of(shape, batch, torch.uint8, alike, gpu, None)
     assert kind.plan == plan
 
 
@@ -206,23 +206,23 @@ def test_no_shape_within_the_limits_is_left_to_torch():
                     for gpu in (T4, H200, None):
                         for plan in (None, "split", "packed"):
                             shape = Shape(inputs, *widths, outputs)
-                            triton_plans.kind_of(shape, batch, torch.uint8, 1, gpu, plan)
+                            grouping.kind_of(shape, batch, torch.uint8, 1, gpu, plan)
 
 
 def test_a_named_plan_that_cannot_be_is_an_error():
     with pytest.raises(breaknet.BackendError, match=r"cooperative.*15 programs"):
-        triton_plans.kind_of(LESSON, 100, torch.uint8, 1, triton_plans.Gpu(75, 8), "cooperative")
+        grouping.kind_of(LESSON, 100, torch.uint8, 1, grouping.Gpu(75, 8), "cooperative")
 
 
 def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkeypatch, caplog):
-    original = triton_plans.Group.trainer
+    original = grouping.Group.trainer
 
     def refused(self, jobs, running, device):
         if self.plan == "cooperative":
-            raise training_launch.NotResident("cooperative: no room")
+            raise trainers.NotResident("cooperative: no room")
         return original(self, jobs, running, device)
 
-    monkeypatch.setattr(triton_plans.Group, "trainer", refused)
+    monkeypatch.setattr(grouping.Group, "trainer", refused)
     job = breaknet.Job((IMAGES[:20], LABELS[:20]), epochs=1, batch_size=20)
     run = breaknet.train_many([job], **where)[0]
     assert run.plan == "split"
@@ -233,15 +233,15 @@ def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkey
 
 
 def test_rounds_share_their_rows_fairly(monkeypatch):
-    def job(number: int, examples: int, epochs: int) -> triton_rounds.RunningJob:
-        data = triton_upload.Placed(torch.empty(0), torch.empty(0), 0, 0, examples)
-        return triton_rounds.RunningJob(number, data, None, epochs, 10, 0.1, number)
+    def job(number: int, examples: int, epochs: int) -> rounds.RunningJob:
+        data = device_data.Placed(torch.empty(0), torch.empty(0), 0, 0, examples)
+        return rounds.RunningJob(number, data, None, epochs, 10, 0.1, number)
 
     jobs = [job(0, 100, 50), job(1, 1000, 50), job(2, 10, 3)]
-    assert triton_rounds._epochs_of_round(jobs, 200, 1000) == {0: 20, 1: 2, 2: 3}
-    assert triton_rounds._epochs_of_round(jobs, 1, 1000) == {0: 1, 1: 1, 2: 1}
-    assert triton_rounds._epochs_of_round(jobs, 10_000, 10) == {0: 8, 1: 1, 2: 1}
-    assert triton_rounds._epochs_of_round(jobs, 10_000, 3) == {0: 1, 1: 1, 2: 1}
+    assert rounds._epochs_of_round(jobs, 200, 1000) == {0: 20, 1: 2, 2: 3}
+    assert rounds._epochs_of_round(jobs, 1, 1000) == {0: 1, 1: 1, 2: 1}
+    assert rounds._epochs_of_round(jobs, 10_000, 10) == {0: 8, 1: 1, 2: 1}
+    assert rounds._epochs_of_round(jobs, 10_000, 3) == {0: 1, 1: 1, 2: 1}
 
 
 # ---- where it can be used --------------------------------------------------------------------------------------------
@@ -249,10 +249,10 @@ def test_rounds_share_their_rows_fairly(monkeypatch):
 
 def test_why_it_is_unavailable(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    assert "TRITON_INTERPRET" in (triton_gpu.unavailable(torch.device("cpu")) or "")
-    assert "not mps" in (triton_gpu.unavailable(torch.device("mps")) or "")
+    assert "TRITON_INTERPRET" in (backend.unavailable(torch.device("cpu")) or "")
+    assert "not mps" in (backend.unavailable(torch.device("mps")) or "")
     if not torch.cuda.is_available():
-        assert "no CUDA GPU" in (triton_gpu.unavailable(torch.device("cuda")) or "")
+        assert "no CUDA GPU" in (backend.unavailable(torch.device("cuda")) or "")
 
 
 def test_an_old_gpu_is_named(monkeypatch):
@@ -260,11 +260,11 @@ def test_an_old_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GTX 1080")
-    reason = triton_gpu.unavailable(torch.device("cuda"))
+    reason = backend.unavailable(torch.device("cuda"))
     assert reason is not None
     assert "GTX 1080" in reason
     assert "7.5" in reason
-    assert "no cuda:3" in (triton_gpu.unavailable(torch.device("cuda:3")) or "")
+    assert "no cuda:3" in (backend.unavailable(torch.device("cuda:3")) or "")
 
 
 def test_an_old_or_missing_triton_is_named(monkeypatch):
@@ -272,14 +272,14 @@ def test_an_old_or_missing_triton_is_named(monkeypatch):
 
     monkeypatch.setattr(_triton, "HAVE_TRITON", False)
     monkeypatch.setattr(_triton, "_reason", "triton 3.4.0 is too old, 3.5 or newer is needed")
-    assert "3.4.0" in (triton_gpu.unavailable(torch.device("cpu")) or "")
+    assert "3.4.0" in (backend.unavailable(torch.device("cpu")) or "")
 
 
 def test_asking_a_machine_without_gpu_imports_no_triton():
     code = (
         "import sys, torch; torch.cuda.is_available = lambda: False\n"
-        "from breaknet.backends import triton_gpu\n"
-        "assert triton_gpu.unavailable(torch.device('cuda'))\n"
+        "from breaknet.backends.triton_gpu import backend\n"
+        "assert backend.unavailable(torch.device('cuda'))\n"
         "assert 'triton' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -287,6 +287,6 @@ def test_asking_a_machine_without_gpu_imports_no_triton():
 
 
 def test_self_check_passes(device):
-    found = triton_gpu.self_check(device)
+    found = backend.self_check(device)
     assert len(found) >= 3
     assert all(ok for _, ok, _ in found), found

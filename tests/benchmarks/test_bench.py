@@ -13,8 +13,8 @@ from made_up_rows import machine, row
 
 from benchmarks import bench as bench_module
 from benchmarks.bench import Bench, Replay
+from benchmarks.measure import Missing
 from benchmarks.rows import load, save
-from benchmarks.ways import Missing
 
 
 def run_pytest(repository, *words, **environment):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ceiling_loops, ceilings
-from benchmarks.barrier_loop import BarrierLoop
-from benchmarks.ladder import many, persistent
+from benchmarks import ceilings
+from benchmarks.contenders import cooperative, packed
+from benchmarks.microbenchmarks import ceilings as ceiling_loops
+from benchmarks.microbenchmarks.barrier import BarrierLoop
 from benchmarks.problem import Problem
 from benchmarks.suites.kernels import TILES, tile_in_use
 from breaknet.kernels import evaluation
@@ -71,9 +72,9 @@ COMPILE = """
 import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from benchmarks.barrier_loop import barrier_loop_kernel
-from benchmarks.ceiling_loops import multiply_adds_kernel
-from breaknet.kernels.training_launch import OPTIONS
+from benchmarks.microbenchmarks.barrier import barrier_loop_kernel
+from benchmarks.microbenchmarks.ceilings import multiply_adds_kernel
+from breaknet.kernels.host.trainers import OPTIONS
 for kernel, types, constexprs, options in (
     (multiply_adds_kernel, {"out_ptr": "*fp32", "steps": "i32"}, {"BLOCK": 1024, "UNROLLED": 4}, {}),
     (barrier_loop_kernel, {"arrivals_ptr": "*i32", "seen_ptr": "*i32", "rounds": "i32"},
@@ -122,9 +123,9 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, processors, monke
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
     images = np.zeros((100, 784), np.uint8)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
-    assert many.capacity(problem) % processors == 0
-    config = persistent.config_for(problem)
-    assert 1 < config.programs(persistent.LESSON) <= processors
+    assert packed.capacity(problem) % processors == 0
+    config = cooperative.config_for(problem)
+    assert 1 < config.programs(cooperative.LESSON) <= processors
 
 
 def test_another_tile_is_used_for_a_while_only():

@@ -8,9 +8,9 @@ import pytest
 
 from benchmarks.compile_lesson import FORMS
 from benchmarks.lab import Lab
+from benchmarks.measure import measure
 from benchmarks.sizes import size_of
 from benchmarks.suites import compiling
-from benchmarks.ways import measure
 
 
 def made(cache: Path) -> dict[str, int]:

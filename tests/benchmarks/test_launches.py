@@ -72,7 +72,7 @@ def test_on_a_gpu_kernels_copies_and_the_hosts_launches_are_told_apart():
 def compiled(monkeypatch):
     """A compiled function held by a module of ours, as the backend's kernels are."""
     numba = pytest.importorskip("numba")
-    from breaknet.backends import numba_cpu
+    from breaknet.backends.numba_cpu import backend
 
     @numba.njit(nogil=True)
     def inner(x):
@@ -82,10 +82,10 @@ def compiled(monkeypatch):
     def outer(x):
         return inner(x) + inner(x)
 
-    monkeypatch.setattr(numba_cpu, "inner", inner, raising=False)
-    monkeypatch.setattr(numba_cpu, "outer", outer, raising=False)
+    monkeypatch.setattr(backend, "inner", inner, raising=False)
+    monkeypatch.setattr(backend, "outer", outer, raising=False)
     outer(1)
-    return numba_cpu
+    return backend
 
 
 def test_compiled_calls_are_counted_in_every_thread(compiled):

@@ -12,7 +12,7 @@ from benchmarks.lab import Lab
 from benchmarks.sizes import size_of
 from benchmarks.suites import lesson
 from breaknet.data import cache
-from breaknet.lesson import BATCH_SIZE, EXPERIMENTS, PHASES
+from breaknet.lesson.experiments import BATCH_SIZE, EXPERIMENTS, PHASES
 
 
 def test_the_notebooks_work_follows_from_the_lessons_experiments():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from made_up_rows import everything, machine
 
-from benchmarks import plots
-from benchmarks.tables.evidence import Evidence
+from benchmarks.tables import plots
+from benchmarks.tables.stored import Evidence
 
 CPU = Evidence(everything("cpu"))
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.contenders import torch_evaluation, torch_func
+from benchmarks.contenders.agreement import assert_agrees, assert_scores, exact_epoch, exact_scores
+from benchmarks.contenders.contender import checked_trainer
 from benchmarks.lab import Lab
-from benchmarks.ladder.rung import checked_trainer
 from benchmarks.problem import Trainer
-from benchmarks.rivals import torch_func, torch_scores
-from benchmarks.rivals.agreement import assert_agrees, assert_scores, exact_epoch, exact_scores
 from benchmarks.sizes import size_of
 from benchmarks.suites import SUITES
 from benchmarks.suites.rivals import jax_in_turn, jax_scan
@@ -52,10 +52,10 @@ def test_epochs_go_on_where_the_last_ended(lab):
         assert_agrees(trainer.parameters()[0], exact, problem.start)
 
 
-@pytest.mark.parametrize("build", [torch_scores.one_by_one, torch_scores.wide])
+@pytest.mark.parametrize("build", [torch_evaluation.one_by_one, torch_evaluation.wide])
 def test_vectorised_torch_scores_as_float64_does(lab, monkeypatch, build):
     problem, models = lab.scoring(40), lab.networks(7)
-    monkeypatch.setitem(torch_scores.BLOCK, "cpu", (9, 3))  # neither divides
+    monkeypatch.setitem(torch_evaluation.BLOCK, "cpu", (9, 3))  # neither divides
     found = build(models, problem).score()
     assert_scores(*found, exact_scores(models, problem.images, problem.labels))
 

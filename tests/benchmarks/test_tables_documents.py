@@ -12,7 +12,7 @@ from made_up_rows import everything
 from benchmarks.tables.__main__ import main
 from benchmarks.tables.contents import CONTENTS, Sources
 from benchmarks.tables.documents import documents, places, rendered
-from benchmarks.tables.words import MISSING
+from benchmarks.tables.text import MISSING
 
 
 def test_every_document_is_what_the_rows_give():

@@ -67,7 +67,7 @@ import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from benchmarks.tagged_loop import tagged_loop_kernel as kernel
-from breaknet.kernels.training_launch import OPTIONS
+from breaknet.kernels.host.trainers import OPTIONS
 types = {"words_ptr": "*i64", "total_ptr": "*i64", "rounds": "i32", "first_program": "i32"}
 constexprs = {"PROGRAMS": 26, "SLOTS": 32, "INTERPRETED": False}
 signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from breaknet.kernels import packed_training
-from breaknet.kernels.packed_plan import PackedPlan, parameter_count
+from breaknet.kernels.host import packed_trainer
+from breaknet.kernels.host.packed_tiles import PackedPlan, parameter_count
 
 GUARD = 37  # floats around every output that must stay as they are
 
@@ -76,7 +76,7 @@ def launch(
     rows = torch.full((len(jobs), count + GUARD), float("nan"), device=device)
     rows[:, :count] = torch.stack([job.start for job in jobs])
     firsts = [sum(len(other.labels) for other in jobs[:number]) for number in range(len(jobs))]
-    chosen = packed_training.train_packed(
+    chosen = packed_trainer.train_packed(
         images.to(device),
         torch.cat([job.labels for job in jobs]).to(device),
         rows[:, :count],
@@ -120,7 +120,7 @@ def error(images: Tensor, job: Work, checkpoints: Tensor, shape: Shape) -> float
     before = job.start
     for after in checkpoints:
         assert after.isfinite().all()
-        exact = packed_training.train_packed_spec(
+        exact = packed_trainer.train_packed_spec(
             images[rows],
             job.labels[: job.examples],
             before.double(),

@@ -17,9 +17,9 @@ import torch
 from trainer_cases import Problem, train_split
 
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
-from breaknet.kernels.training_launch import CooperativeTrainer, cooperative_options
-from breaknet.kernels.training_layout import JobRow, Shape, job_tables
-from breaknet.kernels.training_plan import TrainerConfig, tile_config
+from breaknet.kernels.host.tiles import TrainerConfig, tile_config
+from breaknet.kernels.host.trainers import CooperativeTrainer, cooperative_options
+from breaknet.kernels.jobs import JobRow, Shape, job_tables
 
 SECONDS = 150  # a barrier that has not opened by then never will
 
@@ -104,9 +104,9 @@ import sys
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import triton
-from breaknet.kernels.training_launch import OPTIONS, cooperative_options
-from breaknet.kernels.training_layout import Shape
-from breaknet.kernels.training_plan import tile_config
+from breaknet.kernels.host.trainers import OPTIONS, cooperative_options
+from breaknet.kernels.jobs import Shape
+from breaknet.kernels.host.tiles import tile_config
 from {package}.cooperative_training import cooperative_training_kernel as kernel
 
 shape = Shape(50, 16, 16, 10)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from trainer_cases import Problem, train_cooperatively, train_split
 
-from breaknet.kernels import training_launch
-from breaknet.kernels.training_layout import JobRow, Shape
-from breaknet.kernels.training_plan import TrainerConfig, cooperative_plan
+from breaknet.kernels.host import trainers
+from breaknet.kernels.host.tiles import TrainerConfig, cooperative_plan
+from breaknet.kernels.jobs import JobRow, Shape
 
 pytestmark = pytest.mark.gpu
 
@@ -32,7 +32,7 @@ def config_here(shape: Shape, batch: int) -> TrainerConfig:
 def trained(problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> torch.Tensor:
     """Checkpoints of the jobs, in launches of as many as fit the GPU."""
     live = problem.start.repeat(len(jobs), 1).to(problem.device)
-    trainer = training_launch.CooperativeTrainer(
+    trainer = trainers.CooperativeTrainer(
         problem.shape, config, problem.images, problem.labels, live, len(jobs)
     )
     rows = max(job.checkpoint_row + job.epochs for job in jobs)
@@ -98,9 +98,9 @@ def test_more_jobs_than_are_resident_are_refused(device):
     problem = Problem(LESSON, 100, device=device)
     config = config_here(LESSON, 100)
     live = problem.start.repeat(200, 1).to(device)
-    trainer = training_launch.CooperativeTrainer(LESSON, config, problem.images, problem.labels, live, 200)
+    trainer = trainers.CooperativeTrainer(LESSON, config, problem.images, problem.labels, live, 200)
     jobs = [problem.job(batch=100, epochs=1, live_row=row, checkpoint_row=row) for row in range(200)]
-    with pytest.raises(training_launch.NotResident, match="at once"):
+    with pytest.raises(trainers.NotResident, match="at once"):
         trainer.launch(torch.empty(200, LESSON.parameters, device=device), jobs)
 
 
@@ -109,7 +109,7 @@ def test_the_next_launch_may_be_queued_before_the_last_is_done(device):
     problem = Problem(LESSON, 50_000, device=device)
     config = config_here(LESSON, 100)
     live = problem.start[None].clone().to(device)
-    trainer = training_launch.CooperativeTrainer(LESSON, config, problem.images, problem.labels, live, 1)
+    trainer = trainers.CooperativeTrainer(LESSON, config, problem.images, problem.labels, live, 1)
     checkpoints = torch.empty(20, LESSON.parameters, device=device)
     job = problem.job(batch=100, epochs=20, rate=0.02)
     trainer.launch(checkpoints, [job])

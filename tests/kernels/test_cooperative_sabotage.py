@@ -21,18 +21,18 @@ import pytest
 import torch
 from trainer_cases import Problem, train_split
 
-from breaknet.kernels.training_layout import Shape
-from breaknet.kernels.training_plan import tile_config
+from breaknet.kernels.host.tiles import tile_config
+from breaknet.kernels.jobs import Shape
 
 SHAPE = Shape(37, 5, 18, 3)
 
 SABOTAGES = {
     "gradient sign": ("split_training", "w1 -= rate", "w1 += rate"),
-    "delta sign": ("training_phases", "(a3 - target)", "(target - a3)"),
-    "factor two": ("training_phases", "2.0 * (a3", "1.0 * (a3"),
-    "derivative of layer 1": ("training_phases", "* sigmoid_derivative(a1)", "* a1"),
-    "derivative of layer 2": ("training_phases", "* sigmoid_derivative(a2)", "* a2"),
-    "derivative of layer 3": ("training_phases", "* sigmoid_derivative(a3)", "* a3"),
+    "delta sign": ("training_step", "(a3 - target)", "(target - a3)"),
+    "factor two": ("training_step", "2.0 * (a3", "1.0 * (a3"),
+    "derivative of layer 1": ("training_step", "* sigmoid_derivative(a1)", "* a1"),
+    "derivative of layer 2": ("training_step", "* sigmoid_derivative(a2)", "* a2"),
+    "derivative of layer 3": ("training_step", "* sigmoid_derivative(a3)", "* a3"),
     "partial batch": ("split_training", "rows = tl.minimum(batch, examples - done)", "rows = batch"),
     "epoch's end": ("split_training", "done + batch >= examples", "done + batch > examples + batch"),
     "step within the epoch": ("split_training", "(step - epoch * steps) * batch", "0"),
@@ -41,19 +41,19 @@ SABOTAGES = {
         "+ tl.load(table + LABEL) + done",
         "+ tl.load(table + LABEL)",
     ),
-    "stale scratch rows": ("training_phases", "mask=(row < rows)[:, None], other=0.0", "mask=None"),
-    "slices past the last": ("training_phases", "mask=(part < SLICES)[:, None, None] & ", "mask="),
+    "stale scratch rows": ("training_step", "mask=(row < rows)[:, None], other=0.0", "mask=None"),
+    "slices past the last": ("training_step", "mask=(part < SLICES)[:, None, None] & ", "mask="),
     "mask of W2 and W3": (
-        "training_phases",
+        "training_step",
         "mask = (row < HEIGHT)[:, None] & (column < WIDTH)[None, :]",
         "mask = (row < 128)[:, None] & (column < 128)[None, :]",
     ),
-    "bias as an input": ("training_phases", "tl.where((column == INPUTS)[None, :], 1.0, x)", "x"),
-    "pixel scale": ("training_phases", "1.0 / 256", "1.0 / 255"),
+    "bias as an input": ("training_step", "tl.where((column == INPUTS)[None, :], 1.0, x)", "x"),
+    "pixel scale": ("training_step", "1.0 / 256", "1.0 / 255"),
     "b2 not updated": ("split_training", "b2 -= rate * for_b2", "b2 -= 0.0 * for_b2"),
     "b3 not updated": ("split_training", "b3 -= rate * for_b3", "b3 -= 0.0 * for_b3"),
     "stale W2": ("split_training", "store_matrix(live + W2, w2,", "store_matrix(live + W2, w2 + rate,"),
-    "half of W2 on the way back": ("training_phases", "tl.trans(w2))", "tl.trans(w2 * 0.5))"),
+    "half of W2 on the way back": ("training_step", "tl.trans(w2))", "tl.trans(w2 * 0.5))"),
     "clock of phase 3": ("split_training", "1 if PHASE == 3 else 0", "1"),
 }
 
@@ -74,19 +74,21 @@ copies = 0
 
 
 def sabotaged(folder: Path, repository: Path, module: str, old: str, new: str) -> ModuleType:
-    """`training_launch` of a copy of the kernels in which `old` reads `new` everywhere in one module."""
+    """`host.trainers` of a copy of the kernels in which `old` reads `new` everywhere in one module."""
     global copies
     copies += 1
     name = f"sabotaged_kernels_{copies}"
     package = folder / name
     package.mkdir()
-    for path in (repository / "kernels").glob("*.py"):
+    for path in (repository / "kernels").rglob("*.py"):
         source = path.read_text(encoding="utf-8").replace("breaknet.kernels", name)
         if path.stem == module:
             assert old in source, f"nothing to sabotage: {module} has no {old!r}"
             source = source.replace(old, new)
-        (package / path.name).write_text(source, encoding="utf-8")
-    return importlib.import_module(f"{name}.training_launch")
+        copy = package / path.relative_to(repository / "kernels")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(source, encoding="utf-8")
+    return importlib.import_module(f"{name}.host.trainers")
 
 
 def check(launch: ModuleType, device: torch.device) -> None:

@@ -13,10 +13,9 @@ import pytest
 import torch
 from trainer_cases import Problem, train_cooperatively, train_split
 
-from breaknet.kernels import training_launch
-from breaknet.kernels.targets import padded
-from breaknet.kernels.training_layout import Shape
-from breaknet.kernels.training_plan import (
+from breaknet.kernels.host import trainers
+from breaknet.kernels.host.targets import padded
+from breaknet.kernels.host.tiles import (
     BATCH_LIMIT,
     TrainerConfig,
     cooperative_plan,
@@ -24,6 +23,7 @@ from breaknet.kernels.training_plan import (
     split_plan,
     tile_config,
 )
+from breaknet.kernels.jobs import Shape
 
 LESSON = Shape(784, 16, 16, 10)
 T4 = {"capability": 75, "processors": 40}
@@ -86,7 +86,7 @@ def test_bad_launches_are_refused(device):
     problem = Problem(Shape(20, 5, 4, 3), 10, device=device)
     config = config_of(interpreter_plan(problem.shape, 4))
     live = problem.start[None].clone().to(device)
-    make = training_launch.SplitTrainer
+    make = trainers.SplitTrainer
     with pytest.raises(ValueError, match="images"):
         make(problem.shape, config, problem.images[:, :-1], problem.labels, live, 1)
     with pytest.raises(ValueError, match="labels"):
@@ -113,10 +113,10 @@ def test_the_interpreter_does_not_wait_at_the_barrier_for_ever(device):
         pytest.skip("about the interpreter")
     problem = Problem(Shape(20, 5, 4, 3), 4, device=device)
     config = config_of(tile_config(problem.shape, 4, 16))
-    trainer = training_launch.CooperativeTrainer(
+    trainer = trainers.CooperativeTrainer(
         problem.shape, config, problem.images, problem.labels, problem.start[None].clone(), 1
     )
-    with pytest.raises(training_launch.NotResident, match="interpreter"):
+    with pytest.raises(trainers.NotResident, match="interpreter"):
         trainer.launch(torch.zeros(1, problem.shape.parameters), [problem.job(4, 1)])
 
 
@@ -239,7 +239,7 @@ def test_chunks_of_epochs_give_the_same_bits(device):
     config = config_of(tile_config(SMALL, 10, 32))
     whole = train_split(problem, config, [problem.job(batch=10, epochs=3)])
     live = problem.start[None].clone().to(device)
-    trainer = training_launch.SplitTrainer(SMALL, config, problem.images, problem.labels, live, 1)
+    trainer = trainers.SplitTrainer(SMALL, config, problem.images, problem.labels, live, 1)
     checkpoints = torch.full_like(whole, float("nan"))
     trainer.launch(checkpoints, [problem.job(batch=10, epochs=1)])
     trainer.launch(checkpoints, [problem.job(batch=10, epochs=2, checkpoint_row=1)])

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from packed_cases import Shape, check, error, launch, make_images, make_work
 
-from breaknet.kernels import packed_training
+from breaknet.kernels import packed_training, packed_training_general
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.packed_plan import FORMS
+from breaknet.kernels.host import packed_trainer
+from breaknet.kernels.host.packed_tiles import FORMS
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
@@ -53,13 +54,14 @@ SABOTAGE = {
         "one rate for all": ("tl.load(rates_ptr + job)", "tl.load(rates_ptr)"),
     },
 }
+KERNELS = {"fused": packed_training, "looped": packed_training_general}
 SABOTAGE_SHAPES = {"fused": Shape(18, (7, 16), 14, 13, 31), "looped": Shape(18, (7, 33), 14, 19, 28)}
 
 
 def sabotaged(form: str, old: str, new: str, folder: Path):
     """The kernel of `form` with `old` replaced by `new` everywhere in its file."""
-    source = Path(packed_training.__file__).with_name(f"packed_{form}.py").read_text()
-    assert old in source, f"{old!r} is not in packed_{form}.py"
+    source = Path(KERNELS[form].__file__).read_text()
+    assert old in source, f"{old!r} is not in the {form} kernel"
     name = f"sabotaged_packed_{form}"
     file = folder / f"{name}.py"
     file.write_text(source.replace(old, new))
@@ -88,11 +90,11 @@ def test_a_broken_kernel_is_noticed(form, what, device, monkeypatch, tmp_path):
     images = make_images(shape, spare=60)
     jobs = [make_work(shape, seed=1), make_work(shape, seed=2, learning_rate=0.1)]
     monkeypatch.setattr(
-        packed_training, f"packed_{form}_kernel", sabotaged(form, *SABOTAGE[form][what], tmp_path)
+        packed_trainer, f"packed_{form}_kernel", sabotaged(form, *SABOTAGE[form][what], tmp_path)
     )
     # two tiles of rows in the looped form
     picked = next(one for one in FORMS if one.form == form and one.rows == 16)
-    monkeypatch.setattr(packed_training, "plan", lambda *_, **__: picked)
+    monkeypatch.setattr(packed_trainer, "plan", lambda *_, **__: picked)
     try:
         blocks, _, _ = launch(images, jobs, shape, device)
         found = max(error(images, job, block, shape) for job, block in zip(jobs, blocks, strict=True))

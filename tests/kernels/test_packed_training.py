@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from packed_cases import Shape, check, launch, make_images, make_work
 
-from breaknet.kernels import packed_training
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.packed_plan import FORMS, PackedPlan, parameter_count, plan
+from breaknet.kernels.host import packed_trainer
+from breaknet.kernels.host.packed_tiles import FORMS, PackedPlan, parameter_count, plan
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
@@ -117,7 +117,7 @@ def test_every_form_over_two_epochs(form: PackedPlan, device: torch.device, monk
     """A full batch and a short one, twice, in each form, whatever `plan` would pick."""
     batch = form.rows - 1 if form.form == "fused" else form.rows + 3
     shape = Shape(18, (form.width, max(1, form.width - 5)), 10, batch, batch + 5, form.byte_images)
-    monkeypatch.setattr(packed_training, "plan", lambda *_, **__: form)
+    monkeypatch.setattr(packed_trainer, "plan", lambda *_, **__: form)
     assert run_shape(shape, device, epochs=2) == form
 
 
@@ -230,14 +230,14 @@ def test_no_element_of_a_chunk_is_loaded_twice():
 
 def test_images_are_copied_only_where_their_rows_lie_badly(device):
     straight = torch.zeros(5, 784, dtype=torch.uint8, device=device)
-    assert packed_training.aligned_images(straight) is straight
+    assert packed_trainer.aligned_images(straight) is straight
     odd = torch.arange(5 * 50, device=device).reshape(5, 50).to(torch.uint8)
-    copy = packed_training.aligned_images(odd)
+    copy = packed_trainer.aligned_images(odd)
     assert copy.stride() == (64, 1)
     assert torch.equal(copy, odd)
-    assert packed_training.aligned_images(copy) is copy
+    assert packed_trainer.aligned_images(copy) is copy
     view = straight[:, 700:]
-    assert packed_training.aligned_images(view) is not view
+    assert packed_trainer.aligned_images(view) is not view
 
 
 GOOD = {
@@ -281,7 +281,7 @@ def test_bad_input_is_named(change, error_type, words, device):
         name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in given.items()
     }
     with pytest.raises(error_type, match=words) as caught:
-        packed_training.train_packed(**given)
+        packed_trainer.train_packed(**given)
     assert "\n" not in str(caught.value)
 
 
@@ -292,10 +292,10 @@ def test_checkpoints_must_not_overlap_and_plans_must_agree(device):
     labels = torch.zeros(37, dtype=torch.uint8, device=device)
     two = {name: value * 2 if isinstance(value, list) else value for name, value in GOOD.items()}
     with pytest.raises(ValueError, match="checkpoint_offsets"):
-        packed_training.train_packed(images, labels, rows, out, **two)
+        packed_trainer.train_packed(images, labels, rows, out, **two)
     two["checkpoint_offsets"] = [0, count]
     with pytest.raises(ValueError, match="batch_sizes"):
-        packed_training.train_packed(images, labels, rows, out, **{**two, "batch_sizes": [16, 30]})
+        packed_trainer.train_packed(images, labels, rows, out, **{**two, "batch_sizes": [16, 30]})
 
 
 # -- on a GPU --------------------------------------------------------------------------------------------------

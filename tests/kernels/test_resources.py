@@ -9,11 +9,18 @@ import sys
 
 import pytest
 
-from breaknet.kernels import machine_code, resources
 from breaknet.kernels._triton import HAVE_TRITON, why_not
-from breaknet.kernels.machine_code import category, loops
-from breaknet.kernels.resources import FIELDS, ResourceRow, kernel_modules, listing, render, resource_report
-from breaknet.kernels.targets import TARGETS, Target
+from breaknet.kernels.host import machine_code, resources
+from breaknet.kernels.host.machine_code import category, loops
+from breaknet.kernels.host.resources import (
+    FIELDS,
+    ResourceRow,
+    kernel_modules,
+    listing,
+    render,
+    resource_report,
+)
+from breaknet.kernels.host.targets import TARGETS, Target
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON and not os.environ.get("CI"), reason="needs Triton")
 
@@ -57,8 +64,9 @@ BUILDING = """
 from collections import Counter
 from dataclasses import replace
 import json
-from breaknet.kernels import linear_sigmoid, ordered_sum, packed_training
-from breaknet.kernels.machine_code import builds, disassembly, loops
+from breaknet.kernels import linear_sigmoid, ordered_sum
+from breaknet.kernels.host import packed_trainer as packed_training
+from breaknet.kernels.host.machine_code import builds, disassembly, loops
 
 def case(module, number, **changes):
     return replace(module.compile_cases({capability})[number], **changes)
@@ -128,9 +136,9 @@ def test_a_form_that_does_not_compile_is_one_line(monkeypatch):
         resources, "_run", lambda tasks, workers: [{"error": "k c on sm_75: no"}] * len(tasks)
     )
     with pytest.raises(RuntimeError, match="k c on sm_75: no"):
-        resource_report(targets=["sm_75"], kernels=["packed_training"])
+        resource_report(targets=["sm_75"], kernels=["host.packed_trainer"])
     errors: list[str] = []
-    assert resource_report(targets=["sm_75"], kernels=["packed_training"], errors=errors) == []
+    assert resource_report(targets=["sm_75"], kernels=["host.packed_trainer"], errors=errors) == []
     assert set(errors) == {"k c on sm_75: no"}
 
 
@@ -138,7 +146,7 @@ def test_a_form_that_does_not_compile_is_one_line(monkeypatch):
 def test_a_worker_that_dies_is_told(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="compiling process ended with status 1"):
-        resource_report(targets=["sm_75"], kernels=["packed_training"])
+        resource_report(targets=["sm_75"], kernels=["host.packed_trainer"])
 
 
 @needs_triton

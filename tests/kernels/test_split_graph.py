@@ -13,10 +13,10 @@ from graph_stand_in import GraphStandIn, Refused
 from torch import Tensor
 from trainer_cases import Problem
 
-from breaknet.kernels import training_launch
 from breaknet.kernels._triton import interpreted
-from breaknet.kernels.training_layout import JobRow, Shape
-from breaknet.kernels.training_plan import tile_config
+from breaknet.kernels.host import trainers
+from breaknet.kernels.host.tiles import tile_config
+from breaknet.kernels.jobs import JobRow, Shape
 
 pytestmark = pytest.mark.skipif(not interpreted(), reason="kernels on CPU tensors, by Triton's interpreter")
 
@@ -103,7 +103,7 @@ def assert_written(problem: Problem, jobs: list[JobRow], checkpoints: Tensor, li
 
 def copy_of(old: str = "", new: str = "") -> ModuleType:
     """A copy of the launches' module in which `old` reads `new`."""
-    source = Path(training_launch.__file__).read_text(encoding="utf-8")
+    source = Path(trainers.__file__).read_text(encoding="utf-8")
     assert old in source, f"nothing to sabotage: {old!r}"
     launch = ModuleType("sabotaged_training_launch")
     exec(compile(source.replace(old, new), "sabotaged_training_launch.py", "exec"), vars(launch))
@@ -125,7 +125,7 @@ def test_a_broken_line_is_noticed(name):
 def test_only_the_interpreter_takes_steps_one_by_one():
     problem = Problem(SHAPE, 10)
     config, live = tile_config(SHAPE, 16, 16), problem.start[None].clone()
-    trainer = training_launch.SplitTrainer(SHAPE, config, problem.images, problem.labels, live, 1)
+    trainer = trainers.SplitTrainer(SHAPE, config, problem.images, problem.labels, live, 1)
     assert not trainer.graphed
     trainer.device = torch.device("cuda", 0)
     assert trainer.graphed

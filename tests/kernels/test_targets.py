@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from breaknet.kernels.targets import TARGETS, CompileCase, padded, parse_target, target_for
+from breaknet.kernels.host.targets import TARGETS, CompileCase, padded, parse_target, target_for
 
 
 def test_the_seven_targets_and_their_shared_memory():
@@ -67,7 +67,7 @@ def test_options_hold_only_what_was_asked_for():
 def test_importing_the_table_imports_neither_torch_nor_triton(repository):
     code = (
         "import importlib.util, sys;"
-        "spec = importlib.util.spec_from_file_location('targets', 'kernels/targets.py');"
+        "spec = importlib.util.spec_from_file_location('targets', 'kernels/host/targets.py');"
         "module = importlib.util.module_from_spec(spec); sys.modules['targets'] = module;"
         "spec.loader.exec_module(module);"
         "assert 'torch' not in sys.modules and 'triton' not in sys.modules"

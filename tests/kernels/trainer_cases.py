@@ -10,8 +10,8 @@ import torch
 from checks import assert_update, exact_epochs
 from torch import Tensor
 
-from breaknet.kernels.training_layout import JobRow, Shape
-from breaknet.kernels.training_plan import TrainerConfig
+from breaknet.kernels.host.tiles import TrainerConfig
+from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
 
 GUARD = 4096  # elements on either side of a guarded tensor
@@ -101,15 +101,15 @@ def train_split(
 ) -> Tensor:
     """The jobs' checkpoints by phase-split launches; all memory guarded, all outputs and scratch NaN before."""
     if launch is None:
-        from breaknet.kernels import training_launch as launch
+        from breaknet.kernels.host import trainers as launch
     return _train(launch.SplitTrainer, problem, config, jobs)
 
 
 def train_cooperatively(problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:
     """The same by one cooperative launch; for a GPU."""
-    from breaknet.kernels import training_launch
+    from breaknet.kernels.host import trainers
 
-    return _train(training_launch.CooperativeTrainer, problem, config, jobs)
+    return _train(trainers.CooperativeTrainer, problem, config, jobs)
 
 
 def _train(kind: Any, problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:

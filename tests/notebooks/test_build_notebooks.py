@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import nbformat
 import pytest
 
-from breaknet.report_questions import SECTIONS
+from breaknet.lesson.report_questions import SECTIONS
 from scripts import build_notebooks
 from scripts.build_notebooks import NOTEBOOKS, built, set_up, sources, tags, text_of
 
@@ -137,7 +137,7 @@ def test_answers_stand_in_the_instructors_notebook_alone():
         for ending in ("", "_instructor")
     )
     answers = [cell for cell in instructor.cells if "instructor" in tags(cell)]
-    assert sum("classroom.noticed" in cell.source for cell in answers) == len(SECTIONS)
+    assert sum("notebook_display.noticed" in cell.source for cell in answers) == len(SECTIONS)
     assert not [cell for cell in student.cells if "instructor" in tags(cell) or "noticed" in cell.source]
 
 

@@ -13,7 +13,7 @@ from benchmarks.floors import training_step
 from benchmarks.rows import Machine, Row, save
 from breaknet.data.splits import Split
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.targets import TARGETS
+from breaknet.kernels.host.targets import TARGETS
 from notebooks.course import measure, pictures, plots, precision, resources, timings
 from notebooks.course.here import DEVICE
 from notebooks.course.show import Table, shown

@@ -1,0 +1,77 @@
+"""On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from benchmarks.problem import Parameters, Problem, Scorer, Trainer, stacked_starts, unstacked
+
+
+def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
+    """Networks on the same images, a thread each; images are compressed in the preparation, once for all epochs."""
+    from breaknet.backends.numba_cpu import backend, training
+    from breaknet.backends.numba_cpu.layout import aligned_zeros, pack, row_length, unpack
+    from breaknet.backends.numba_cpu.sparse_images import by_column, compress
+
+    first, hidden = problems[0], problems[0].hidden
+    pool = ThreadPoolExecutor(min(backend.thread_count(), len(problems)))
+    compressed = compress(first.images, pool)
+    batches = by_column(compressed, first.batch_size, pool)
+    live = pack(stacked_starts(problems), hidden)
+    checkpoints = aligned_zeros(len(problems) * epochs, row_length(hidden))
+    stop = np.zeros(1, np.int64)
+
+    def train_one(number: int) -> None:
+        problem, rows = problems[number], slice(number * epochs, (number + 1) * epochs)
+        rate = np.float32(problem.learning_rate)
+        training.train_epochs(
+            live[number], checkpoints[rows], compressed, batches, problem.labels, rate, *hidden, stop
+        )
+
+    def train() -> None:
+        if len(problems) == 1:
+            train_one(0)
+        else:
+            list(pool.map(train_one, range(len(problems))))
+
+    def parameters() -> list[Parameters]:
+        return unstacked(unpack(checkpoints[epochs - 1 :: epochs].copy(), hidden))
+
+    return Trainer(train, parameters)
+
+
+def scorer(models: Parameters, problem: Problem) -> Scorer:
+    """`evaluate` of the backend, which compresses the images and packs the networks on every call."""
+    from breaknet.backends.interface import Examples
+    from breaknet.backends.numba_cpu import backend
+
+    examples = Examples(torch.from_numpy(problem.images), torch.from_numpy(problem.labels))
+
+    def score() -> tuple[np.ndarray, np.ndarray]:
+        scores = backend.evaluate(models, examples, torch.device("cpu"), False)
+        return scores.cost, scores.accuracy
+
+    return Scorer(score)
+
+
+def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
+    """The same with images compressed and networks packed beforehand, as for a run's checkpoints in mid-training."""
+    from breaknet.backends.numba_cpu import backend
+    from breaknet.backends.numba_cpu.evaluation_tasks import Prepared, Scoring
+    from breaknet.backends.numba_cpu.layout import pack
+    from breaknet.backends.numba_cpu.pixel_terms import collect_terms
+
+    pool = ThreadPoolExecutor(backend.thread_count())
+    prepared = Prepared.of(collect_terms(problem.images, pool), problem.labels)
+    packed, stop = pack(models, problem.hidden), np.zeros(1, np.int64)
+
+    def score() -> tuple[np.ndarray, np.ndarray]:
+        scoring = Scoring(packed, problem.hidden, prepared, stop)
+        list(pool.map(scoring.run, scoring.tasks()))
+        return scoring.cost, scoring.accuracy
+
+    return Scorer(score)

@@ -1,0 +1,372 @@
+"""One command on a machine with a GPU: correctness first, then every GPU row, resources and profiles, in 8 minutes.
+
+    bash benchmarks/gpu.sh --out FOLDER [--data FOLDER]     leaves rows.json, report.txt, profiles.tar.gz, log.txt
+    python -m benchmarks.gpu --store FOLDER/rows.json       puts the rows under benchmarks/results/
+    bash benchmarks/gpu.sh --out FOLDER --rehearse          the same paths on a CPU, at sizes that mean nothing
+
+Every part runs in a process of its own with a limit of its own, to which the parts before it add what they left; what
+a part had measured when it failed, hung or took its device along stays, and it is started once more without what it
+was at. The files are written anew after each part. Python 3.12, torch 2.11, Triton 3.6, numpy, scipy, pytest,
+pytest-benchmark and safetensors are enough; pytest-xdist, where there is one, runs the tests side by side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TextIO
+
+from benchmarks.gpu_report import report
+from benchmarks.machine import ROOT, core_count
+from benchmarks.rows import Machine, Row, save
+
+#: Seconds for everything, the last of which are kept for writing.
+LIMIT, WRITING = 480.0, 10.0
+#: Seconds that a process gets to die in: it may be within the driver.
+DYING = 10.0
+STAND_INS = Path(__file__).parent / "stand_ins"
+
+#: Tests of what only a GPU can show and of the whole backend, those of the kernels one by one, and one that is slow.
+TESTS = (
+    "tests/kernels/test_cooperative_gpu.py",
+    "tests/backends/test_triton_backend.py",
+    "tests/benchmarks/test_cuda_graph.py::test_on_a_gpu_the_end_of_another_graph_does_no_harm",
+    "tests/benchmarks/test_compiled.py::test_on_a_gpu_one_trainer_does_not_disturb_another",
+)
+KERNEL_TESTS = (
+    "tests/kernels/test_summed_mse.py",
+    "tests/kernels/test_linear_sigmoid.py",
+    "tests/kernels/test_evaluation_kernel.py",
+    "tests/kernels/test_packed_training.py",
+    "tests/kernels/test_cooperative_training.py",
+)
+SANITIZER = "tests/kernels/test_cooperative_gpu.py::test_compute_sanitizer"
+REHEARSED_TESTS = ("tests/benchmarks/test_floors.py",)
+#: Folders that compilers and others fill on the way, for all parts together: the user's may be read-only.
+CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "MPLCONFIGDIR")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A process and its limit; one that measures says of which suites, less which ways, and may be started again."""
+
+    name: str
+    seconds: float
+    command: tuple[str, ...]
+    suites: str = ""
+    tries: int = 1  # in all
+    less: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What became of a part."""
+
+    part: Part
+    status: str  # "done", "failed (1)", "out of time after 60 s", "not started: no time left"
+    seconds: float
+    output: str = ""
+
+
+@dataclass(eq=False)
+class Gathered:
+    """Everything that the report is made of."""
+
+    machine: dict[str, Any] | None = None
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def parts(rehearse: bool) -> list[Part]:
+    """In order of importance, should time run out. A rehearsal starts fewer processes."""
+    part = (sys.executable, "-m", "benchmarks.gpu_part")
+    # property tests, each of whose examples would be compiled anew, are skipped by the stand-in for hypothesis; the
+    # plugin of hypothesis itself, where it is installed, would not know what to make of that
+    pytest = (
+        sys.executable, "-m", "pytest", "-m", "not slow", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+        "-W", "default::DeprecationWarning",  # other versions' warnings are no finding here
+    )  # fmt: skip
+    beside = side_by_side(core_count())
+    before = [Part("tests", 40, (*pytest, *beside, "--deselect", SANITIZER, *TESTS))]
+    after = [
+        Part("kernel tests", 20, (*pytest, *beside, *KERNEL_TESTS)),
+        Part("profiles", 10, (*part, "profiles")),
+        Part("resources", 10, (*part, "resources")),
+        Part("sanitizer", 5, (*pytest, SANITIZER)),  # with what time is left
+    ]
+    # suites that share a process are spared the start of another
+    limits = {
+        "ladder": 75, "kernels": 65, "lesson": 75, "evaluation,epochs,dispatch": 45, "rivals,models": 40,
+    }  # fmt: skip
+    # where the lesson's own command can run, the same without figures says nothing more
+    drawn = all(find_spec(package) for package in ("typer", "matplotlib", "jinja2"))
+    less = frozenset({"lesson/cuda/bare-warm", "lesson/cuda/bare-cold"} if drawn and not rehearse else ())
+    if rehearse:
+        before = [Part("tests", 60, (*pytest, *REHEARSED_TESTS))]
+        limits = {"ladder": 130, ",".join(list(limits)[1:]): 250}
+        after = [Part("profiles", 25, (*part, "profiles")), Part("resources", 25, (*part, "resources"))]
+    return [
+        Part("machine", 45, (*part, "machine")),  # on a fresh machine the first import of torch is slow
+        Part("checks", 40, (*part, "checks")),
+        *before,
+        *(
+            Part(names.partition(",")[0], limit, (*part, "measure"), names, tries=3, less=less)
+            for names, limit in limits.items()
+        ),
+        *after,
+    ]
+
+
+def side_by_side(cores: int) -> tuple[str, ...]:
+    """What has pytest run tests in several processes, where it can: their time goes into compiling, a core each."""
+    processes = min(12, cores - 2)
+    if processes < 2 or find_spec("xdist") is None:
+        return ()
+    return ("-p", "xdist", "--numprocesses", str(processes), "--dist", "worksteal")
+
+
+def run_parts(
+    chosen: Sequence[Part],
+    work: Path,
+    environment: dict[str, str],
+    log: TextIO,
+    limit: float,
+    tell: Callable[[Gathered], object] = lambda gathered: None,
+) -> Gathered:
+    """Run the parts one after another, all within `limit` seconds; their files are in `work`.
+
+    `tell` is called after each process with what there is by then.
+    """
+    end = perf_counter() + limit
+    gathered = Gathered()
+    for number, part in enumerate(chosen):
+        left_out: set[str] = set()
+        later = sum(one.seconds for one in chosen[number + 1 :])
+        # all its tries together: its own seconds, and what the parts before it left
+        ends = max(min(end, perf_counter() + part.seconds), end - later)
+        for attempt in range(part.tries):
+            seconds = ends - perf_counter()
+            if seconds < 1:
+                gathered.outcomes.append(Outcome(part, "not started: no time left", 0.0))
+                break
+            command = (*part.command, *_arguments(part, work, left_out))
+            outcome = run_part(part, command, seconds, environment, log)
+            gathered.outcomes.append(outcome)
+            _gather(work, gathered)
+            tell(gathered)
+            again = to_leave_out(_lines(work), attempt)
+            if not part.suites or outcome.status == "done" or again <= left_out:
+                break
+            left_out |= again
+    _gather(work, gathered)
+    return gathered
+
+
+def run_part(
+    part: Part, command: Sequence[str], seconds: float, environment: dict[str, str], log: TextIO
+) -> Outcome:
+    """Run one process for so many seconds at most; when they are over, it is ended with all its children."""
+    log.write(f"\n==== {part.name}: {' '.join(command)}\n")
+    log.flush()
+    began = perf_counter()
+    # a file, for a pipe ends only with the last of a process's children
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            returned = process.wait(seconds)
+            status = "done" if returned == 0 else f"failed ({returned})"
+        except subprocess.TimeoutExpired:
+            status = f"out of time after {seconds:.0f} s"
+        with suppress(ProcessLookupError):  # nobody is left of it
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(DYING)
+        file.seek(0)
+        output = file.read()
+    took = perf_counter() - began
+    output = "\n".join(line for line in output.splitlines() if not line.startswith("USDT:"))
+    log.write(f"{output}\n---- {part.name}: {status}, {took:.1f} s\n")
+    log.flush()
+    print(f"{part.name}: {status}, {took:.1f} s", flush=True)
+    return Outcome(part, status, took, output)
+
+
+def _arguments(part: Part, work: Path, left_out: set[str]) -> list[str]:
+    if part.suites:
+        measured = {line["row"]["name"] for line in _lines(work) if "row" in line}
+        return [str(work), part.suites, *sorted(measured | left_out | part.less)]
+    return [str(work)] if "benchmarks.gpu_part" in part.command else []
+
+
+def _lines(work: Path) -> list[dict[str, Any]]:
+    """What the parts that measure have said so far."""
+    path = work / "rows.jsonl"
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue  # cut off in the middle
+    return found
+
+
+def to_leave_out(lines: Sequence[dict[str, Any]], attempt: int) -> set[str]:
+    """What must not be tried again: what failed, and what was begun last; from the second time on, all unfinished."""
+    told = _told(lines)
+    begun = [
+        name for name in told["started"] if name not in {*told["row"], *told["failed"], *told["missing"]}
+    ]
+    return {*told["failed"], *told["missing"], *(begun[-1:] if attempt == 0 else begun)}
+
+
+def _gather(work: Path, gathered: Gathered) -> None:
+    told = _told(_lines(work))
+    found = work / "machine.json"
+    gathered.machine = json.loads(found.read_text()) if found.exists() else None
+    gathered.rows = [Row(**row) for row in told["row"].values()]
+    gathered.failed = {name: one["reason"] for name, one in told["failed"].items()}
+    gathered.missing = {name: one["reason"] for name, one in told["missing"].items()}
+    for name in told["started"]:
+        if name not in {*told["row"], *gathered.failed, *gathered.missing}:
+            gathered.failed[name] = "its process ended or ran out of time"
+
+
+def _told(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By kind and name."""
+    told: dict[str, dict[str, Any]] = {"started": {}, "row": {}, "failed": {}, "missing": {}}
+    for line in lines:
+        for kind, content in line.items():
+            name = content if kind == "started" else content["name"]
+            told[kind].pop(name, None)  # what is begun again stands last
+            told[kind][name] = content
+    return told
+
+
+def write_rows(path: Path, gathered: Gathered, rehearse: bool) -> None:
+    """All rows with the machine; of a rehearsal only what was reached, since its times mean nothing."""
+    rows: list[Any] = [vars(row) for row in gathered.rows]
+    if rehearse:
+        rows = [{"name": row.name, "group": row.group, "launches": row.launches} for row in gathered.rows]
+    content = {
+        "rehearsal": rehearse, "machine": gathered.machine, "rows": rows, "failed": gathered.failed,
+        "missing": gathered.missing,
+    }  # fmt: skip
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def store(path: Path) -> list[Path]:
+    """Save the rows of a run under benchmarks/results/.
+
+    Raises:
+        ValueError: the rows of a rehearsal, or none, or no machine.
+    """
+    content = json.loads(path.read_text())
+    if content["rehearsal"]:
+        raise ValueError(f"{path}: the rows of a rehearsal are no measurements")
+    if content["machine"] is None:
+        raise ValueError(f"{path}: nothing on the machine, whose part failed")
+    return save(Machine(**content["machine"]), [Row(**row) for row in content["rows"]])
+
+
+def find_data(named: str | None) -> str | None:
+    """The folder with MNIST: named, in BREAKNET_DATA, or one of the usual places; None where there is none."""
+    places = [ROOT / "shared/data/mnist", ROOT.parent / "shared/data/mnist", ROOT / "data/mnist"]
+    given = [Path(place) for place in (named, os.environ.get("BREAKNET_DATA")) if place]
+    return next((str(place.resolve()) for place in [*given, *places] if place.exists()), None)
+
+
+def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
+    """What the parts run in; nothing of it is asked of the network."""
+    # these would have products rounded to TF32, or all kernels interpreted
+    unwanted = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "TRITON_INTERPRET")
+    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    environment |= {"KINETO_LOG_LEVEL": "5", "PYTHONUNBUFFERED": "1"}
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # JAX would take most of the memory from torch
+    environment["BREAKNET_BENCH_SIZE"] = "rehearse" if rehearse else "full"
+    environment["BREAKNET_BENCH_DEVICE"] = "cuda"
+    if rehearse:
+        environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    if data is not None:
+        environment["BREAKNET_DATA"] = data
+    paths = [str(ROOT), str(ROOT / "tests"), environment.get("PYTHONPATH", ""), str(STAND_INS)]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    return environment
+
+
+def pack_profiles(folder: Path, target: Path) -> None:
+    """All traces as one file, if there are any."""
+    if folder.exists():
+        with tarfile.open(target, "w:gz") as archive:
+            for trace in sorted(folder.iterdir()):
+                archive.add(trace, trace.name)
+
+
+def write(out: Path, work: Path, gathered: Gathered, rehearse: bool) -> None:
+    """All files but the log, of what there is by now."""
+    write_rows(out / "rows.json", gathered, rehearse)
+    pack_profiles(work / "profiles", out / "profiles.tar.gz")
+    resources = work / "resources.txt"
+    told = report(gathered, rehearse, resources.read_text() if resources.exists() else "")
+    (out / "report.txt").write_text(told)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Returns 0 if every part was done and no way failed."""
+    reader = argparse.ArgumentParser(prog="gpu", description=__doc__.splitlines()[0])
+    reader.add_argument("--out", default=os.environ.get("OUT", "gpu-results"), help="where the four files go")
+    reader.add_argument("--data", help="the folder with MNIST")
+    reader.add_argument("--seconds", type=float, default=LIMIT, help="for everything")
+    reader.add_argument("--rehearse", action="store_true", help="on a CPU, under Triton's interpreter, tiny")
+    reader.add_argument(
+        "--store", type=Path, help="save the rows of an earlier run under benchmarks/results/"
+    )
+    reader.add_argument(
+        "--only", nargs="*", metavar="PART", help="some of the parts, in their order; all by default"
+    )
+    options = reader.parse_args(words)
+    chosen = parts(options.rehearse)
+    unknown = set(options.only or ()) - {part.name for part in chosen}
+    if unknown:
+        reader.error(
+            f"--only: some of {', '.join(part.name for part in chosen)}; not {', '.join(sorted(unknown))}"
+        )
+    chosen = [part for part in chosen if options.only is None or part.name in options.only]
+    if options.store is not None:
+        for path in store(options.store):
+            print(path)
+        return 0
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    data = find_data(options.data)
+    print(f"data: {data or 'no MNIST was found'}", flush=True)
+    environment = environment_for(data, options.rehearse)
+    with tempfile.TemporaryDirectory() as folder, (out / "log.txt").open("w") as log:
+        work = Path(folder)
+        environment |= {name: str(work / name.lower()) for name in CACHES}
+
+        def tell(gathered: Gathered) -> None:
+            write(out, work, gathered, options.rehearse)
+
+        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING, tell)
+        tell(gathered)
+    return 0 if not gathered.failed and all(one.status == "done" for one in gathered.outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

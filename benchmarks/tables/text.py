@@ -1,0 +1,138 @@
+"""Times, ratios, conditions and Markdown tables as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.rows import Machine, Row
+from benchmarks.tables.stored import Sheet
+
+MISSING = "*not measured yet*"
+
+
+def digits(value: float, count: int = 3) -> str:
+    """`count` significant digits, never with an exponent: 0.0123, 4.56, 789, 12,300."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{count - 1}e}")
+    decimals = max(0, count - 1 - int(f"{rounded:e}".partition("e")[2]))
+    return f"{rounded:,.{decimals}f}"
+
+
+def time(seconds: float, count: int = 3) -> str:
+    """With the unit that suits it: 62.0 us, 1.05 s."""
+    return f"{digits(*_scaled(seconds, seconds), count)} {_unit(seconds)[0]}"
+
+
+def spread(row: Row) -> str:
+    """The quartiles in the unit of the median."""
+    low, high = (digits(*_scaled(end, row.median)) for end in (row.low, row.high))
+    return low if low == high else f"{low} to {high}"
+
+
+def _unit(seconds: float) -> tuple[str, float]:
+    # what rounds to 1,000 us is 1.00 ms
+    return next(
+        (
+            (name, scale)
+            for name, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+            if seconds >= 0.9995 * scale
+        ),
+        ("ns", 1e-9),
+    )
+
+
+def _scaled(seconds: float, like: float) -> tuple[float]:
+    return (seconds / _unit(like)[1],)
+
+
+def ratio(value: float) -> str:
+    """Two digits, three from 100 on."""
+    return digits(value, 3 if value >= 99.5 else 2)
+
+
+#: What launches are counted in: one, and several.
+_LAUNCHED = {
+    "kernels": ("kernel", "kernels"),
+    "copies": ("copy", "copies"),
+    "host_launches": ("launch by the host", "launches by the host"),
+    "torch_operators": ("torch operator", "torch operators"),
+    "compiled_calls": ("compiled call", "compiled calls"),
+}
+
+
+def launches(row: Row) -> str:
+    """What one unit of work launches."""
+    counts = []
+    for name, number in row.launches.items():
+        if number:
+            one, several = _LAUNCHED.get(name, (name, name))
+            counts.append(f"{_counted(number)} {one if number == 1 else several}")
+    return ", ".join(counts) or "-"
+
+
+def _counted(number: float) -> str:
+    return f"{number:,.0f}" if number == round(number) else digits(number)
+
+
+def mark(row: Row) -> str:
+    """Behind a time that was put together from a part."""
+    told = row.conditions.get("extrapolated") and "extrapolated" not in row.title
+    return " (extrapolated)" if told else ""
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table whose first `words` columns are text and whose others are numbers."""
+    rule = [":--" if column < words else "--:" for column in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
+
+
+def machine(one: Machine) -> str:
+    """The GPU, or the CPU and its cores."""
+    return one.gpu or f"{one.cpu}, {count(one.cores, 'core')}"
+
+
+def count(number: float, what: str) -> str:
+    """ "1 core", "2 cores"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def conditions(sheet: Sheet) -> str:
+    """Where, when, with what and on what a sheet was measured, in a few lines."""
+    one, told = sheet.machine, sheet.rows[0].conditions
+    power = [f"power limit {one.power_limit_w:g} W"] if one.power_limit_w else []
+    driver = [f"driver {one.driver}"] if one.driver else []
+    gpu = [machine(one), *power, *driver] if one.gpu else [machine(one)]
+    shown = ("python", "torch", "triton", "numba", "jax")
+    versions = [f"{name} {one.versions[name]}" for name in shown if name in one.versions]
+    batches = sorted({row.conditions["batch"] for row in sheet.rows if row.conditions.get("batch", 1) > 1})
+    work = [str(told.get("data", "")), str(told.get("dtype", "float32"))]
+    work += [f"batches of {' and '.join(map(str, batches))}"] if batches else []
+    small = [] if sheet.size == "full" else [f"{sheet.size} size: a first look"]
+    facts = "; ".join([", ".join(gpu), ", ".join(versions), ", ".join(work), *small])
+    return f"Measured on {facts}; commit {one.commit}, {one.date}. Medians of {_repeats(sheet.rows)} with quartiles."
+
+
+def _repeats(rows: Sequence[Row]) -> str:
+    found = sorted({row.repeats for row in rows})
+    return count(found[0], "call") if len(found) == 1 else f"{found[0]} to {found[-1]} calls"
+
+
+def timed(rows: Iterable[Row]) -> str:
+    """What is in and out of the times, once for all rows that agree on it; which these are, unless all do."""
+    told: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if inside := row.conditions.get("timed"):
+            told.setdefault((inside["in"], inside["out"]), []).append(row)
+    titles = [title for agreeing in told.values() for title in dict.fromkeys(row.title for row in agreeing)]
+    called = "title" if len(set(titles)) == len(titles) else "work"
+    lines = []
+    for (inside, out), agreeing in told.items():
+        which = "; ".join(dict.fromkeys(getattr(row, called) for row in agreeing))
+        lines.append(f"Timed{f' ({which})' if len(told) > 1 else ''}: {inside}; not timed: {out}.")
+    return "\n".join(f"* {line}" for line in lines) if len(lines) > 1 else "".join(lines)
+
+
+def paragraphs(*parts: str) -> str:
+    """The parts that are not empty, with an empty line between."""
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,5 @@
+"""`python -m breaknet`."""
+
+from .cli.commands import run
+
+run()

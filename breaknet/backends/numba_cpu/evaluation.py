@@ -1,0 +1,218 @@
+"""The evaluation kernel: a few models over a range of images, one core.
+
+Sixteen images at a time: the first layer with a model's hidden units as lanes, four models sharing each term that is
+read (`terms`); then the sums are turned around, and lanes are images. So the small layers need no padding of their
+outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The models'
+weights stay in the second cache, those of the pixels that are lit most often in the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import float32, int64, typeof, types
+
+from ...model import INPUTS, OUTPUTS
+from .compiling import kernel, part
+from .layers import activate, four_rows, layer, sparse_chain, sparse_quad
+from .layout import PLANE, Floats, aligned_zeros, offsets, planes
+from .pixel_terms import EMPTY_TERMS, Terms
+from .simd import LANES, fill, fma, load, pick, spread4, stop_requested, store
+from .simd_math import add_wide, equal, exceeds, transpose
+
+#: Models judged side by side: with more, neither their sums fit the registers nor their weights the second cache.
+MODELS = 4
+
+
+def table_for(terms: Terms, hidden1: int) -> Floats:
+    """What `score_models` keeps its models' tables in: [MODELS, planes of the first layer, rows, 16], flat.
+
+    Its rows begin at cache lines: most of them are fetched from the second cache, where one that straddles two lines
+    costs two transfers and made the whole evaluation a fifth slower.
+    """
+    return aligned_zeros(MODELS * -(-hidden1 // LANES) * terms.source.size * LANES)
+
+
+@part
+def fill_table(models, weights_at, source, table, table_at):
+    """table [rows][16]: a plane's weights of the pixel that each row stands for, or of it and its neighbour."""
+    for row in range(source.size):
+        pixel = pick(source, row)
+        if pixel < INPUTS:
+            weights = load(models, weights_at + pixel * LANES)
+        else:
+            both = weights_at + (pixel - INPUTS) * LANES
+            weights = load(models, both) + load(models, both + LANES)
+        store(table, table_at + row * LANES, weights)
+
+
+@part
+def sums_of_four(terms, first, rows, table, table_at, table_step, models, bias_at, model_step, sums):
+    """sums [4][16 images][16]: terms times weights, and biases, for one plane of four models."""
+    block = int64(LANES * LANES)
+    for r in range(rows):
+        begin = pick(terms.row_start, first + r)
+        end = pick(terms.row_start, first + r + 1)
+        sum0, sum1, sum2, sum3 = sparse_quad(
+            begin, end, terms.place, terms.value, table, table_at, table_step, models, bias_at, model_step
+        )
+        store(sums, r * LANES, sum0)
+        store(sums, block + r * LANES, sum1)
+        store(sums, 2 * block + r * LANES, sum2)
+        store(sums, 3 * block + r * LANES, sum3)
+
+
+@part
+def sums_of_one(terms, first, rows, table, table_at, models, bias_at, sums, sums_at):
+    """sums [16 images][16]: the same for one model."""
+    for r in range(rows):
+        begin = pick(terms.row_start, first + r)
+        end = pick(terms.row_start, first + r + 1)
+        bias = load(models, bias_at)
+        total = sparse_chain(begin, end, terms.place, terms.value, table, table_at, bias)
+        store(sums, sums_at + r * LANES, total)
+
+
+@part
+def dense_sums(pixels, first, rows, models, weights_at, bias_at, sums, sums_at):
+    """sums [16 images][16]: pixels times weights, and biases, for one plane of a model."""
+    lanes, inputs, bias = int64(LANES), int64(INPUTS), load(models, bias_at)
+    layer(pixels, first * inputs, inputs, models, weights_at, lanes, inputs, bias, sums, sums_at, lanes, rows)
+
+
+@part
+def turned_layer(model, weights_at, plane_step, bias_at, below, below_at, terms, out, outputs):
+    """out [outputs][16 images] = sigmoid(weights @ below [terms][16 images] + bias).
+
+    Up to three outputs more are computed too.
+    """
+    for h in range(0, outputs, 4):
+        weights = weights_at + h // LANES * plane_step + h % LANES
+        biases = spread4(model, bias_at + h)
+        sum0, sum1, sum2, sum3 = four_rows(
+            model, weights, int64(1), int64(LANES), below, below_at, int64(LANES), terms, biases
+        )
+        at = h * LANES
+        store(out, at, sum0)
+        store(out, at + LANES, sum1)
+        store(out, at + 2 * LANES, sum2)
+        store(out, at + 3 * LANES, sum3)
+    activate(out, int64(0), outputs)
+
+
+@part
+def judge(outputs, labels, valid):
+    """Of outputs [10][16 images]: squared errors, predictions and hits, as sixteen lanes each; 0 if not valid."""
+    best = load(outputs, 0)
+    predicted = fill(float32(0.0))
+    squares = predicted
+    for j in range(OUTPUTS):
+        digit = fill(float32(j))
+        output = load(outputs, j * LANES)
+        error = output - equal(labels, digit)
+        squares = fma(error, error, squares)
+        predicted = exceeds(output, best, digit, predicted)
+        best = exceeds(output, best, output, best)
+    return squares * valid, predicted, equal(predicted, labels) * valid
+
+
+@kernel
+def score_models(
+    models, first_model, terms, table, labels, begin, end, hidden1, hidden2, cost, hits, confusion, stop
+):
+    """Judge models first_model .. first_model + 4 on images begin .. end; add to what is in the last three arrays.
+
+    models is float32 [C P], rows of `layout`; those past C are left out. table is what `table_for` gives, to work in.
+    labels is float32, sixteen longer than the images. cost is float64 [4], the summed squared errors; hits int64 [4],
+    how many predictions are right; confusion int64 [4, 10, 10] (true, predicted), or of length 0 if it is not wanted.
+    stop[0] set ends it early.
+    """
+    v1, v2 = planes(hidden1), planes(hidden2)
+    b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
+    real = min(MODELS, models.size // length - first_model)
+    block, none = int64(LANES * LANES), int64(0)
+    dense = terms.row_start.size == 0
+    plane = terms.source.size * LANES
+    sums = np.zeros(MODELS * block, np.float32)
+    a1 = np.zeros(MODELS * v1 * block, np.float32)
+    a2 = np.zeros(v2 * block, np.float32)
+    a3 = np.zeros(block, np.float32)
+    wide = np.zeros(MODELS * LANES, np.float64)
+    hit_lanes = np.zeros(MODELS * LANES, np.float64)
+    guesses = np.zeros(LANES, np.float32)
+    ones_then_zeros = np.zeros(2 * LANES, np.float32)
+    ones_then_zeros[:LANES] = 1
+
+    for m in range(real):
+        for v in range(v1):
+            fill_table(
+                models, (first_model + m) * length + v * PLANE, terms.source, table, (m * v1 + v) * plane
+            )
+    for first in range(begin, end, LANES):
+        if stop_requested(stop):
+            break
+        rows = min(LANES, end - first)
+        valid = load(ones_then_zeros, LANES - rows)
+        truth = load(labels, first)
+        for v in range(v1):
+            bias_at = first_model * length + b1 + v * LANES
+            if dense:
+                for m in range(real):
+                    at = (first_model + m) * length
+                    dense_sums(
+                        terms.pixels,
+                        first,
+                        rows,
+                        models,
+                        at + v * PLANE,
+                        bias_at + m * length,
+                        sums,
+                        m * block,
+                    )
+            elif real == MODELS:
+                sums_of_four(terms, first, rows, table, v * plane, v1 * plane, models, bias_at, length, sums)
+            else:
+                for m in range(real):
+                    sums_of_one(
+                        terms,
+                        first,
+                        rows,
+                        table,
+                        (m * v1 + v) * plane,
+                        models,
+                        bias_at + m * length,
+                        sums,
+                        m * block,
+                    )
+            for m in range(real):
+                transpose(sums, m * block, LANES, a1, (m * v1 + v) * block)
+        for m in range(real):
+            base = (first_model + m) * length
+            a1_at = m * v1 * block
+            activate(a1, a1_at, hidden1)
+            turned_layer(models, base + w2, v1 * block, base + b2, a1, a1_at, hidden1, a2, hidden2)
+            turned_layer(models, base + w3, none, base + b3, a2, none, hidden2, a3, int64(OUTPUTS))
+            squares, predicted, right = judge(a3, truth, valid)
+            add_wide(wide, m * LANES, squares)
+            add_wide(hit_lanes, m * LANES, right)
+            if confusion.size:
+                store(guesses, 0, predicted)
+                for r in range(rows):
+                    confusion[m, int64(labels[first + r]), int64(guesses[r])] += 1
+    for m in range(real):
+        for lane in range(LANES):
+            cost[m] += wide[m * LANES + lane]
+            hits[m] += int64(hit_lanes[m * LANES + lane])
+
+
+def needed() -> list[tuple[Any, tuple[Any, ...]]]:
+    """The kernel and the argument types it is called with, for `ready`."""
+    models = table = labels = typeof(np.zeros(LANES, np.float32))
+    integers, integer = typeof(np.zeros(1, np.int64)), types.int64
+    confusion = typeof(np.zeros((0, OUTPUTS, OUTPUTS), np.int64))
+    arguments = (
+        models, integer, typeof(EMPTY_TERMS), table, labels, integer, integer, integer, integer,
+        typeof(np.zeros(1)), integers, confusion, integers,
+    )  # fmt: skip
+    return [(score_models, arguments)]

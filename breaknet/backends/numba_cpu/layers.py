@@ -1,0 +1,224 @@
+"""The products of a layer, forward and backward. Every sum has one order, whatever rows stand beside it.
+
+    sparse_fours   sum_p value[p] matrix[index[p]] over every fourth p        four compressed rows, interleaved
+    sparse_row     start + sum_p value[p] matrix[index[p]]                    one compressed row
+    sparse_chain   the same, one p after another
+    sparse_quad    the same with four matrices, value and index read once
+    four_rows      starts[r] + sum_k x[r, k] matrix[k]                        four dense rows
+    layer          out[r] = start + sum_k x[r, k] matrix[k]                   forward
+    activate       out[r] = sigmoid(out[r])
+    back_layer     out[r] = (sum_k x[r, k] matrix[k]) a[r] (1 - a[r])         deltas of the layer below
+    add_product    out[k] += scale sum_r x[r, k] matrix[r]                    gradient of the weights
+    add_rows       out += scale sum_r matrix[r]                               gradient of the bias
+
+matrix[k], a[r] and out[r] are vectors of sixteen lanes, `*_step` numbers apart in a flat array, beginning at `*_at`.
+Four rows share each vector loaded and keep eight AVX registers of sums busy, enough to hide the latency of a
+multiply-add. Compressed rows are read one round ahead, up to four places past their end.
+"""
+
+from __future__ import annotations
+
+from numba import float32, int64
+
+from .compiling import part
+from .simd import LANES, fill, fma, load, split4, spread, spread4, store, word4
+from .simd_math import sigmoid
+
+
+@part
+def sparse_fours(begin, end, index, value, matrix, matrix_at, start):
+    """Four sums over p in begin..end of value[p] * matrix[matrix_at + index[p] ..]: p, p + 4, p + 8 ... go to one of
+    them, the first of which begins at `start`; begin and end are multiples of 4."""
+    sum0 = start
+    sum1 = fill(float32(0.0))
+    sum2 = sum1
+    sum3 = sum1
+    ahead = word4(index, begin)
+    for p in range(begin, end, 4):
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
+        v0, v1, v2, v3 = spread4(value, p)
+        sum0 = fma(v0, load(matrix, matrix_at + i0), sum0)
+        sum1 = fma(v1, load(matrix, matrix_at + i1), sum1)
+        sum2 = fma(v2, load(matrix, matrix_at + i2), sum2)
+        sum3 = fma(v3, load(matrix, matrix_at + i3), sum3)
+    return sum0, sum1, sum2, sum3
+
+
+@part
+def sparse_row(begin, end, index, value, matrix, matrix_at, start):
+    """start + sum over p in begin..end of value[p] * matrix[matrix_at + index[p] ..]."""
+    sum0, sum1, sum2, sum3 = sparse_fours(begin, end, index, value, matrix, matrix_at, start)
+    return (sum0 + sum1) + (sum2 + sum3)
+
+
+@part
+def sparse_chain(begin, end, index, value, matrix, matrix_at, start):
+    """`start`, and to it value[p] * matrix[matrix_at + index[p] ..] for one p in begin..end after another."""
+    total = start
+    ahead = word4(index, begin)
+    for p in range(begin, end, 4):
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
+        v0, v1, v2, v3 = spread4(value, p)
+        total = fma(v0, load(matrix, matrix_at + i0), total)
+        total = fma(v1, load(matrix, matrix_at + i1), total)
+        total = fma(v2, load(matrix, matrix_at + i2), total)
+        total = fma(v3, load(matrix, matrix_at + i3), total)
+    return total
+
+
+@part
+def add_to_four(value, matrix, at, step, sum0, sum1, sum2, sum3):
+    """A term of each of four sums: value * matrix[at ..], matrix[at + step ..] and so on."""
+    return (
+        fma(value, load(matrix, at), sum0),
+        fma(value, load(matrix, at + step), sum1),
+        fma(value, load(matrix, at + 2 * step), sum2),
+        fma(value, load(matrix, at + 3 * step), sum3),
+    )
+
+
+@part
+def sparse_quad(begin, end, index, value, matrix, matrix_at, step, start, start_at, start_step):
+    """`sparse_chain` with matrices at matrix_at, matrix_at + step ..., and starts likewise: the same bits, each value
+    read once for four."""
+    sum0 = load(start, start_at)
+    sum1 = load(start, start_at + start_step)
+    sum2 = load(start, start_at + 2 * start_step)
+    sum3 = load(start, start_at + 3 * start_step)
+    ahead = word4(index, begin)
+    for p in range(begin, end, 4):
+        i0, i1, i2, i3 = split4(ahead)
+        ahead = word4(index, p + 4)
+        v0, v1, v2, v3 = spread4(value, p)
+        sum0, sum1, sum2, sum3 = add_to_four(v0, matrix, matrix_at + i0, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v1, matrix, matrix_at + i1, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v2, matrix, matrix_at + i2, step, sum0, sum1, sum2, sum3)
+        sum0, sum1, sum2, sum3 = add_to_four(v3, matrix, matrix_at + i3, step, sum0, sum1, sum2, sum3)
+    return sum0, sum1, sum2, sum3
+
+
+@part
+def four_rows(x, x_at, row_step, term_step, matrix, matrix_at, matrix_step, terms, starts):
+    """Four vectors, r = 0..3: starts[r] + sum over k < terms of x[x_at + r row_step + k term_step] * matrix[k]."""
+    sum0, sum1, sum2, sum3 = starts
+    for k in range(terms):
+        vector = load(matrix, matrix_at + k * matrix_step)
+        at = x_at + k * term_step
+        sum0 = fma(spread(x, at), vector, sum0)
+        sum1 = fma(spread(x, at + row_step), vector, sum1)
+        sum2 = fma(spread(x, at + 2 * row_step), vector, sum2)
+        sum3 = fma(spread(x, at + 3 * row_step), vector, sum3)
+    return sum0, sum1, sum2, sum3
+
+
+@part
+def one_row(x, x_at, term_step, matrix, matrix_at, matrix_step, terms, start):
+    """`four_rows` for a row that is left over, from a start of its own."""
+    for k in range(terms):
+        start = fma(spread(x, x_at + k * term_step), load(matrix, matrix_at + k * matrix_step), start)
+    return start
+
+
+@part
+def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, out_at, out_step, rows):
+    """Forward: x [rows, terms] with rows `x_step` apart. Up to three rows past the last are computed too."""
+    starts = (start, start, start, start)
+    for r in range(0, rows, 4):
+        sum0, sum1, sum2, sum3 = four_rows(
+            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, starts
+        )
+        at = out_at + r * out_step
+        store(out, at, sum0)
+        store(out, at + out_step, sum1)
+        store(out, at + 2 * out_step, sum2)
+        store(out, at + 3 * out_step, sum3)
+
+
+@part
+def activate(out, out_at, vectors):
+    """The sigmoid of `vectors` vectors of an array; one more may be taken too.
+
+    In a pass of its own and by twos: a sigmoid is a long chain, and the processor works on several at once only
+    where they stand side by side.
+    """
+    for i in range(out_at, out_at + vectors * LANES, 2 * LANES):
+        first = sigmoid(load(out, i))
+        second = sigmoid(load(out, i + LANES))
+        store(out, i, first)
+        store(out, i + LANES, second)
+
+
+@part
+def store_delta(out, out_at, total, a, a_at):
+    """out = total * a * (1 - a): the sigmoid's derivative from its output."""
+    activation = load(a, a_at)
+    store(out, out_at, total * (activation * (fill(float32(1.0)) - activation)))
+
+
+@part
+def back_layer(
+    x, x_at, x_step, matrix, matrix_at, matrix_step, terms, a, a_at, a_step, out, out_at, out_step, rows
+):
+    """Backward: x holds the deltas above [rows, terms], matrix the weights between, a this layer's outputs.
+
+    Up to three rows past the last are computed too.
+    """
+    zero = fill(float32(0.0))
+    zeros = (zero, zero, zero, zero)
+    for r in range(0, rows, 4):
+        sum0, sum1, sum2, sum3 = four_rows(
+            x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, zeros
+        )
+        at = out_at + r * out_step
+        below = a_at + r * a_step
+        store_delta(out, at, sum0, a, below)
+        store_delta(out, at + out_step, sum1, a, below + a_step)
+        store_delta(out, at + 2 * out_step, sum2, a, below + 2 * a_step)
+        store_delta(out, at + 3 * out_step, sum3, a, below + 3 * a_step)
+
+
+@part
+def add_scaled(out, out_at, scale, total):
+    """out += scale * total."""
+    store(out, out_at, fma(scale, total, load(out, out_at)))
+
+
+@part
+def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, scale, out, out_at, out_step):
+    """The product of x [rows, columns], rows `x_step` apart, transposed, with matrix [rows]."""
+    zero = fill(float32(0.0))
+    zeros = (zero, zero, zero, zero)
+    whole = columns // 4 * 4
+    for k in range(0, whole, 4):
+        sum0, sum1, sum2, sum3 = four_rows(
+            x, x_at + k, int64(1), x_step, matrix, matrix_at, matrix_step, rows, zeros
+        )
+        at = out_at + k * out_step
+        add_scaled(out, at, scale, sum0)
+        add_scaled(out, at + out_step, scale, sum1)
+        add_scaled(out, at + 2 * out_step, scale, sum2)
+        add_scaled(out, at + 3 * out_step, scale, sum3)
+    for k in range(whole, columns):
+        total = one_row(x, x_at + k, x_step, matrix, matrix_at, matrix_step, rows, zero)
+        add_scaled(out, out_at + k * out_step, scale, total)
+
+
+@part
+def add_rows(matrix, matrix_at, matrix_step, rows, scale, out, out_at):
+    """The sum of the rows of a matrix, by fours: shorter chains wait less for each other, and err less."""
+    sum0 = fill(float32(0.0))
+    sum1 = sum0
+    sum2 = sum0
+    sum3 = sum0
+    whole = rows // 4 * 4
+    for r in range(0, whole, 4):
+        at = matrix_at + r * matrix_step
+        sum0 = sum0 + load(matrix, at)
+        sum1 = sum1 + load(matrix, at + matrix_step)
+        sum2 = sum2 + load(matrix, at + 2 * matrix_step)
+        sum3 = sum3 + load(matrix, at + 3 * matrix_step)
+    for r in range(whole, rows):
+        sum0 = sum0 + load(matrix, matrix_at + r * matrix_step)
+    add_scaled(out, out_at, scale, (sum0 + sum1) + (sum2 + sum3))

@@ -1,0 +1,163 @@
+"""Functions of sixteen lanes, in the same terms as `vector_ir`: what one operation of a processor does not do.
+
+sigmoid(x)                      lane by lane, within 2.5 units in the last place for |x| <= 87
+equal(x, y)                     1.0 where the lanes are equal, else 0.0
+exceeds(x, best, u, v)          u where x takes best's place as the largest so far, else v
+transpose(a, i, step, b, j)     b[j + 16 c + r] = a[i + step r + c] for r, c in 0..15
+add_wide(a, i, x)               a.flat[i : i + 16] += x in float64
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .compiling import part
+from .simd import (
+    ALIGN,
+    FOUR,
+    INDEX,
+    INTEGERS,
+    LANES,
+    VECTOR,
+    address_of,
+    constant,
+    fma_of,
+    integer_constant,
+    is_flat,
+    lanes16,
+)
+
+# 1 / (1 + e^-x): n = round(-x / ln 2) and -x = n ln 2 - r, so e^-x = 2^n e^-r, with ln 2 in two parts, the first of few
+# enough bits that n times it is exact. For |r| <= ln2/2, e^-r = (even - odd) / (even + odd), even = 1 + r^2 / 10 and
+# odd = r (1/2 + r^2 / 120): Pade's approximation of tanh(r/2) = odd / even, within 6e-9 with its numbers in float32.
+# So the sigmoid is (even + odd) / (even + odd + 2^n (even - odd)), and its one division does for both fractions.
+# Adding 1.5 * 2^23 + 127 rounds to an integer: n + 127 is then in the low bits, where 2^n is one shift away.
+_LOG2E = 1.44269504088896341
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_ROUNDER = 12582912.0 + 127
+_EXPONENT_AT = 23
+# within +-87 2^n is one number, and no result is subnormal (which would be slow, in later products too)
+_SIGMOID_LIMIT = 87.0
+
+
+def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
+    # an ordered comparison is false for NaN, which therefore passes both bounds
+    low, high = constant(lowest), constant(highest)
+    x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
+    return builder.select(builder.fcmp_ordered("<", x, low), low, x)
+
+
+def _sigmoid(builder: Any, x: Any) -> Any:
+    x = _clamp(builder, x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT)
+    shifted = fma_of(builder, x, constant(-_LOG2E), constant(_ROUNDER))
+    n = builder.fsub(shifted, constant(_ROUNDER))
+    r = fma_of(builder, n, constant(_LN2_HIGH), x)
+    r = fma_of(builder, n, constant(_LN2_LOW), r)
+    square = builder.fmul(r, r)
+    even = fma_of(builder, square, constant(1 / 10), constant(1.0))
+    odd_by_r = fma_of(builder, square, constant(1 / 120), constant(1 / 2))
+    above = fma_of(builder, odd_by_r, r, even)
+    below = fma_of(builder, odd_by_r, builder.fsub(constant(-0.0), r), even)
+    power = builder.shl(builder.bitcast(shifted, INTEGERS), integer_constant(_EXPONENT_AT))
+    return builder.fdiv(above, fma_of(builder, builder.bitcast(power, VECTOR), below, above))
+
+
+@intrinsic
+def sigmoid(typing_context, x):
+    """1 / (1 + e^-x)."""
+
+    def code(context, builder, sig, args):
+        return _sigmoid(builder, args[0])
+
+    return lanes16(lanes16), code
+
+
+@intrinsic
+def equal(typing_context, x, y):
+    """1.0 where x == y, else 0.0."""
+
+    def code(context, builder, sig, args):
+        return builder.select(builder.fcmp_ordered("==", *args), constant(1.0), constant(0.0))
+
+    return lanes16(lanes16, lanes16), code
+
+
+@intrinsic
+def exceeds(typing_context, x, best, chosen, otherwise):
+    """`chosen` where x > best or x is the first NaN, else `otherwise`: the order of torch.argmax."""
+
+    def code(context, builder, sig, args):
+        x, best, chosen, otherwise = args
+        above = builder.fcmp_unordered(">", x, best)
+        takes = builder.and_(above, builder.fcmp_ordered("ord", best, best))
+        return builder.select(takes, chosen, otherwise)
+
+    return lanes16(lanes16, lanes16, lanes16, lanes16), code
+
+
+@intrinsic
+def add_wide(typing_context, array, index, x):
+    """a.flat[index : index + 16] += x, in float64."""
+    if not is_flat(array, types.float64):
+        return None
+
+    def code(context, builder, sig, args):
+        wide = ir.VectorType(ir.DoubleType(), LANES)
+        address = address_of(context, builder, sig.args[0], args[0], args[1])
+        address = builder.bitcast(address, wide.as_pointer())
+        before = builder.load(address)
+        before.align = 8
+        builder.store(builder.fadd(before, builder.fpext(args[2], wide)), address).align = 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, lanes16), code
+
+
+@intrinsic
+def transpose4(typing_context, source, start, step, target, place):
+    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..3."""
+    if not (is_flat(source) and is_flat(target)):
+        return None
+
+    def code(context, builder, sig, args):
+        source, start, step, target, place = args
+        rows = []
+        for r in range(4):
+            index = builder.add(start, builder.mul(step, ir.Constant(INDEX, r)))
+            address = address_of(context, builder, sig.args[0], source, index)
+            rows.append(builder.load(builder.bitcast(address, FOUR.as_pointer())))
+            rows[-1].align = ALIGN
+        for c, column in enumerate(_turned(builder, rows)):
+            index = builder.add(place, ir.Constant(INDEX, LANES * c))
+            address = address_of(context, builder, sig.args[3], target, index)
+            builder.store(column, builder.bitcast(address, FOUR.as_pointer())).align = ALIGN
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, types.int64, target, types.int64), code
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """The columns of four vectors of four: rows 0 and 2 and rows 1 and 3 interleaved, and these two again."""
+
+    def interleaved(x: Any, y: Any) -> list[Any]:
+        halves = ((0, 4, 1, 5), (2, 6, 3, 7))
+        masks = (ir.Constant(ir.VectorType(ir.IntType(32), 4), half) for half in halves)
+        return [builder.shuffle_vector(x, y, mask) for mask in masks]
+
+    even, odd = interleaved(rows[0], rows[2]), interleaved(rows[1], rows[3])
+    return [column for x, y in zip(even, odd, strict=True) for column in interleaved(x, y)]
+
+
+@part
+def transpose(source, start, step, target, place):
+    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..15.
+
+    In blocks of four by four: shuffles that cross the halves of a register are slow on some processors.
+    """
+    for r in range(0, LANES, 4):
+        for c in range(0, LANES, 4):
+            transpose4(source, start + r * step + c, step, target, place + c * LANES + r)

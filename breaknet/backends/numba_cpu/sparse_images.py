@@ -1,0 +1,299 @@
+"""Images as the kernels read them: the pixels that are not zero, by row and by column, or all of them.
+
+MNIST is 19 % non-zero, and a zero pixel adds exactly nothing to a sum and nothing to a weight. `compress` lists each
+image's other pixels once; `by_column` turns the rows of every training batch around, so that the gradient of a pixel's
+sixteen weights is one sum in registers and one store, instead of a load and a store for every pixel of every image.
+Lists are padded to a multiple of four with zeros, the number of entries that are taken at a time.
+
+Places are kept as 16 times the column or row: the distance in numbers to its vector of sixteen lanes, within 16 bits.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import float32, int64, typeof, types, uint16
+from numpy.typing import NDArray
+
+from ...model import INPUTS
+from .compiling import kernel, part
+from .simd import LANES, lit64, lowest, ones
+
+#: At most this many rows of a batch are worked on at a time: their places fit 16 bits, their outputs the L2 cache.
+SEGMENT = 1024
+
+#: Up to this batch size weights are updated image by image: columns would be too short to be worth listing.
+SCATTER_UP_TO = 4
+
+#: Above this share of non-zero pixels it is faster to multiply all of them: 0.48 in evaluation, 0.6 in training.
+DENSE_ABOVE = 0.5
+
+#: `layers.layer` works on four rows at a time and may read as many past the last image.
+SPARE_ROWS = 3
+
+#: Images that one thread takes at a time while they are compressed.
+ROWS_AT_A_TIME = 4096
+
+#: Words of 64 bits that hold a bit for each pixel of an image.
+WORDS = -(-INPUTS // 64)
+
+# the last word is read from where it still lies within the image, and what comes too early is shifted out
+_LAST_WORD = INPUTS - 64
+
+
+def word_masks(bits: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """A truth value for each pixel, as WORDS words; bits past the last pixel are 0."""
+    padded = np.zeros((WORDS, 64), bool)
+    padded.ravel()[:INPUTS] = bits
+    return np.packbits(padded, axis=1, bitorder="little").view("<i8").ravel()
+
+
+IN_IMAGE = word_masks(np.ones(INPUTS, bool))
+
+
+class Images(NamedTuple):
+    """N images, compressed or dense: of `row_start` and `pixels` one is empty.
+
+    Image i's pixels that are not zero are entries row_start[i] .. row_start[i + 1] of `place` and `value`.
+    """
+
+    row_start: NDArray[np.int64]  # [N + 1], multiples of 4
+    place: NDArray[np.uint16]  # 16 x column
+    value: NDArray[np.float32]
+    pixels: NDArray[np.float32]  # [N 784], and three rows more for the kernels to read past the last
+
+    @property
+    def dense(self) -> bool:
+        return not self.row_start.size
+
+    @property
+    def number(self) -> int:
+        return self.pixels.size // INPUTS - SPARE_ROWS if self.dense else self.row_start.size - 1
+
+
+class Batches(NamedTuple):
+    """The batches of a training set, cut into segments of at most SEGMENT rows, and each segment by column.
+
+    Segment s is rows segment_row[s] .. segment_row[s + 1]. Its columns with a pixel that is not zero stand in groups
+    of four of about the same length, segment_group[s] .. segment_group[s + 1], which the gradient sums side by side:
+    group g is columns column[4 g : 4 g + 4], and entries group_start[g] .. group_start[g + 1] of `place` and `value`
+    are a pixel of each of the four in turn. Zeros fill shorter columns, and groups of fewer. For dense images, and
+    for batches that are updated image by image, only the first two are filled.
+    """
+
+    segment_row: NDArray[np.int64]  # [S + 1]
+    ends_batch: NDArray[np.uint8]  # [S], whether the batch is complete after the segment
+    segment_group: NDArray[np.int64]  # [S + 1], or empty
+    column: NDArray[np.uint16]  # [4 G], 16 x column
+    group_start: NDArray[np.int64]  # [G + 1]
+    place: NDArray[np.uint16]  # 16 x (row - segment_row[s])
+    value: NDArray[np.float32]
+
+
+@part
+def lit_word(images, i, word):
+    """Bits of 64 pixels of image i: which are not zero."""
+    early = max(int64(0), word * 64 - _LAST_WORD)
+    return (lit64(images, i * INPUTS + word * 64 - early) >> early) & IN_IMAGE[word]
+
+
+@kernel
+def count_pixels(images, counts):
+    """counts[i] = the number of pixels of image i that are not zero."""
+    for i in range(images.shape[0]):
+        for word in range(WORDS):
+            counts[i] += ones(lit_word(images, i, word))
+
+
+@kernel
+def list_pixels(images, scale, row_start, place, value):
+    """Fill `place` and `value` (both zero before) for these images, whose rows begin at `row_start`."""
+    for i in range(images.shape[0]):
+        p = row_start[i]
+        for word in range(WORDS):
+            lit = lit_word(images, i, word)
+            while lit:
+                j = word * 64 + lowest(lit)
+                lit &= lit - 1
+                place[p] = uint16(j * LANES)
+                value[p] = float32(images[i, j]) * scale
+                p += 1
+
+
+@part
+def order_columns(rows, first_row, last_row, counts, order, places):
+    """Count each column's pixels in rows first_row .. last_row; return how many columns have any.
+
+    order[0], order[1] ... are those columns, the longest first (and after them the others). places is scratch, for
+    every count the place of the next column that has it.
+    """
+    for j in range(INPUTS):
+        counts[j] = 0
+    for count in range(last_row - first_row + 1):
+        places[count] = 0
+    for p in range(rows.row_start[first_row], rows.row_start[last_row]):
+        if rows.value[p] != 0:
+            counts[rows.place[p] // LANES] += 1
+    for j in range(INPUTS):
+        places[counts[j]] += 1
+    lit = INPUTS - places[0]
+    placed = 0
+    for count in range(last_row - first_row, -1, -1):
+        columns = places[count]
+        places[count] = placed
+        placed += columns
+    for j in range(INPUTS):
+        order[places[counts[j]]] = j
+        places[counts[j]] += 1
+    return lit
+
+
+@kernel
+def count_columns(rows, segment_row, groups, entries):
+    """For each segment the number of its groups of four columns, and of their entries with what fills them."""
+    counts = np.zeros(INPUTS, np.int64)
+    order = np.zeros(INPUTS, np.int64)
+    places = np.zeros(SEGMENT + 1, np.int64)
+    for s in range(segment_row.size - 1):
+        lit = order_columns(rows, segment_row[s], segment_row[s + 1], counts, order, places)
+        for c in range(0, lit, 4):
+            groups[s] += 1
+            entries[s] += 4 * counts[order[c]]
+
+
+@kernel
+def list_columns(rows, batches, first_entry, begin, end):
+    """Fill column, group_start, place and value of the segments begin .. end; all of them are zero before."""
+    counts = np.zeros(INPUTS, np.int64)
+    order = np.zeros(INPUTS, np.int64)
+    places = np.zeros(SEGMENT + 1, np.int64)
+    at = np.zeros(INPUTS, np.int64)
+    for s in range(begin, end):
+        first_row = batches.segment_row[s]
+        last_row = batches.segment_row[s + 1]
+        first_group = batches.segment_group[s]
+        next_entry = first_entry[s]
+        entry = next_entry
+        for c in range(order_columns(rows, first_row, last_row, counts, order, places)):
+            j = order[c]
+            if c % 4 == 0:
+                entry = next_entry
+                next_entry += 4 * counts[j]
+                batches.group_start[first_group + c // 4] = entry
+            batches.column[4 * first_group + c] = uint16(j * LANES)
+            at[j] = entry + c % 4
+        for i in range(first_row, last_row):
+            for p in range(rows.row_start[i], rows.row_start[i + 1]):
+                if rows.value[p] != 0:
+                    j = rows.place[p] // LANES
+                    batches.place[at[j]] = uint16((i - first_row) * LANES)
+                    batches.value[at[j]] = rows.value[p]
+                    at[j] += 4
+
+
+def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of the lists of the given lengths begins, and where the last one ends."""
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
+
+
+def aligned(count: int, dtype: type) -> NDArray[Any]:
+    """Zeros beginning at a cache line; what lies up to a cache line past their end may be read."""
+    memory: NDArray[Any] = np.zeros(count + 64, dtype)
+    skip = (-memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
+    return memory[skip : skip + count]
+
+
+def parts_of(count: int, size: int) -> list[tuple[int, int]]:
+    return [(begin, min(begin + size, count)) for begin in range(0, count, size)]
+
+
+EMPTY_IMAGES = Images(
+    np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float32), np.zeros(0, np.float32)
+)
+EMPTY_BATCHES = Batches(
+    np.zeros(1, np.int64),
+    np.zeros(0, np.uint8),
+    np.zeros(0, np.int64),
+    np.zeros(0, np.uint16),
+    np.zeros(0, np.int64),
+    np.zeros(0, np.uint16),
+    np.zeros(0, np.float32),
+)
+
+
+def scale_of(images: NDArray[Any]) -> np.float32:
+    """What a number of an image is multiplied by: a byte means so many 256ths."""
+    return np.float32(1 / 256 if images.dtype == np.uint8 else 1)
+
+
+def all_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
+    """`Images.pixels` of images [N, 784]."""
+    pixels = aligned((len(images) + SPARE_ROWS) * INPUTS, np.float32)
+    np.multiply(images.reshape(-1), scale_of(images), out=pixels[: images.size], casting="same_kind")
+    return pixels
+
+
+def compress(images: NDArray[Any], pool: Executor) -> Images:
+    """Images uint8 (meaning byte / 256) or float32 [N, 784], as lists of pixels or, if few are zero, dense."""
+    images = np.ascontiguousarray(images)
+    counts = np.zeros(len(images), np.int64)
+    parts = parts_of(len(images), ROWS_AT_A_TIME)
+    list(pool.map(lambda part: count_pixels(images[slice(*part)], counts[slice(*part)]), parts))
+    if counts.sum() > DENSE_ABOVE * images.size:
+        return EMPTY_IMAGES._replace(pixels=all_pixels(images))
+    row_start = starts_of(-(-counts // 4) * 4)
+    place, value = aligned(row_start[-1], np.uint16), aligned(row_start[-1], np.float32)
+
+    def fill(part: tuple[int, int]) -> None:
+        list_pixels(images[slice(*part)], scale_of(images), row_start[part[0] : part[1] + 1], place, value)
+
+    list(pool.map(fill, parts))
+    return Images(row_start, place, value, EMPTY_IMAGES.pixels)
+
+
+def by_column(images: Images, batch_size: int, pool: Executor) -> Batches:
+    """The batches of `batch_size` rows in order, the last one shorter if need be."""
+    batch_starts = np.arange(0, images.number, batch_size)
+    within = np.arange(0, min(batch_size, images.number), SEGMENT)
+    segment_row = (batch_starts[:, None] + within).ravel()
+    segment_row = segment_row[segment_row < images.number].astype(np.int64)
+    ends_batch = np.append(np.isin(segment_row[1:], batch_starts), True).astype(np.uint8)
+    segment_row = np.append(segment_row, images.number)
+    cut = EMPTY_BATCHES._replace(segment_row=segment_row, ends_batch=ends_batch)
+    if images.dense or batch_size <= SCATTER_UP_TO:
+        return cut
+    segments = len(ends_batch)
+    groups, entries = np.zeros(segments, np.int64), np.zeros(segments, np.int64)
+    parts = parts_of(segments, max(1, ROWS_AT_A_TIME // min(batch_size, SEGMENT)))
+
+    def count(part: tuple[int, int]) -> None:
+        begin, end = part
+        count_columns(images, segment_row[begin : end + 1], groups[begin:end], entries[begin:end])
+
+    list(pool.map(count, parts))
+    segment_group, first_entry = starts_of(groups), starts_of(entries)
+    batches = cut._replace(
+        segment_group=segment_group,
+        column=aligned(4 * segment_group[-1], np.uint16),
+        group_start=np.zeros(segment_group[-1] + 1, np.int64),
+        place=aligned(first_entry[-1], np.uint16),
+        value=aligned(first_entry[-1], np.float32),
+    )
+    batches.group_start[-1] = first_entry[-1]
+    list(pool.map(lambda part: list_columns(images, batches, first_entry, *part), parts))
+    return batches
+
+
+def needed(dtype: np.dtype) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The kernels that `compress` and `by_column` call for images of a dtype, for `ready`."""
+    images = typeof(np.zeros((1, INPUTS), dtype))
+    places, values, starts = (typeof(np.zeros(1, kind)) for kind in (np.uint16, np.float32, np.int64))
+    rows, batches = typeof(EMPTY_IMAGES), typeof(EMPTY_BATCHES)
+    return [
+        (count_pixels, (images, starts)),
+        (list_pixels, (images, types.float32, starts, places, values)),
+        (count_columns, (rows, starts, starts, starts)),
+        (list_columns, (rows, batches, starts, types.int64, types.int64)),
+    ]

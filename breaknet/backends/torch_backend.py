@@ -1,0 +1,186 @@
+"""The reference: the lesson's mathematics as plain PyTorch, on any torch device. Kept plain: it is the yardstick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES
+from .interface import Examples, Parameters, Report, Scores, Trained, TrainingJob, all_finite
+
+NAME = "torch"
+PLANS = ("autograd",)
+
+#: Images go through the network in blocks of this many, and as many checkpoints at a time as keep the widest
+#: array of a block within this many bytes; a handful of such arrays live at once.
+_IMAGES_AT_ONCE = 8192
+_BYTES_AT_ONCE = 64 * 2**20
+
+
+def unavailable(device: torch.device) -> str | None:
+    """Why this backend cannot run on `device`; None if it can."""
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises AssertionError, RuntimeError or NotImplementedError by device
+        return str(error).splitlines()[0].rstrip(".")
+    return None
+
+
+def unsupported(job: TrainingJob) -> str | None:
+    """Every job can be run."""
+    return None
+
+
+def unsupported_hidden(hidden: tuple[int, int]) -> str | None:
+    """Every width can be evaluated."""
+    return None
+
+
+def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, report: Report) -> list[Trained]:
+    """Train the jobs one after another, each by autograd and `torch.optim.SGD`."""
+    uploaded: dict[int, Tensor] = {}
+    return [_train_one(number, job, device, uploaded, report) for number, job in enumerate(jobs)]
+
+
+def _train_one(
+    number: int, job: TrainingJob, device: torch.device, uploaded: dict[int, Tensor], report: Report
+) -> Trained:
+    began = perf_counter()
+    train = _upload(job.train, device, uploaded)
+    valid = _upload(job.valid, device, uploaded) if job.valid is not None else None
+    with torch.device("meta"):
+        model = MLP(job.hidden)
+    # clones: the optimiser writes into them, and the start stays the caller's
+    model.load_state_dict(
+        {name: job.start[name].to(device, copy=True) for name in PARAMETER_NAMES}, assign=True
+    )
+    model.requires_grad_(True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=job.learning_rate)
+    seconds = {"compile": 0.0, "transfer": perf_counter() - began, "training": 0.0, "evaluation": 0.0}
+
+    epochs: list[Parameters] = []
+    scores: dict[str, list[Scores]] = {"train": [], "valid": []}
+    diverged_at = None
+    for epoch in range(job.epochs):
+        began = perf_counter()
+        _train_epoch(model, optimizer, train, job.batch_size)
+        parameters = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        seconds["training"] += perf_counter() - began
+        if not all_finite(parameters):
+            diverged_at = epoch
+            break
+        epochs.append(parameters)
+        began = perf_counter()
+        stacked = {name: tensor.detach()[None] for name, tensor in model.state_dict().items()}
+        scores["train"].append(_scores(stacked, train))
+        if valid is not None:
+            scores["valid"].append(_scores(stacked, valid))
+        seconds["evaluation"] += perf_counter() - began
+        report(number, epoch, float(scores["train"][-1].cost[0]))
+    seconds["total"] = sum(seconds.values())
+    return Trained(
+        parameters=_stack(epochs, job.start),
+        train_cost=_curve([score.cost for score in scores["train"]]),
+        train_accuracy=_curve([score.accuracy for score in scores["train"]]),
+        valid_cost=_curve([score.cost for score in scores["valid"]]) if valid is not None else None,
+        valid_accuracy=_curve([score.accuracy for score in scores["valid"]]) if valid is not None else None,
+        diverged_at=diverged_at,
+        plan=PLANS[0],
+        device=str(device),
+        seconds=seconds,
+    )
+
+
+def _train_epoch(model: MLP, optimizer: torch.optim.SGD, train: Examples, batch_size: int) -> None:
+    cost_of = nn.MSELoss(reduction="sum")
+    targets = _one_hot(train.labels)
+    for images, target in zip(train.images.split(batch_size), targets.split(batch_size), strict=True):
+        cost = cost_of(model(images), target)
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()
+
+
+def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
+    """Cost and accuracy of every checkpoint, in blocks of images and of checkpoints: memory is bounded."""
+    on_device = {name: tensor.to(device) for name, tensor in parameters.items()}
+    moved = Examples(examples.images.to(device), examples.labels.to(device))
+    return _scores(on_device, moved, confusion)
+
+
+@torch.no_grad()
+def _scores(parameters: Parameters, examples: Examples, confusion: bool = False) -> Scores:
+    count, n = len(parameters["output.bias"]), len(examples)
+    widest = max(parameters[name].shape[1] for name in ("hidden1.bias", "hidden2.bias", "output.bias"))
+    checkpoints_at_once = max(1, _BYTES_AT_ONCE // (4 * widest * min(n, _IMAGES_AT_ONCE)))
+    cost = np.zeros(count)
+    hits = np.zeros(count)
+    counts = np.zeros((count, OUTPUTS, OUTPUTS), np.int64)
+    for images, labels in _blocks(examples):
+        target = _one_hot(labels)
+        for low in range(0, count, checkpoints_at_once):
+            some = slice(low, low + checkpoints_at_once)
+            output = _outputs({name: tensor[some] for name, tensor in parameters.items()}, images)
+            cost[some] += _summed_in_double((output - target).square_())
+            predicted = output.argmax(dim=2)
+            hits[some] += (predicted == labels).sum(dim=1).cpu().numpy()
+            if confusion:
+                cells = (
+                    torch.arange(len(output), device=labels.device)[:, None] * OUTPUTS + labels
+                ) * OUTPUTS
+                found = torch.bincount((cells + predicted).flatten(), minlength=len(output) * OUTPUTS**2)
+                counts[some] += found.view(-1, OUTPUTS, OUTPUTS).cpu().numpy()
+    return Scores(cost / n, hits / n, counts if confusion else None)
+
+
+def _outputs(parameters: Parameters, images: Tensor) -> Tensor:
+    """Outputs [C, N, 10] of C networks on N images: one product for all first layers, then batched ones."""
+    weight = parameters["hidden1.weight"]
+    sums = images @ weight.reshape(-1, INPUTS).T
+    activation = sums.view(len(images), weight.shape[0], weight.shape[1]).transpose(0, 1)
+    activation = torch.sigmoid(activation + parameters["hidden1.bias"][:, None])
+    for layer in ("hidden2", "output"):
+        weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+        activation = torch.sigmoid(torch.baddbmm(bias[:, None], activation, weight.transpose(1, 2)))
+    return activation
+
+
+def _summed_in_double(errors: Tensor) -> np.ndarray:
+    """Sums [C] of float32 [C, N, 10]: a few in float32 at a time, the rest in float64 (MPS has none: on the CPU)."""
+    return errors.sum(dim=2).cpu().sum(dim=1, dtype=torch.float64).numpy()
+
+
+def _blocks(examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+    for low in range(0, len(examples), _IMAGES_AT_ONCE):
+        some = slice(low, low + _IMAGES_AT_ONCE)
+        yield _as_float(examples.images[some]), examples.labels[some]
+
+
+def _as_float(images: Tensor) -> Tensor:
+    return images if images.dtype == torch.float32 else images.to(torch.float32) / 256
+
+
+def _upload(examples: Examples, device: torch.device, uploaded: dict[int, Tensor]) -> Examples:
+    key = id(examples.images)
+    if key not in uploaded:
+        uploaded[key] = _as_float(examples.images.to(device))
+    return Examples(uploaded[key], examples.labels.to(device))
+
+
+def _one_hot(labels: Tensor) -> Tensor:
+    return functional.one_hot(labels, OUTPUTS).to(torch.float32)
+
+
+def _stack(epochs: list[Parameters], like: Parameters) -> Parameters:
+    if not epochs:
+        return {name: torch.empty(0, *like[name].shape) for name in PARAMETER_NAMES}
+    return {name: torch.stack([epoch[name] for epoch in epochs]) for name in PARAMETER_NAMES}
+
+
+def _curve(values: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(values) if values else np.empty(0)

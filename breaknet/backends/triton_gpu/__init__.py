@@ -1,0 +1,1 @@
+"""The Triton backend: jobs become groups, groups become launches, launches become results."""

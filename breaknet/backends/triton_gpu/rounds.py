@@ -1,0 +1,198 @@
+"""Jobs of one kind trained in rounds, each some epochs of the jobs that fit the device at once.
+
+A round trains, evaluates its checkpoints and starts copying the results, all asynchronously; the next round is
+launched before the last one's results are looked at, so that the device never waits for the host. How long a round
+is changes no bit of any result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels.jobs import JobRow, Shape
+
+from ..interface import Report
+from .clock import mark, seconds_between, to_host, wait
+from .device_data import Placed
+
+#: A round is made to last about this long, so that progress shows while launches stay negligible.
+ROUND_SECONDS = 0.25
+#: Steps of the longest job in the first round, before any has been timed.
+FIRST_STEPS = {"cuda": 10_000, "cpu": 20}
+#: The checkpoints of one round take at most this many bytes on the device.
+ROUND_BYTES = 128 * 2**20
+
+
+class Trainer(Protocol):
+    """A trainer of the kernels: trains the jobs' live rows and writes their checkpoints, asynchronously."""
+
+    def launch(self, checkpoints: Tensor, jobs: list[JobRow]) -> None: ...
+
+
+@dataclass(eq=False)
+class RunningJob:
+    """One job on its way: where its data lies, how far it is and what has come back."""
+
+    number: int  # in the caller's list
+    train: Placed
+    valid: Placed | None
+    epochs: int
+    batch: int
+    learning_rate: float
+    live_row: int
+    launched: int = 0  # epochs
+    diverged_at: int | None = None
+    kept: int = 0  # epochs whose results are below
+    parameters: list[Tensor] = field(default_factory=list)  # CPU float32 [epochs, *shape], in torch's order
+    cost: dict[str, Tensor] = field(default_factory=dict)  # of "train" and "valid": summed, float64 [epochs]
+    hits: dict[str, Tensor] = field(default_factory=dict)  # int64 [epochs]
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return self.launched >= self.epochs or self.diverged_at is not None
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return -(-self.train.examples // self.batch)
+
+    def allocate(self, shape: Shape) -> None:
+        """Make room for the results of all epochs."""
+        self.parameters = [torch.empty(self.epochs, *size) for size in shape.tensor_shapes()]
+        for which in ("train", "valid") if self.valid is not None else ("train",):
+            self.cost[which] = torch.empty(self.epochs, dtype=torch.float64)
+            self.hits[which] = torch.empty(self.epochs, dtype=torch.int64)
+
+    def row(self, epochs: int, checkpoint_row: int) -> JobRow:
+        """This job's line of the next launch."""
+        return JobRow(
+            self.train.image_row,
+            self.train.label,
+            self.train.examples,
+            self.batch,
+            epochs,
+            self.live_row,
+            checkpoint_row,
+            self.learning_rate,
+        )
+
+
+@dataclass(eq=False)
+class _Round:
+    """A launched round: its jobs with the rows of `checkpoints` that are theirs, and its results to come."""
+
+    parts: list[tuple[RunningJob, slice]]
+    steps: int  # of its longest job
+    checkpoints: Tensor
+    finite: Tensor
+    scores: dict[str, tuple[Tensor, Tensor]]  # cost float64 and hits int64, by rows of checkpoints
+    marks: tuple[Any, Any, Any]  # start, trained, evaluated and copied
+
+
+def run_rounds(
+    trainer: Trainer, jobs: list[RunningJob], at_once: int, shape: Shape, device: torch.device, report: Report
+) -> None:
+    """Train and evaluate the jobs to their ends, at most `at_once` of them side by side."""
+    rows = max(min(len(jobs), at_once), ROUND_BYTES // (4 * shape.parameters))
+    rows = min(rows, sum(job.epochs for job in jobs))
+    # one buffer will do: a round's copy to the host stands before the next round in the device's queue
+    buffer = torch.empty(rows, shape.parameters, device=device)
+    for job in jobs:
+        job.allocate(shape)
+    steps = FIRST_STEPS[device.type]
+    pending: _Round | None = None
+    while True:
+        chosen = [job for job in jobs if not job.finished][:at_once]
+        launched = _launch(trainer, chosen, steps, buffer, shape, device) if chosen else None
+        if pending is not None:
+            took = _collect(pending, shape, report)
+            if took > 0:
+                steps = max(1, int(pending.steps * ROUND_SECONDS / took))
+        pending = launched
+        if pending is None and all(job.finished for job in jobs):
+            return
+
+
+def _launch(
+    trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor, shape: Shape, device: torch.device
+) -> _Round:
+    epochs = _epochs_of_round(jobs, steps, len(buffer))
+    parts, rows, first = [], [], 0
+    for job in jobs:
+        rows.append(job.row(epochs[job.number], first))
+        parts.append((job, slice(first, first + epochs[job.number])))
+        first += epochs[job.number]
+        job.launched += epochs[job.number]
+    start = mark(device)
+    trainer.launch(buffer, rows)
+    trained = mark(device)
+    checkpoints = buffer[:first]
+    scores = {"train": _evaluate(parts, "train", checkpoints, shape)}
+    if any(job.valid is not None for job in jobs):
+        scores["valid"] = _evaluate(parts, "valid", checkpoints, shape)
+    finite = to_host(torch.isfinite(checkpoints).all(dim=1))
+    copied = to_host(checkpoints)
+    longest = max(epochs[job.number] * job.steps_an_epoch for job in jobs)
+    return _Round(parts, longest, copied, finite, scores, (start, trained, mark(device)))
+
+
+def _epochs_of_round(jobs: list[RunningJob], steps: int, rows: int) -> dict[int, int]:
+    """Epochs for each job, so that all take about as many steps; together at most `rows`, at least one each."""
+    spare = rows - len(jobs)
+    epochs = {}
+    for job in jobs:
+        wanted = min(job.epochs - job.launched, max(1, steps // job.steps_an_epoch))
+        epochs[job.number] = 1 + min(wanted - 1, spare)
+        spare -= epochs[job.number] - 1
+    return epochs
+
+
+def _evaluate(
+    parts: list[tuple[RunningJob, slice]], which: str, checkpoints: Tensor, shape: Shape
+) -> tuple[Tensor, Tensor]:
+    """Cost and hits of all rows, NaN and -1 where a job has no such examples; those that share them at once."""
+    cost = torch.full((len(checkpoints),), float("nan"), dtype=torch.float64, device=checkpoints.device)
+    hits = torch.full((len(checkpoints),), -1, dtype=torch.int64, device=checkpoints.device)
+    for placed, group in groupby(parts, key=lambda part: getattr(part[0], which)):
+        if placed is None:
+            continue
+        slices = [rows for _, rows in group]
+        rows = slice(slices[0].start, slices[-1].stop)
+        images, labels = placed.own()
+        hidden = (shape.hidden1, shape.hidden2)
+        cost[rows], hits[rows], _ = evaluate_checkpoints(
+            checkpoints[rows], images, labels, hidden, shape.outputs, columns=placed.columns()
+        )
+    return to_host(cost), to_host(hits)
+
+
+def _collect(done: _Round, shape: Shape, report: Report) -> float:
+    """Hand a round's results to its jobs and report their epochs; returns the seconds that the round took."""
+    start, trained, evaluated = done.marks
+    wait(evaluated)
+    for job, rows in done.parts:
+        if job.diverged_at is not None:
+            continue  # launched before its divergence was known
+        job.training_seconds += seconds_between(start, trained)
+        job.evaluation_seconds += seconds_between(trained, evaluated)
+        finite = done.finite[rows].tolist()
+        good = finite.index(False) if False in finite else len(finite)
+        first, job.kept = job.kept, job.kept + good
+        if good < len(finite):
+            job.diverged_at = job.kept
+        here, there = slice(rows.start, rows.start + good), slice(first, job.kept)
+        for kept, tensor in zip(job.parameters, shape.unpack(done.checkpoints[here]), strict=True):
+            kept[there] = tensor
+        for which in job.cost:
+            cost, hits = done.scores[which]
+            job.cost[which][there], job.hits[which][there] = cost[here], hits[here]
+        for epoch, cost in enumerate(job.cost["train"][there].tolist(), start=first):
+            report(job.number, epoch, cost / job.train.examples)
+    return seconds_between(start, evaluated)

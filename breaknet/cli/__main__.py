@@ -1,0 +1,5 @@
+"""`python -m breaknet.cli`."""
+
+from .commands import run
+
+run()

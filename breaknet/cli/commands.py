@@ -1,0 +1,336 @@
+"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `doctor`, `kernels`."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+_BEGAN = perf_counter()  # before the slow imports, so that a lesson can say what they took
+
+import gc  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+import warnings  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
+
+import typer  # noqa: E402
+
+from . import output  # noqa: E402
+
+if TYPE_CHECKING:
+    from ..data.splits import Digits
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="breaknet",
+    help="Train a tiny neural network on handwritten digits, then break it with bad data.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the digits are: a folder or file with MNIST, or 'synthetic'. Without it, MNIST is downloaded "
+        "once and kept; with no network the synthetic digits take its place.",
+        metavar="PATH",
+    ),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="What does the computing: auto, triton (NVIDIA GPU), numba (CPU) or torch (slow, plain)."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where it runs: auto, cpu, cuda, cuda:1 ...")]
+Seed = Annotated[
+    int, typer.Option(help="Another seed gives another start and another shuffle of the labels.")
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the whole traceback of an error.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No progress, no notices: only results and errors.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
+
+
+@app.command()
+def lesson(
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The folder for the report, figures, numbers and checkpoints. An older lesson in it "
+            "is replaced once the new one is complete."
+        ),
+    ] = Path("breaknet-lesson"),
+    data: Data = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    seed: Seed = 0,
+    epochs_scale: Annotated[
+        float,
+        typer.Option(
+            help="Train so many times as long: 0.1 gives a quick look, with other curves.", metavar="F"
+        ),
+    ] = 1.0,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole lesson: clean labels, shuffled labels, only 100 shuffled examples."""
+    output.configure(verbose, quiet)
+    from ..lesson.figure_workers import Illustrator
+
+    with Illustrator(processes=2) as illustrator:
+        seconds = {"torch": _import_torch()}
+        from ..lesson.experiments import Lesson, Settings
+        from ..lesson.output_folder import LessonFolder
+
+        settings = Settings(seed, epochs_scale, backend, device)
+        _check_backend(backend, device)
+        folder = LessonFolder(out)
+        seconds["imports"] = perf_counter() - _BEGAN - seconds["torch"]
+        began = perf_counter()
+        try:
+            digits = _load(data)
+            seconds["data"] = perf_counter() - began
+            results = folder.run(Lesson(digits, settings, progress=not quiet), seconds, illustrator)
+        except BaseException:
+            folder.abandon()
+            if folder.finished:
+                done = ", ".join(folder.finished)
+                output.notice(f"What was finished ({done}) is in {folder.unfinished}")
+            raise
+    output.show_lesson(results, folder.folder)
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="The file for the checkpoints of every epoch.")] = Path(
+        "run.safetensors"
+    ),
+    data: Data = None,
+    epochs: Annotated[int, typer.Option(help="How many times to go through the training images.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="How many images a step looks at.")] = 100,
+    learning_rate: Annotated[float, typer.Option(help="How far a step goes.")] = 0.05,
+    hidden: Annotated[
+        str, typer.Option(help="The widths of the two hidden layers.", metavar="N,N")
+    ] = "16,16",
+    shuffle: Annotated[
+        float, typer.Option(help="The part of the training labels to shuffle, 0 to 1.", metavar="FRACTION")
+    ] = 0.0,
+    examples: Annotated[
+        int | None, typer.Option(help="Train on the first so many images only. Default: all.", metavar="N")
+    ] = None,
+    seed: Seed = 0,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train one network and keep what it was after every epoch."""
+    output.configure(verbose, quiet)
+    import breaknet
+
+    _check_backend(backend, device)
+    widths = _parse_hidden(hidden)
+    _check_writable(out)
+    digits = _load(data)
+    good = digits.train
+    split = breaknet.shuffle_labels(good, fraction=shuffle, seed=seed) if shuffle else good
+    if examples is not None:
+        if not 1 <= examples <= len(split):
+            raise ValueError(f"examples: 1 to {len(split)}, not {examples}")
+        split = split[:examples]
+    run = breaknet.train(
+        split, valid=digits.valid, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        hidden=widths, seed=seed, backend=backend, device=device, progress=not quiet,
+    )  # fmt: skip
+    run.checkpoints.metadata["data_source"] = digits.source
+    run.checkpoints.save(out)
+    output.show_run(run, digits.source, out)
+
+
+@app.command()
+def evaluate(
+    checkpoints: Annotated[Path, typer.Argument(help="A file that `breaknet train` or a lesson wrote.")],
+    data: Data = None,
+    split: Annotated[str, typer.Option(help="What to judge by: train, valid or test.")] = "test",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    confusion: Annotated[
+        bool, typer.Option(help="Count which digit is taken for which (last epoch).")
+    ] = False,
+    json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cost and accuracy of every checkpoint in a file."""
+    output.configure(verbose, quiet)
+    import breaknet
+
+    if split not in ("train", "valid", "test"):
+        raise ValueError(f"split: train, valid or test, not {split!r}")
+    _check_backend(backend, device)
+    loaded = breaknet.Checkpoints.load(checkpoints)
+    digits = _load(data)
+    examples = getattr(digits, split)
+    result = breaknet.evaluate(loaded, examples, backend=backend, device=device, confusion=confusion)
+    if json:
+        output.show_json(
+            {
+                "data_source": digits.source, "split": split, "images": len(examples),
+                "backend": result.backend, "device": result.device,
+                "cost": result.cost.tolist(), "accuracy": result.accuracy.tolist(),
+                "confusion": None if result.confusion is None else result.confusion.tolist(),
+            }
+        )  # fmt: skip
+    else:
+        output.show_evaluation(result, f"{digits.source}, {split}, {len(examples):,} images")
+
+
+@app.command()
+def data(
+    data: Data = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch the digits if need be, and say what they are."""
+    output.configure(verbose, quiet)
+    digits = _load(data)
+    if json:
+        output.show_json({"data_source": digits.source, "splits": output.count_labels(digits)})
+    else:
+        output.show_data(digits)
+
+
+@app.command()
+def doctor(json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
+    """Look at this machine: versions, GPU, what works, and what 'auto' picks."""
+    output.configure(verbose, quiet)
+    from .doctor import examine
+
+    found = examine()
+    if json:
+        output.show_json(found)
+    else:
+        output.show_examination(found)
+    if not found["auto"]["backend"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def kernels(
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A GPU generation such as sm_75 (T4); may be repeated. Default: all."),
+    ] = None,
+    json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compile every GPU kernel (no GPU needed) and report registers, spills and shared memory."""
+    output.configure(verbose, quiet)
+    from dataclasses import asdict
+
+    from ..kernels.host.resources import render, resource_report
+
+    rows = resource_report(target or None)
+    if json:
+        output.show_json([asdict(row) for row in rows])
+    else:
+        print(render(rows))
+
+
+def _import_torch() -> float:
+    """Import what takes longest, and return how many seconds that was."""
+    began = perf_counter()
+    import torch  # noqa: F401
+
+    return perf_counter() - began
+
+
+def _load(source: str | None) -> Digits:
+    """The digits at `source`; with no network and nothing named, synthetic ones, with a notice nobody can miss."""
+    from ..data.mnist import load_mnist
+    from ..errors import DataError
+
+    try:
+        return load_mnist(source)
+    except DataError as error:
+        import os
+
+        if source is not None or os.environ.get("BREAKNET_DATA"):
+            raise
+        output.banner(
+            "NO MNIST: SYNTHETIC DIGITS ARE USED INSTEAD",
+            f"{error}\nEverything that follows is about digits drawn from fonts, not about MNIST.",
+        )
+        return load_mnist("synthetic")
+
+
+def _check_backend(backend: str, device: str) -> None:
+    """A wrong name is found before data is fetched."""
+    from ..backends.select import choices
+
+    choices(backend, device)
+
+
+def _check_writable(path: Path) -> None:
+    from ..files import written_whole
+
+    if path.is_dir():
+        raise ValueError(f"out: a file, but {path} is a folder")
+    with written_whole(path.with_name(f".{path.name}.probe")) as probe:
+        probe.touch()
+    path.with_name(f".{path.name}.probe").unlink()
+
+
+def _parse_hidden(text: str) -> tuple[int, int]:
+    from ..model import check_hidden
+
+    try:
+        widths = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"hidden: two whole numbers such as 16,16, not {text!r}") from None
+    return check_hidden(widths)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 1 (failed), 2 (usage) or 130 (Ctrl-C)."""
+    # a usage error of typer's, whichever library its release builds on
+    usage_error: Any = typer.BadParameter.__mro__[1]
+    try:
+        status = app(arguments, prog_name="breaknet", standalone_mode=False)
+    except usage_error as error:
+        hint = f" (try `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+        else:
+            print(f"breaknet: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        status = _INTERRUPTED
+    except typer.Exit as stop:
+        status = stop.exit_code
+    except (TypeError, ValueError, RuntimeError, OSError, ImportError, MemoryError) as error:
+        if output.verbose():
+            traceback.print_exc()
+        else:
+            lines = str(error).splitlines() or [type(error).__name__]
+            print(f"breaknet: {lines[0]}", file=sys.stderr)
+        return 1
+    if status == _INTERRUPTED:  # newer releases of typer give this status themselves
+        print("breaknet: interrupted", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def run() -> None:
+    """The `breaknet` command."""
+    warnings.simplefilter("default", RuntimeWarning)
+    status = main()
+    gc.freeze()  # the way out would look through all of torch's objects for garbage, for over half a second
+    sys.exit(status)

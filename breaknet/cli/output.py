@@ -1,0 +1,181 @@
+"""What the command line prints: plain text, results on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..data.splits import Digits
+    from ..run import Evaluation, Run
+
+_verbose = False
+
+
+def configure(verbose: bool, quiet: bool) -> None:
+    """Set up notices for one command: breaknet's own at INFO, or only errors if `quiet`."""
+    global _verbose
+    _verbose = verbose
+    log = logging.getLogger("breaknet")
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    log.propagate = False
+    log.handlers = [_Handler()]
+    warnings.showwarning = _ignore_warning if quiet else _show_warning
+
+
+class _Handler(logging.Handler):
+    """Writes to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        notice(record.getMessage())
+
+
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    notice(f"Warning: {message}")
+
+
+def _ignore_warning(*_: Any, **__: Any) -> None:
+    return
+
+
+def verbose() -> bool:
+    """Whether the command asked for tracebacks."""
+    return _verbose
+
+
+def notice(text: str) -> None:
+    """One line on standard error, above a progress bar if one is being drawn."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None:
+        tqdm.tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def banner(title: str, text: str) -> None:
+    """A notice that nobody can miss."""
+    rule = "!" * 80
+    notice(f"\n{rule}\n!!  {title}\n{rule}\n{text}\n{rule}\n")
+
+
+def show_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=True))
+
+
+def show_lesson(results: dict[str, Any], folder: Path) -> None:
+    from ..lesson.fits import logistic_from
+
+    print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
+    header = ("experiment", "epochs", "train cost", "valid cost", "train accuracy", "valid accuracy")
+    rows = []
+    for name, experiment in results["experiments"].items():
+        curves = [experiment[key] for key in ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")]
+        last = [curve[-1] if curve else float("nan") for curve in curves]
+        costs = [f"{value:.4f}" for value in last[:2]]
+        rows.append((name, str(len(curves[0])), *costs, *(f"{100 * value:.1f} %" for value in last[2:])))
+    print(_table(header, rows))
+    fits = {name: experiment["fits"] for name, experiment in results["experiments"].items()}
+    for part in ("train", "valid"):
+        line = fits["clean"][f"{part}_cost_line"]
+        slope = "no line fitted" if line is None else f"{line['slope']:.2e} an epoch from epoch 20 on"
+        print(f"clean: slope of the {part} cost: {slope}")
+    for name in ("shuffled", "hundred"):
+        fit = logistic_from(fits[name]["train_accuracy_logistic"])
+        found = "no fit" if fit is None else fit.capacity_text
+        print(f"{name}: carrying capacity of the train accuracy: {found}")
+    seconds = results["seconds"]
+    print("\nseconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
+    print(f"\nRead {folder / 'report.html'}")
+
+
+def show_run(run: Run, source: str, out: Path) -> None:
+    print(f"{run!r} on {source}")
+    if len(run.train_cost):
+        print(f"train: cost {run.train_cost[-1]:.4f}, accuracy {100 * run.train_accuracy[-1]:.2f} %")
+        if run.valid_cost is not None and run.valid_accuracy is not None:
+            print(f"valid: cost {run.valid_cost[-1]:.4f}, accuracy {100 * run.valid_accuracy[-1]:.2f} %")
+    print("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in run.seconds.items()))
+    print(f"checkpoints: {out}")
+
+
+def show_evaluation(result: Evaluation, on: str) -> None:
+    count = len(result.cost)
+    print(f"{count} checkpoints on {on} ({result.backend} on {result.device})")
+    if not count:
+        return
+    best = int(result.cost.argmin())
+    shown = sorted({0, best, count - 1} | {round(step * (count - 1) / 10) for step in range(11)})
+    rows = [
+        (str(epoch), f"{result.cost[epoch]:.5f}", f"{100 * result.accuracy[epoch]:.2f} %",
+         "lowest cost" if epoch == best else "")
+        for epoch in shown
+    ]  # fmt: skip
+    print(_table(("epoch", "cost", "accuracy", ""), rows))
+    if result.confusion is not None:
+        print("\nlast epoch, rows: true digit, columns: what it was taken for")
+        header = ("", *(str(digit) for digit in range(10)))
+        counts = [(str(digit), *map(str, row)) for digit, row in enumerate(result.confusion[-1])]
+        print(_table(header, counts))
+
+
+def count_labels(digits: Digits) -> dict[str, Any]:
+    """Images in all and of each digit, by split."""
+    import numpy as np
+
+    splits = {"train": digits.train, "valid": digits.valid, "test": digits.test}
+    return {
+        name: {"images": len(split), "digits": np.bincount(split.labels, minlength=10).tolist()}
+        for name, split in splits.items()
+    }
+
+
+def show_data(digits: Digits) -> None:
+    print(f"{digits.source}: 28 x 28 grey images, one byte a pixel\n")
+    header = ("split", "images", *(str(digit) for digit in range(10)))
+    rows = [
+        (name, f"{found['images']:,}", *map(str, found["digits"]))
+        for name, found in count_labels(digits).items()
+    ]
+    print(_table(header, rows))
+    if len(digits.train):
+        print(f"\nThe first training image, a {digits.train.labels[0]}:")
+        for row in digits.train.images[0].reshape(28, 28)[::2]:
+            print("".join(" .:-=+*#%@"[value * 10 // 256] * 2 for value in row.tolist()).rstrip())
+
+
+def show_examination(found: dict[str, Any]) -> None:
+    print("versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    machine = found["machine"]
+    print(f"machine: {machine['system']}, {machine['cores']} cores")
+    if found["gpus"]:
+        for gpu in found["gpus"]:
+            kind = f"{gpu['capability']}, {gpu['multiprocessors']} multiprocessors, {gpu['gib']} GiB"
+            print(f"GPU: {gpu['name']} ({kind})")
+    else:
+        from .doctor import no_gpu_advice
+
+        print(f"GPU: none ({no_gpu_advice()})")
+    for name, backend in found["backends"].items():
+        print(f"backend {name}: " + ("works here" if backend["usable"] else f"not here: {backend['reason']}"))
+        for check in backend["checks"]:
+            print(f"  {'ok    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
+    auto = found["auto"]
+    if auto["backend"]:
+        print(f"auto picks: {auto['backend']} on {auto['device']} ({auto['why']})")
+    else:
+        print(f"auto picks nothing: {auto['why']}")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = []
+    for row in (header, *rows):
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

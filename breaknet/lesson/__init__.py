@@ -1,0 +1,1 @@
+"""The lesson: three experiments, their fits, figures and report."""

@@ -1,0 +1,184 @@
+"""The lesson: three experiments as data, run, fitted and summed up in one `results` dictionary.
+
+`results` is what results.json holds; figures and the report are drawn from it and from nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from time import perf_counter
+from typing import Any
+
+from ..backends import select
+from ..data.breakage import shuffle_labels
+from ..data.splits import Digits, Split
+from ..inputs import check_seed
+from ..run import Run
+from ..training import Job, train_many
+from .fits import fit_experiment
+
+SCHEMA = 1
+HIDDEN = (16, 16)
+BATCH_SIZE = 100
+LEARNING_RATE = 0.05
+
+#: The phases that results["seconds"] tells apart, in their order.
+PHASES = (
+    "torch", "imports", "data", "compile", "transfer", "training", "evaluation", "fits", "figures", "report", "total",
+)  # fmt: skip
+
+CURVES = ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One part of the lesson: how long to train, on what part of the training images, with which labels."""
+
+    name: str
+    epochs: int
+    shuffled: bool
+    examples: int | None = None  # the first so many; None for all
+
+
+EXPERIMENTS = (
+    Experiment("clean", epochs=100, shuffled=False),
+    Experiment("shuffled", epochs=100, shuffled=True),
+    Experiment("hundred", epochs=1000, shuffled=True, examples=100),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a lesson depends on.
+
+    Raises:
+        TypeError, ValueError: for a seed or an `epochs_scale` out of range.
+    """
+
+    seed: int = 0  # draws the starting parameters and shuffles the labels
+    epochs_scale: float = 1.0  # finite, over 0
+    backend: str = "auto"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if isinstance(self.epochs_scale, bool) or not isinstance(self.epochs_scale, (int, float)):
+            raise TypeError(f"epochs_scale: a number, not {self.epochs_scale!r}")
+        if not math.isfinite(self.epochs_scale) or self.epochs_scale <= 0:
+            raise ValueError(f"epochs_scale: finite and over 0, not {self.epochs_scale!r}")
+
+    def epochs(self, experiment: Experiment) -> int:
+        """How many epochs the experiment is trained for: scaled, 1 or more."""
+        return max(1, round(self.epochs_scale * experiment.epochs))
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """Runs the experiments on `digits`.
+
+    Args:
+        digits: the data set.
+        settings: seed, scale and backend.
+        progress: as for `breaknet.train`.
+    """
+
+    digits: Digits
+    settings: Settings = Settings()
+    progress: Any = False
+
+    def training_data(self) -> dict[str, Split]:
+        """What each experiment is trained on; clean and shuffled share their images."""
+        bad = shuffle_labels(self.digits.train, seed=self.settings.seed)
+        return {
+            experiment.name: (bad if experiment.shuffled else self.digits.train)[: experiment.examples]
+            for experiment in EXPERIMENTS
+        }
+
+    def run(self, finished: Callable[[dict[str, Run], Results], Any] = lambda runs, results: None) -> Results:
+        """Train all experiments, side by side where the backend can, and return the results without figures.
+
+        `finished(runs, results)` is called each time some experiments are done, with their runs by name and
+        the results so far.
+        """
+        data = self.training_data()
+        results = self._empty_results()
+        for group in self._groups():
+            jobs = [
+                Job(
+                    data[experiment.name],
+                    valid=self.digits.valid,
+                    epochs=self.settings.epochs(experiment),
+                    batch_size=BATCH_SIZE,
+                    learning_rate=LEARNING_RATE,
+                    hidden=HIDDEN,
+                    seed=self.settings.seed,
+                )
+                for experiment in group
+            ]
+            runs = train_many(
+                jobs, backend=self.settings.backend, device=self.settings.device, progress=self.progress
+            )
+            named = {experiment.name: run for experiment, run in zip(group, runs, strict=True)}
+            _add_runs(results, named)
+            finished(named, results)
+        return results
+
+    def _groups(self) -> list[tuple[Experiment, ...]]:
+        """Experiments to train in one call: none waits there for another that ends later, so Ctrl-C loses none."""
+        first = select.choices(self.settings.backend, self.settings.device)[0]
+        clean, shuffled, hundred = EXPERIMENTS
+        return (
+            [(clean,), (shuffled,), (hundred,)] if first.name == "torch" else [(clean, shuffled), (hundred,)]
+        )
+
+    def _empty_results(self) -> Results:
+        return {
+            "schema": SCHEMA,
+            "data_source": self.digits.source,
+            "settings": {
+                "seed": self.settings.seed,
+                "epochs_scale": self.settings.epochs_scale,
+                "hidden": list(HIDDEN),
+                "batch_size": BATCH_SIZE,
+                "learning_rate": LEARNING_RATE,
+                "epochs": {experiment.name: self.settings.epochs(experiment) for experiment in EXPERIMENTS},
+            },
+            "versions": versions(),
+            "backend": "",
+            "plan": "",
+            "device": "",
+            "seconds": dict.fromkeys(PHASES, 0.0),
+            "experiments": {},
+        }
+
+
+def _add_runs(results: Results, runs: dict[str, Run]) -> None:
+    for key in ("backend", "plan", "device"):
+        used = [*results[key].split(", "), *(getattr(run, key) for run in runs.values())]
+        results[key] = ", ".join(dict.fromkeys(value for value in used if value))
+    for phase in ("compile", "transfer", "training", "evaluation"):
+        # runs of one call went side by side, so their times are not to be added up
+        results["seconds"][phase] += max(run.seconds.get(phase, 0.0) for run in runs.values())
+    for name, run in runs.items():
+        curves = {key: getattr(run, key).tolist() for key in CURVES}
+        began = perf_counter()
+        found = fit_experiment(name, curves)
+        results["seconds"]["fits"] += perf_counter() - began
+        results["experiments"][name] = {**curves, "diverged_at": run.diverged_at, "fits": found}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every package that can change a result; those not installed are left out."""
+    found = {"python": platform.python_version()}
+    for package in ("breaknet", "torch", "numpy", "numba", "triton", "scipy", "matplotlib"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,329 @@
+"""The lesson's seven figures, and one of sample digits, drawn from the results that results.json holds.
+
+Every function gives a `matplotlib.figure.Figure` without touching pyplot; in a notebook it shows itself. The
+same results give the same bytes, PNG or SVG, whatever style the caller has set.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from ..files import written_whole
+from .fits import FIRST_EPOCH_OF_LINES, line_from, logistic_from
+
+Results = Mapping[str, Any]
+Style = dict[str, Any]
+
+INCHES = (7.2, 4.8)
+DPI = 130
+LEFT = 0.135  # where title, legend and curves begin, as a share of the width
+
+# Red and blue of different lightness, and different strokes, so that neither colour blindness nor a grey
+# printer makes the two curves alike.
+TRAIN: Style = {"color": "#d62f2f", "linestyle": "-", "linewidth": 2.0}
+VALID: Style = {"color": "#1b4f9c", "linestyle": (0, (5, 1.6)), "linewidth": 2.0}
+FIT: Style = {"color": "#111111", "linestyle": ":", "linewidth": 2.2}
+SECOND_FIT: Style = {"color": "#111111", "linestyle": "-.", "linewidth": 1.6}
+REFERENCE: Style = {"color": "#6b6b6b", "linestyle": "-", "linewidth": 0.9}
+
+#: Accuracy of guessing among ten digits, in percent.
+CHANCE_PERCENT = 10.0
+#: Cost of answering 1/10 on every output: (1 - 1/10)^2 + 9 (1/10)^2, the least without the image.
+CHANCE_COST = 0.9
+
+_RC = {
+    "font.size": 12.5,
+    "axes.labelsize": 13,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#d9d9d9",
+    "legend.fontsize": 11.5,
+    "legend.handlelength": 1.9,
+    "legend.frameon": False,
+}
+
+
+class LessonFigure(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self)
+
+
+def clean_cost(results: Results) -> Figure:
+    """Both costs of the clean run over the epochs."""
+    return _cost_figure(results, "clean", "Clean labels: cost")
+
+
+def clean_cost_fits(results: Results) -> Figure:
+    """Both costs of the clean run with the lines fitted from epoch 20 on, close up, with their slopes."""
+    run = results["experiments"]["clean"]
+    first = FIRST_EPOCH_OF_LINES
+    with _style():
+        figure, axes = _new(results, "Clean labels: what the costs do in the long run", "cost per image")
+        _curves(axes, run, "cost", faded=True)
+        for part, word, style in (("train", "training", FIT), ("valid", "validation", SECOND_FIT)):
+            line = line_from(run["fits"].get(f"{part}_cost_line"))
+            if line is None:
+                _entry(axes, style, f"{word} line: no fit")
+                continue
+            epochs = np.array([first, max(len(run[f"{part}_cost"]) - 1, first)])
+            axes.plot(epochs, line(epochs), label=f"{word} line: slope {line.slope:+.2e} per epoch", **style)
+        late = [*run["train_cost"][first:], *run["valid_cost"][first:]]
+        axes.set_ylim(0, 1.35 * max(late or [*run["train_cost"], *run["valid_cost"]], default=1.0))
+        return _finish(figure, axes, run, columns=2)
+
+
+def shuffled_cost(results: Results) -> Figure:
+    """Both costs of the shuffled run over the epochs."""
+    return _cost_figure(results, "shuffled", "Shuffled labels: cost", chance=True)
+
+
+def shuffled_accuracy(results: Results) -> Figure:
+    """Both accuracies of the shuffled run with the logistic fit of the training accuracy."""
+    return _accuracy_figure(results, "shuffled", "Shuffled labels: accuracy", ("train", "valid"), fit=True)
+
+
+def hundred_cost(results: Results) -> Figure:
+    """Both costs of the run on 100 shuffled examples over the epochs."""
+    return _cost_figure(results, "hundred", "100 shuffled examples: cost", chance=True)
+
+
+def hundred_valid_accuracy(results: Results) -> Figure:
+    """Validation accuracy of the run on 100 shuffled examples."""
+    return _accuracy_figure(results, "hundred", "100 shuffled examples: validation accuracy", ("valid",))
+
+
+def hundred_train_accuracy(results: Results) -> Figure:
+    """Training accuracy of the run on 100 shuffled examples with its logistic fit."""
+    title = "100 shuffled examples: training accuracy"
+    return _accuracy_figure(results, "hundred", title, ("train",), fit=True)
+
+
+#: File name -> function, in the lesson's order; the part before the first "_" names the experiment.
+FIGURES: dict[str, Callable[[Results], Figure]] = {
+    "clean_cost": clean_cost,
+    "clean_cost_fits": clean_cost_fits,
+    "shuffled_cost": shuffled_cost,
+    "shuffled_accuracy": shuffled_accuracy,
+    "hundred_cost": hundred_cost,
+    "hundred_valid_accuracy": hundred_valid_accuracy,
+    "hundred_train_accuracy": hundred_train_accuracy,
+}
+
+
+def draw_figures(results: Results, folder: Path | str) -> list[Path]:
+    """Write every figure of the experiments in `results` to `folder` as NAME.png and NAME.svg.
+
+    Raises:
+        DataError: where the folder cannot be written; no file is left half-written.
+    """
+    names = [name for name in FIGURES if name.partition("_")[0] in results["experiments"]]
+    return [path for name in names for path in draw_figure(results, name, folder)]
+
+
+def draw_figure(results: Results, name: str, folder: Path | str) -> list[Path]:
+    """Write one of `FIGURES` to `folder`; files and errors as for `draw_figures`."""
+    figure = FIGURES[name](results)
+    paths = []
+    for suffix, encode in (("png", png_bytes), ("svg", svg_bytes)):
+        path = Path(folder) / f"{name}.{suffix}"
+        with written_whole(path) as unfinished:
+            unfinished.write_bytes(encode(figure))
+        paths.append(path)
+    return paths
+
+
+def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: ArrayLike) -> Figure:
+    """Up to 20 training digits in rows of five, each with its true and its shuffled label.
+
+    Args:
+        images: [N, 784] or [N, 28, 28], larger values darker.
+        true_labels, shuffled_labels: whole numbers [N]; a shuffled label that differs from the true
+            one stands in red and in bold.
+
+    Raises:
+        ValueError: for other shapes, no images, or lengths that differ.
+    """
+    pictures = np.asarray(images)
+    true, shuffled = np.asarray(true_labels), np.asarray(shuffled_labels)
+    if len(pictures) == 0 or pictures.size != len(pictures) * 784:
+        raise ValueError(f"images: [N, 784] or [N, 28, 28], N of 1 or more, not {list(pictures.shape)}")
+    if not len(pictures) == len(true) == len(shuffled):
+        counts = f"{len(pictures)}, {len(true)} and {len(shuffled)}"
+        raise ValueError(f"images, true_labels and shuffled_labels differ in length: {counts}")
+    count = min(len(pictures), 20)
+    rows, width, height = -(-count // 5), 44, 50  # of a digit's cell, in pixels of the digits
+    sheet = np.zeros((rows * height, 5 * width), np.float32)
+    for place in range(count):
+        top, left = place // 5 * height + 2, place % 5 * width + 8
+        sheet[top : top + 28, left : left + 28] = pictures[place].reshape(28, 28)
+    with _style():
+        figure = LessonFigure(figsize=(5.5, 5.5 * rows * height / (5 * width)), dpi=DPI, facecolor="white")
+        FigureCanvasAgg(figure)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(sheet, cmap="gray_r", interpolation="nearest", aspect="auto")
+        for place in range(count):
+            x, y = place % 5 * width + 21.5, place // 5 * height + 35
+            axes.text(x, y, f"true {true[place]}", ha="center", va="center", color="#111111")
+            differs = true[place] != shuffled[place]
+            color, weight = (TRAIN["color"], "bold") if differs else ("#111111", "normal")
+            text = f"shuffled {shuffled[place]}"
+            axes.text(x, y + 7.5, text, ha="center", va="center", color=color, weight=weight)
+        return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    return _encoded(figure, "png", metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as SVG, its letters as outlines; the same figure gives the same bytes."""
+    return _encoded(figure, "svg", metadata={"Date": None, "Creator": None})
+
+
+def _encoded(figure: Figure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with _style(), warnings.catch_warnings():
+        # The name of a local data folder may hold letters that the font lacks; boxes stand for them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(buffer, format=kind, dpi=DPI, **options)
+    return buffer.getvalue()
+
+
+def _cost_figure(results: Results, name: str, title: str, chance: bool = False) -> Figure:
+    run = results["experiments"][name]
+    with _style():
+        figure, axes = _new(results, title, "cost per image")
+        _curves(axes, run, "cost")
+        values = [*run["train_cost"], *run["valid_cost"]]
+        if chance:
+            axes.axhline(CHANCE_COST, label=f"knowing nothing: {CHANCE_COST:.2f}", zorder=1.5, **REFERENCE)
+            values.append(CHANCE_COST)
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        if low > 0.5 * high:  # curves that lie together far from 0 would be one flat line on a whole axis
+            room = max(0.1 * (high - low), 0.01)
+            axes.set_ylim(low - room, high + room)
+            axes.set_ylabel("cost per image (axis not from 0)")
+        else:
+            axes.set_ylim(0, 1.08 * high)
+        return _finish(figure, axes, run)
+
+
+def _accuracy_figure(
+    results: Results, name: str, title: str, parts: Sequence[str], fit: bool = False
+) -> Figure:
+    run = results["experiments"][name]
+    with _style():
+        figure, axes = _new(results, title, "accuracy in percent")
+        _curves(axes, run, "accuracy", parts, scale=100, faded=fit)
+        highest = max([15.0, *(100 * value for part in parts for value in run[f"{part}_accuracy"])])
+        if fit:
+            logistic = logistic_from(run["fits"].get("train_accuracy_logistic"))
+            if logistic is None:
+                _entry(axes, FIT, "logistic curve: no fit")
+            else:
+                epochs = np.linspace(0, max(len(run["train_accuracy"]) - 1, 0), 400)
+                label = f"logistic fit, capacity {logistic.capacity_text}"
+                if not logistic.levels_off_within(len(run["train_accuracy"])):
+                    label += ", not reached"
+                axes.plot(epochs, 100 * logistic(epochs), label=label, **FIT)
+        axes.axhline(CHANCE_PERCENT, label="guessing: 10 %", zorder=1.5, **REFERENCE)
+        axes.set_ylim(0, min(1.12 * highest, 104))
+        return _finish(figure, axes, run, columns=2 if fit else 3)
+
+
+def _new(results: Results, title: str, ylabel: str) -> tuple[Figure, Axes]:
+    figure = LessonFigure(figsize=INCHES, dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((LEFT, 0.15, 0.98 - LEFT, 0.66))
+    figure.text(LEFT, 0.955, title, fontsize=15, fontweight="bold", va="center", parse_math=False)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ylabel)
+    axes.grid(True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 5, 10]))
+    source = str(results["data_source"])
+    if source != "MNIST":
+        name = " ".join(source.split())
+        text = f"data: {name if len(name) <= 45 else name[:44] + '…'}, not MNIST"
+        figure.text(0.985, 0.012, text, fontsize=9.5, color="#555555", ha="right", parse_math=False)
+    return figure, axes
+
+
+def _curves(
+    axes: Axes,
+    run: Mapping[str, Any],
+    quantity: str,
+    parts: Sequence[str] = ("train", "valid"),
+    scale: float = 1.0,
+    faded: bool = False,
+) -> None:
+    """Plot the curves of `run`; faded, so that a fit drawn over them stands out; short ones with markers."""
+    for part in parts:
+        values: NDArray[np.float64] = scale * np.asarray(run[f"{part}_{quantity}"], np.float64)
+        style = dict(TRAIN if part == "train" else VALID)
+        if faded:
+            style |= {"alpha": 0.75, "linewidth": 1.6}
+        if len(values) > 300:
+            style |= {"linewidth": 1.3}
+        if len(values) <= 15:
+            style |= {"marker": "o" if part == "train" else "s", "markersize": 5}
+        axes.plot(np.arange(len(values)), values, label=_PART_LABELS[part], **style)
+
+
+_PART_LABELS = {"train": "training set", "valid": "validation set"}
+
+
+def _entry(axes: Axes, style: Style, label: str) -> None:
+    """An entry of the legend for something that could not be drawn."""
+    axes.plot([], [], label=label, **style)
+
+
+def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3) -> Figure:
+    """Set the epochs' range, say where training diverged, and put the legend above the curves."""
+    epochs = len(run["train_cost"])
+    if epochs < 2:
+        axes.set_xlim(-0.5, 0.5)
+        axes.set_xticks([0])
+    else:
+        axes.set_xlim(0, epochs - 1)
+    if run.get("diverged_at") is not None:
+        text = f"training diverged in epoch {run['diverged_at']}"
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        axes.text(0.5, 0.6, text, transform=axes.transAxes, ha="center", fontsize=14, weight="bold", bbox=box)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.012, 0.99), ncols=columns, borderpad=0.2, columnspacing=1.4
+    )
+    return figure
+
+
+def _style() -> AbstractContextManager[None]:
+    """matplotlib's own defaults with ours on top, so that no caller's style changes a figure."""
+    return matplotlib.rc_context(_settings())
+
+
+@functools.cache
+def _settings() -> Any:
+    keep = {"backend", "backend_fallback", "interactive", "toolbar"}
+    defaults: dict[Any, Any] = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key not in keep
+    }
+    return {**defaults, **_RC, "svg.hashsalt": "breaknet"}

@@ -1,0 +1,213 @@
+"""What a notebook of the lesson shows beside its runs: results to draw from, predictions beside outcomes, answers.
+
+    results = sum_up(digits, clean=run)
+    with_prediction(figures.clean_cost(results), training=0.1)
+
+Figures are matplotlib figures that show themselves in a notebook, texts and tables are `Markdown` that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from ..data.splits import Digits
+from ..run import Run
+from .experiments import CURVES, EXPERIMENTS
+from .figures import DPI, TRAIN, VALID, LessonFigure
+from .fits import fit_experiment
+from .report import network_diagram
+from .report_sentences import closing, notice
+
+Results = dict[str, Any]
+
+INK = "#111111"
+SOFT = "#6b6b6b"
+
+
+class Markdown(str):
+    """A text that a notebook shows as Markdown, and everything else as it stands."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+def sum_up(digits: Digits, **runs: Run) -> Results:
+    """What the lesson's figures and texts are made from, of the experiments that have been run.
+
+    Args:
+        digits: the data that they were run on.
+        runs: any of `clean`, `shuffled` and `hundred`, each with validation data.
+
+    Raises:
+        TypeError: for another experiment, or something that is no run.
+        ValueError: for a run without validation data.
+    """
+    names = [experiment.name for experiment in EXPERIMENTS]
+    experiments: dict[str, Any] = {}
+    for name, run in runs.items():
+        if name not in names:
+            raise TypeError(f"runs: {', '.join(names)}, not {name}")
+        if not isinstance(run, Run):
+            raise TypeError(f"{name}: what breaknet.train gives, not a {type(run).__name__}")
+        if run.valid_cost is None:
+            raise ValueError(f"{name}: a run with validation data (valid=digits.valid), this one has none")
+        curves = {key: getattr(run, key).tolist() for key in CURVES}
+        fits = fit_experiment(name, curves)
+        experiments[name] = {**curves, "diverged_at": run.diverged_at, "fits": fits}
+    hidden = [list(run.checkpoints.hidden) for run in runs.values()]
+    return {
+        "data_source": digits.source,
+        "settings": {"hidden": hidden[0] if hidden else [16, 16]},
+        "experiments": experiments,
+    }
+
+
+def noticed(results: Results, name: str) -> Markdown:
+    """What there was to notice in experiment `name`, in the order of the lesson's questions after it."""
+    return _bullets(notice(results, name))
+
+
+def looking_back(results: Results) -> Markdown:
+    """What went wrong, named, and whether there was any of it in the clean run."""
+    return _bullets(closing(results))
+
+
+def compared(rows: Mapping[str, tuple[float | None, float]]) -> Markdown:
+    """A table of predictions beside outcomes.
+
+    Args:
+        rows: what was predicted -> (the prediction, or None where there is none; the outcome).
+
+    Raises:
+        TypeError: for a prediction that is neither a number nor None.
+    """
+    lines = ["| | your prediction | outcome | off by |", "|---|---|---|---|"]
+    for what, (prediction, outcome) in rows.items():
+        guess = _number(prediction, what)
+        told = ("–", "–") if guess is None else (_written(guess), _written(abs(guess - outcome)))
+        lines.append(f"| {what} | {told[0]} | {_written(outcome)} | {told[1]} |")
+    return Markdown("\n".join(lines))
+
+
+def with_prediction(
+    figure: Figure, *, training: float | None = None, validation: float | None = None
+) -> Figure:
+    """Mark what was predicted for the end of the curves in one of the lesson's figures, and return the figure.
+
+    Args:
+        figure: of a cost or an accuracy; the predictions are in its units (accuracies in percent).
+        training, validation: the predictions for the two curves; None marks nothing.
+
+    Raises:
+        TypeError: for a prediction that is neither a number nor None.
+    """
+    guesses = (
+        (_number(training, "training"), TRAIN["color"]),
+        (_number(validation, "validation"), VALID["color"]),
+    )
+    marked = sorted((guess, color) for guess, color in guesses if guess is not None)
+    if not marked:
+        return figure
+    axes = figure.axes[0]
+    left, bottom, width, height = axes.get_position().bounds
+    axes.set_position((left, bottom, width - 0.15, height))  # the texts stand to the right of the curves
+    low, high = _with_room(*axes.get_ylim(), [guess for guess, _ in marked])
+    axes.set_ylim(low, high)
+    close = len(marked) == 2 and marked[1][0] - marked[0][0] < 0.07 * (high - low)
+    for (guess, color), down in zip(marked, (-8, 8), strict=False):
+        place = (axes.get_xlim()[1], guess)
+        axes.plot(*place, "D", markersize=8, color=color, mfc="white", mew=2, clip_on=False, zorder=5)
+        axes.annotate(
+            f"you: {_written(guess)}", place, (10, down if close else 0), textcoords="offset points",
+            va="center", color=color, fontsize=11.5, fontweight="bold",
+        )  # fmt: skip
+    return figure
+
+
+def _with_room(low: float, high: float, values: list[float]) -> tuple[float, float]:
+    """Limits of an axis that shows `values` too, and not on its very edge where it has to be made longer."""
+    lowest, highest = min(low, *values), max(high, *values)
+    room = 0.06 * (highest - lowest)
+    return lowest - (room if lowest < low else 0), highest + (room if highest > high else 0)
+
+
+def network(hidden: tuple[int, int] = (16, 16)) -> Figure:
+    """A drawing of the network: its units, and a line for every weight between two of them."""
+    drawing = network_diagram(list(hidden))
+    figure, axes = _blank(7.2, 4.1)
+    axes.set(xlim=(20, 480), ylim=(328, 18))
+    columns = drawing["columns"]
+    for left, right in pairwise(columns):
+        ends = [((left["x"], a), (right["x"], b)) for a in left["ys"] for b in right["ys"]]
+        axes.add_collection(LineCollection(ends, linewidths=0.3, colors=SOFT, alpha=0.6))
+    for column in columns:
+        ys, sizes = list(column["ys"]), [32] * len(column["ys"])
+        if column["more"]:  # three small dots take the place of the two units in the middle
+            left_out = sorted(range(len(ys)), key=lambda node: abs(ys[node] - 160))[:2]
+            ys = [y for node, y in enumerate(ys) if node not in left_out] + [153, 160, 167]
+            sizes = [32] * (len(ys) - 3) + [5] * 3
+        axes.scatter([column["x"]] * len(ys), ys, s=sizes, color=INK, zorder=2)
+        axes.text(column["x"], 318, f"{column['size']} {column['label']}", ha="center", fontsize=12)
+    for digit, y in enumerate(columns[-1]["ys"]):
+        axes.text(columns[-1]["x"] + 14, y, f"{digit}", va="center", fontsize=12)
+    axes.text(columns[0]["x"] - 20, 160, "28 × 28\npixels", ha="right", va="center", fontsize=12)
+    return figure
+
+
+def one_answer(image: ArrayLike, outputs: ArrayLike, label: int) -> Figure:
+    """One digit beside the ten outputs that the network gives for it, the right one's bar in red.
+
+    Args:
+        image: [784] or [28, 28], larger values darker.
+        outputs: [10], in 0..1.
+        label: what the image shows.
+    """
+    values: NDArray[np.float64] = np.asarray(outputs, np.float64)
+    figure = LessonFigure(figsize=(7.2, 2.6), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    picture = figure.add_axes((0.01, 0.12, 0.28, 0.78))
+    picture.imshow(np.asarray(image).reshape(28, 28), cmap="gray_r", interpolation="nearest")
+    picture.set_axis_off()
+    bars = figure.add_axes((0.4, 0.2, 0.58, 0.62))
+    bars.bar(range(10), values, color=[TRAIN["color"] if digit == label else SOFT for digit in range(10)])
+    bars.set(xticks=range(10), ylim=(0, 1), xlabel="digit", ylabel="output")
+    cost = float(((values - np.eye(10)[label]) ** 2).sum())
+    bars.set_title(f"answer {values.argmax()}, label {label}, cost {cost:.2f}", loc="left", fontsize=13)
+    bars.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _bullets(sentences: Iterable[str]) -> Markdown:
+    return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
+
+
+def _blank(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = LessonFigure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def _number(value: object, what: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise TypeError(f"{what}: a number or None, not {value!r}")
+    return None if value is None else float(value)
+
+
+def _written(value: float) -> str:
+    """Three significant digits, or a whole number: 0.0452, 97.3, 13,002."""
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"

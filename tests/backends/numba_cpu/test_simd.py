@@ -1,0 +1,164 @@
+"""The building blocks of the CPU kernels: errors of the sigmoid, and the same code on other processors."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("numba")
+import numba_vectors as small
+
+SPECIAL = np.array(
+    [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 88.72283, 88.72284, 89, -87.3, -103.9, -104.1, 1],
+    np.float32,
+)  # fmt: skip
+
+
+def _patterns(step: int, offset: int = 0) -> np.ndarray:
+    """Every `step`-th float32 that there is, by its bits; a multiple of 16 of them."""
+    bits = np.arange(offset, 2**32, step, dtype=np.uint64).astype(np.uint32)
+    return bits[: len(bits) // 16 * 16].view(np.float32)
+
+
+def _check_sigmoid(x: np.ndarray) -> None:
+    found = np.full_like(x, -1)
+    small.sigmoid_all(x, found)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert (np.isnan(found) == np.isnan(x)).all()
+    inside = np.abs(x) <= 86.9
+    assert small.units_off(found[inside], exact[inside]).max() < 2.5
+    outside = np.abs(x) > 86.9
+    assert (np.abs(found[outside] - exact[outside]) <= 2e-38).all()  # there 0 and 1 but for 1e-38
+
+
+def test_the_sigmoids_error_over_all_magnitudes():
+    _check_sigmoid(SPECIAL)
+    _check_sigmoid(_patterns(1 << 13, 5))
+    _check_sigmoid(np.linspace(-104, 89, 1 << 20, dtype=np.float32))
+    _check_sigmoid(np.linspace(-2, 2, 1 << 20, dtype=np.float32))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(32))
+def test_the_sigmoids_error_for_every_number_of_interest(part):
+    """All float32 with magnitudes 2^-25 to 128: below, sigmoid is 1/2 + x/4 to the last place."""
+    low, high = (np.float32(edge).view(np.uint32) for edge in (2.0**-25, 128.0))
+    edges = np.linspace(low, high, 33).astype(np.uint64) // 16 * 16
+    positive = np.arange(edges[part], edges[part + 1], dtype=np.uint64).astype(np.uint32).view(np.float32)
+    _check_sigmoid(positive)
+    _check_sigmoid(-positive)
+
+
+def test_arithmetic_is_ieee():
+    random = np.random.default_rng(0)
+    x, y = (random.standard_normal(16).astype(np.float32) for _ in range(2))
+    y[5] = x[5]
+    out = np.full(112, np.nan, np.float32)
+    small.arithmetic(x, y, out)
+    rows = out.reshape(7, 16)
+    for row, exact in zip(rows, (x + y, x - y, x * y, x / y), strict=False):
+        assert (row == exact).all()
+    sum64 = x.astype(np.float64) * y + y[3]
+    assert (np.abs(rows[4] - sum64) <= 2e-7 * (np.abs(x * y) + abs(y[3]))).all()
+    assert (rows[5] == (x == y)).all()
+    assert (rows[6] == 2.5).all()
+
+
+def test_products_and_shuffles():
+    small.check_products()
+    small.check_functions()
+
+
+def test_masks():
+    small.check_masks()
+
+
+def test_the_first_largest_is_torchs_with_nan_too():
+    random = np.random.default_rng(2)
+    for _ in range(50):
+        outputs = random.integers(0, 3, (10, 16)).astype(np.float32)
+        outputs[random.random((10, 16)) < 0.1] = np.nan
+        index = np.full(16, -1, np.float32)
+        small.largest(outputs.reshape(-1).copy(), index)
+        assert (index == torch.from_numpy(outputs).argmax(0).numpy()).all()
+
+
+def test_wide_sums_are_float64():
+    sums = np.full(16, 1e9)
+    small.widened(np.full(16, 0.1, np.float32), sums)
+    assert (sums == 1e9 + np.float64(np.float32(0.1))).all()
+
+
+def _run_for(processor: str, folder: Path) -> str:
+    # no features but the named processor's: numba would add those of the one at hand
+    environment = dict(
+        os.environ, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(folder)
+    )
+    repository = Path(__file__).parents[3]
+    environment["PYTHONPATH"] = os.pathsep.join([str(repository), environment.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("numba_vectors.py"))],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("right")
+    return done.stdout
+
+
+def _host_has(feature: str) -> bool:
+    import llvmlite.binding as llvm
+
+    return llvm.get_host_cpu_features().get(feature, False)
+
+
+def test_it_is_right_without_avx(tmp_path):
+    assembly = _run_for("generic", tmp_path)
+    assert "%ymm" not in assembly
+    assert "vfmadd" not in assembly
+
+
+@pytest.mark.skipif(not _host_has("fma"), reason="the processor has no AVX2 and FMA")
+def test_it_is_right_with_avx2(tmp_path):
+    assembly = _run_for("haswell", tmp_path)
+    assert "%zmm" not in assembly
+    assert assembly.count("vfmadd") >= 16  # eight registers of sums in a compressed row, and the polynomial
+    assert "call" not in assembly.split("vfmadd")[1]
+
+
+_CROSS = """
+import re
+import llvmlite.binding as llvm
+import numba_vectors as small
+from numba import float32, int64, njit, types, uint16
+
+bare = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(small.compressed_row.py_func)
+floats = float32[::1]
+bare.compile((uint16[::1], floats, floats, floats, floats))
+(text,) = bare.inspect_llvm().values()
+text = re.sub("target (triple|datalayout) = .*", "", text)
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+module = llvm.parse_assembly(text)
+for triple, cpu in (("x86_64-linux-gnu", "icelake-server"), ("aarch64-linux-gnu", "neoverse-n1")):
+    module.triple = triple
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
+    print(machine.emit_assembly(module))
+"""
+
+
+@pytest.mark.slow
+def test_it_compiles_for_avx512_and_neon(tmp_path):
+    repository = Path(__file__).parents[3]
+    path = os.pathsep.join([str(repository), str(Path(__file__).parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", _CROSS], env=dict(os.environ, PYTHONPATH=path, NUMBA_CACHE_DIR=str(tmp_path)),
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "vfmadd" in done.stdout
+    assert "fmla" in done.stdout

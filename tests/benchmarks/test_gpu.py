@@ -1,0 +1,276 @@
+"""The one-shot GPU script, rehearsed whole with nothing installed but what it may need; and how it takes failures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import gpu, gpu_part
+from benchmarks.gpu import (
+    Gathered,
+    Outcome,
+    Part,
+    environment_for,
+    find_data,
+    run_part,
+    run_parts,
+    store,
+    to_leave_out,
+)
+from benchmarks.gpu_report import line_of, report, told_by_pytest
+from benchmarks.rows import Row, stored
+from breaknet.kernels._triton import HAVE_TRITON
+
+#: What is not on a machine with a GPU; a name is hidden from every import, as if it were not installed.
+HIDDEN = (
+    "numba", "llvmlite", "matplotlib", "typer", "rich", "jinja2", "tqdm", "platformdirs", "pooch", "requests",
+    "hypothesis", "expecttest", "jax", "jupytext", "nbclient", "nbformat", "ipykernel", "PIL",
+)  # fmt: skip
+SITE = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden}:
+            return None
+        return self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+"""
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """An environment for processes to which the packages in HIDDEN are not there."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE.format(hidden=set(HIDDEN)))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BREAKNET")}
+    environment |= {"PYTHONPATH": str(tmp_path / "site"), "PYTHON": sys.executable, "NO_PROXY": "*"}
+    # the property tests' own place for examples, and the plugins of packages that are hidden
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    environment["PYTEST_PLUGINS"] = "pytest_benchmark.plugin"
+    return environment
+
+
+HALVES = (
+    ("machine", "checks", "tests", "ladder", "resources", "profiles"),
+    ("machine", "kernels"),  # and the other suites
+)
+
+
+@pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton's interpreter")
+@pytest.mark.parametrize("half", HALVES, ids=["first", "second"])
+def test_the_rehearsal_goes_through_everything(half, bare, repository, tmp_path):
+    out = tmp_path / "out"
+    command = ["bash", "benchmarks/gpu.sh", "--rehearse", "--out", str(out), "--only", *half]
+    done = subprocess.run(command, cwd=repository, env=bare, capture_output=True, text=True)
+    log = (out / "log.txt").read_text()
+    assert done.returncode == 0, done.stdout + done.stderr + log[-6000:]
+    found = json.loads((out / "rows.json").read_text())
+    assert found["rehearsal"] is True
+    assert not found["failed"]
+    # JAX is missing, and nothing else
+    assert {name.split("/")[-1].split("-")[0] for name in found["missing"]} <= {"jax"} | {"1", "2"}
+    assert all("needs jax" in reason for reason in found["missing"].values())
+    groups = {row["group"] for row in found["rows"]}
+    first = "ladder" in half
+    assert groups == (
+        {"ladder"} if first else {"kernels", "lesson", "evaluation", "models", "rivals", "epochs", "dispatch"}
+    )
+    for row in found["rows"]:
+        assert "median" not in row, "a rehearsal has no times"
+        assert "/cuda/" in row["name"]
+    text = (out / "report.txt").read_text()
+    assert "no time in here means anything" in text
+    expected = {"rows.json", "report.txt", "log.txt"} | ({"profiles.tar.gz"} if first else set())
+    assert {path.name for path in out.iterdir()} == expected
+    if first:
+        names = {
+            "step/cuda/fused",
+            "step/cuda/persistent",
+            "step/cuda/many-models",
+            "score/cuda/all-checkpoints",
+        }
+        assert names <= {row["name"] for row in found["rows"]}
+        assert "ok   evaluation: cost within" in text
+        assert "passed" in text
+        assert "ordered_sum" in text
+        with tarfile.open(out / "profiles.tar.gz") as archive:
+            assert "persistent.json.gz" in archive.getnames()
+    with pytest.raises(ValueError, match="no measurements"):
+        store(out / "rows.json")
+
+
+def test_all_parts_together_keep_within_the_limit():
+    for rehearse in (False, True):
+        names = [part.name for part in gpu.parts(rehearse)]
+        assert names[:3] == ["machine", "checks", "tests"], "correctness comes first"
+        assert len(set(names)) == len(names)
+    assert gpu.LIMIT <= 480
+    assert sum(part.seconds for part in gpu.parts(False)) <= gpu.LIMIT - gpu.WRITING
+    for rehearse in (False, True):
+        measured = [name for part in gpu.parts(rehearse) if part.suites for name in part.suites.split(",")]
+        # the one takes minutes, and the other is a CPU's
+        assert sorted(measured) == sorted(gpu_all_suites().keys() - {"classroom", "compiling"})
+    for test in (*gpu.TESTS, *gpu.KERNEL_TESTS, *gpu.REHEARSED_TESTS, gpu.SANITIZER):
+        file, _, name = test.partition("::")
+        assert f"def {name}" in (gpu.ROOT / file).read_text(), test
+
+
+def gpu_all_suites():
+    from benchmarks.suites import SUITES
+
+    return SUITES
+
+
+def unruly(tries: int, seconds: float = 120) -> Part:
+    command = (sys.executable, "-m", "benchmarks.gpu_part", "measure")
+    return Part("unruly", seconds, command, "unruly_contenders:ways", tries)
+
+
+def test_a_part_whose_ways_fail_and_crash_is_survived(tmp_path):
+    environment = environment_for(None, rehearse=True)
+    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+    log = io.StringIO()
+    after = Part("after", 20, (sys.executable, "-c", "print('still here')"))
+    gathered = run_parts([unruly(3), after], tmp_path, environment, log, 200)
+    assert [row.name for row in gathered.rows] == ["step/cuda/first", "step/cuda/last"]
+    assert gathered.failed == {
+        "step/cuda/fails": "RuntimeError: this way fails",
+        "step/cuda/crashes": "its process ended or ran out of time",
+        "step/cuda/wrong": "WrongResult: step/cuda/wrong is wrong and gets no time: output.bias: error 1.0e+00, "
+        "update 1.0e-03",
+    }
+    assert list(gathered.missing) == ["step/cuda/absent"]
+    assert [(one.part.name, one.status) for one in gathered.outcomes] == [
+        ("unruly", "failed (11)"), ("unruly", "done"), ("after", "done"),
+    ]  # fmt: skip
+    assert "still here" in log.getvalue()
+    text = report(gathered, False, "")
+    assert "FAILED: 3" in text
+    assert "NOT TRIED: 1" in text
+
+
+def test_a_part_stops_where_its_device_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "rehearse")
+    monkeypatch.setenv("BREAKNET_BENCH_DEVICE", "cuda")
+    assert gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], []) == gpu_part.DEVICE_LOST
+    told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [next(iter(line)) for line in told] == ["started", "row", "started", "failed"]
+    assert "CUDA error" in told[-1]["failed"]["reason"]
+    # the rest is another process's
+    assert (
+        gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], ["step/cuda/before", "step/cuda/loses"])
+        == 3
+    )
+
+
+def test_a_part_that_hangs_is_ended_with_its_children(tmp_path):
+    mark = tmp_path / "alive"
+    child = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
+    code = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"
+    part = Part("hangs", 1.0, (sys.executable, "-c", code))
+    began = time.perf_counter()
+    outcome = run_part(part, part.command, 1.5, dict(os.environ), io.StringIO())
+    assert outcome.status == "out of time after 2 s"
+    assert time.perf_counter() - began < 3
+    time.sleep(max(0.0, 4.5 - (time.perf_counter() - began)))
+    assert not mark.exists()
+
+
+def test_parts_without_time_left_are_not_started(tmp_path):
+    part = Part("late", 20, (sys.executable, "-c", ""))
+    gathered = run_parts([part], tmp_path, dict(os.environ), io.StringIO(), 0.5)
+    assert [one.status for one in gathered.outcomes] == ["not started: no time left"]
+
+
+def test_what_is_not_tried_again():
+    lines = [
+        {"started": "a"}, {"started": "b"}, {"row": {"name": "a"}}, {"started": "c"},
+        {"failed": {"name": "b", "reason": "bad"}}, {"started": "d"}, {"started": "e"},
+    ]  # fmt: skip
+    assert to_leave_out(lines, 0) == {"b", "e"}
+    assert to_leave_out(lines, 1) == {"b", "c", "d", "e"}
+    # begun again and hanging again: it stands last
+    assert to_leave_out([*lines, {"started": "c"}], 0) == {"b", "c"}
+
+
+def gathered_rows() -> Gathered:
+    from dataclasses import asdict
+
+    from made_up_rows import ladder, machine
+
+    return Gathered(machine=asdict(machine("cuda")), rows=ladder("cuda"))
+
+
+def test_the_rows_of_a_run_are_stored(tmp_path, monkeypatch):
+    gathered = gathered_rows()
+    gpu.write_rows(tmp_path / "rows.json", gathered, rehearse=False)
+    monkeypatch.setattr(gpu, "save", lambda machine, rows: real_save(machine, rows, tmp_path / "results"))
+    store(tmp_path / "rows.json")
+    ((machine, rows),) = stored(tmp_path / "results")
+    assert rows == gathered.rows
+    assert machine.name == "made-up-gpu"
+
+
+real_save = gpu.save
+
+
+def test_the_report_tells_a_row_with_its_launches_and_floor():
+    row = Row(
+        "step/cuda/persistent", "ladder", "all epochs in one launch", "one training step", "cuda", 4.25e-6, 4.2e-6,
+        4.5e-6, 9, {"kernels": 1e-4, "host_launches": 2e-4},
+        {"bytes": 1.0, "operations": 1.0, "seconds": 1e-7}, {"extrapolated": True},
+    )  # fmt: skip
+    told = line_of(row)
+    for part in (
+        "4.25 4.2 4.5 us",
+        "0.0001 kernels",
+        "42.5 x its floor",
+        "extrapolated",
+        "one training step",
+    ):
+        assert part in told
+
+
+def test_the_report_counts_tests_even_when_pytest_was_cut_off():
+    cut_off = "a.py::test_one PASSED [ 1%]\na.py::test_two PASSED [ 2%]\na.py::test_three FAILED [ 3%]\n"
+    assert told_by_pytest(cut_off) == ["2 passed, 1 failed, 0 error when it ended"]
+    whole = cut_off + "FAILED a.py::test_three - assert 1 == 2\n=== 1 failed, 2 passed in 3.21s ===\n"
+    assert told_by_pytest(whole) == ["1 failed, 2 passed in 3.21s", "FAILED a.py::test_three - assert 1 == 2"]
+
+
+def test_unknown_parts_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--only", "ladders"])
+    assert "--only: some of machine, checks" in capsys.readouterr().err
+
+
+def test_data_is_found_where_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREAKNET_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(gpu, "ROOT", tmp_path / "checkout")
+    assert find_data(None) is None
+    usual = tmp_path / "checkout" / "shared/data/mnist"
+    usual.mkdir(parents=True)
+    assert find_data(None) == str(usual)
+    assert find_data(str(tmp_path)) == str(tmp_path)
+
+
+def test_a_part_that_was_tried_again_is_told_each_time():
+    gathered = Gathered(outcomes=[Outcome(unruly(2), "failed (3)", 1.0), Outcome(unruly(2), "done", 2.0)])
+    lines = report(gathered, False, "").splitlines()
+    assert sum(line.startswith("unruly") for line in lines) == 2

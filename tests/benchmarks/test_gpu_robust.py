@@ -1,0 +1,225 @@
+"""The one-shot GPU script keeps what it has: seconds, rows and facts, whatever hangs, fails or is installed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import ceilings, gpu, gpu_part, launches
+from benchmarks.gpu import Part, environment_for, run_part, run_parts, store
+from benchmarks.lab import Lab
+from benchmarks.measure import Missing, Ready, Session, Way, measure
+from benchmarks.sizes import size_of
+from benchmarks.suites import SUITES
+from breaknet.kernels._triton import HAVE_TRITON
+
+
+def sleeping(name: str, limit: float, seconds: float) -> Part:
+    return Part(name, limit, (sys.executable, "-c", f"import time; time.sleep({seconds})"))
+
+
+def test_what_a_part_leaves_over_the_next_may_use(tmp_path):
+    chosen = [sleeping("short", 4, 0), sleeping("long", 1, 2), sleeping("last", 1, 0)]
+    gathered = run_parts(chosen, tmp_path, dict(os.environ), io.StringIO(), 6)
+    assert [one.status for one in gathered.outcomes] == ["done"] * 3
+
+
+def test_no_part_takes_what_the_later_ones_are_promised(tmp_path):
+    chosen = [sleeping("hangs", 1.5, 60), sleeping("last", 2, 0)]
+    gathered = run_parts(chosen, tmp_path, dict(os.environ), io.StringIO(), 3.5)
+    assert gathered.outcomes[0].status.startswith("out of time")
+    assert gathered.outcomes[1].status == "done"
+
+
+def test_what_there_is_is_told_after_every_part(tmp_path):
+    rows = {"name": "step/cuda/first", "group": "ladder", "title": "first", "work": "one step", "device": "cuda",
+            "median": 1.0, "low": 1.0, "high": 1.0, "repeats": 1}  # fmt: skip
+    line = json.dumps({"row": rows})
+    first = Part(
+        "first", 20, (sys.executable, "-c", f"open({str(tmp_path / 'rows.jsonl')!r}, 'w').write({line!r})")
+    )
+    told = []
+    run_parts(
+        [first, sleeping("second", 20, 0)], tmp_path, dict(os.environ), io.StringIO(), 60,
+        lambda gathered: told.append((len(gathered.outcomes), [row.name for row in gathered.rows])),
+    )  # fmt: skip
+    assert told == [(1, ["step/cuda/first"]), (2, ["step/cuda/first"])]
+
+
+def test_a_child_that_outlives_its_part_is_not_waited_for_but_ended(tmp_path):
+    mark = tmp_path / "alive"
+    child = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]); print('said')"
+    part = Part("leaves", 30, (sys.executable, "-c", code))
+    began = time.perf_counter()
+    outcome = run_part(part, part.command, 30, dict(os.environ), io.StringIO())
+    assert (outcome.status, outcome.output) == ("done", "said")
+    assert time.perf_counter() - began < 3
+    time.sleep(max(0.0, 4.0 - (time.perf_counter() - began)))
+    assert not mark.exists()
+
+
+def test_a_way_that_hangs_ends_its_process_and_one_that_is_ready_does_not():
+    code = (
+        "import time; from benchmarks.gpu_part import Patience; one = Patience(0.3)\n"
+        "one.begin('quick'); one.end(); time.sleep(0.6); print('still here', flush=True)\n"
+        "one.begin('slow'); time.sleep(60)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=gpu.ROOT, capture_output=True, text=True)
+    assert done.returncode == gpu_part.HANGING, done.stderr
+    assert done.stdout.splitlines() == ["still here", "slow: not prepared after 0 s; this process ends"]
+
+
+def test_the_end_of_every_preparation_is_told_however_it_ended():
+    def raises(error: Exception) -> Ready:
+        raise error
+
+    prepares = {
+        "good": lambda: Ready(lambda: time.sleep(1e-6), 1),
+        "fails": lambda: raises(RuntimeError("no")),
+        "wrong": lambda: raises(AssertionError("no")),
+        "missing": lambda: raises(Missing("no")),
+    }
+    ways = [
+        Way(f"step/cpu/{name}", "ladder", name, "one step", "cpu", name, prepares[name]) for name in prepares
+    ]
+    ways.append(
+        Way("step/cpu/absent", "ladder", "x", "one step", "cpu", "absent", prepares["good"], ("nix",))
+    )
+    told = []
+    session = Session(
+        started=lambda way: told.append(("started", way.name)),
+        prepared=lambda way: told.append(("prepared", way.name)),
+    )
+    measure(ways, Lab("cpu", size_of("rehearse")), survive=True, session=session)
+    assert told == [(what, way.name) for way in ways for what in ("started", "prepared")]
+
+
+def test_a_machine_whose_ceilings_fail_is_known_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "rehearse")
+
+    def failing(*_: object) -> dict[str, float]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(ceilings, "measured", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        gpu_part.machine(tmp_path)
+    facts = json.loads((tmp_path / "machine.json").read_text())
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["ceilings"] == {}
+    assert gpu_part.lab_of(tmp_path).given_ceilings is None, "those who need ceilings measure them"
+
+
+def test_a_loop_that_does_not_compile_takes_no_other_ceiling_along(monkeypatch, caplog):
+    pytest.importorskip("numba")
+    from benchmarks.microbenchmarks import ceilings as ceiling_loops
+
+    def failing(small: bool) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(ceiling_loops, "numba_loop", failing)
+    found = ceilings.measured.__wrapped__("cpu", True)
+    assert set(found) == {"bytes_per_s", "flop_per_s"}
+    assert "Failed to find C compiler" in caplog.text
+
+
+def test_rows_without_a_machine_are_not_stored(tmp_path):
+    content = {"rehearsal": False, "machine": None, "rows": [], "failed": {}, "missing": {}}
+    (tmp_path / "rows.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="nothing on the machine"):
+        store(tmp_path / "rows.json")
+
+
+def test_nothing_in_the_environment_rounds_products_or_interprets_kernels(monkeypatch):
+    for name in ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TRITON_INTERPRET"):
+        monkeypatch.setenv(name, "1")
+        assert name not in environment_for(None, rehearse=False)
+
+
+def test_a_profiler_that_shows_no_kernel_counts_none(monkeypatch):
+    """Not as a count of zero, which no work on a GPU has."""
+
+    class Blind:
+        def __init__(self, **_: object) -> None: ...
+        def __enter__(self) -> Blind:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def events(self) -> list[SimpleNamespace]:
+            return [SimpleNamespace(name="cudaLaunchKernel", device_type=torch.autograd.DeviceType.CPU)]
+
+    monkeypatch.setattr(launches, "profile", Blind)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert launches.of_torch(lambda: None, 1, torch.device("cuda")) == {}
+
+
+@pytest.mark.skipif(not HAVE_TRITON, reason="as the tests that are chosen")
+def test_the_chosen_tests_are_collected_with_hypothesis_or_without_and_property_tests_skipped(repository):
+    """The stand-in hides the real one, whose plugin would fail."""
+    (part,) = [part for part in gpu.parts(False) if part.name == "kernel tests"]
+    command = [*part.command, "-n", "0", *gpu.TESTS, "-k", "any_shape or any_size"]
+    if "xdist" not in part.command:
+        command = [word for word in command if word not in ("-n", "0")]
+    done = subprocess.run(
+        command, cwd=repository, env=environment_for(None, rehearse=True), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 skipped" in done.stdout
+
+
+def test_tests_run_side_by_side_where_they_can(monkeypatch):
+    monkeypatch.setattr(gpu, "find_spec", lambda name: object())
+    assert gpu.side_by_side(16)[2:4] == ("--numprocesses", "12")
+    assert gpu.side_by_side(2) == ()
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    assert gpu.side_by_side(16) == ()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_lesson_without_figures_is_left_to_machines_that_cannot_draw(installed, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "find_spec", lambda name: object() if installed else None)
+    (part,) = [part for part in gpu.parts(False) if part.name == "lesson"]
+    left_out = {"lesson/cuda/bare-warm", "lesson/cuda/bare-cold"} & set(gpu._arguments(part, tmp_path, set()))
+    assert bool(left_out) is installed
+    assert left_out <= {way.name for way in SUITES["lesson"](Lab("cuda", size_of("full")))}
+
+
+def test_jax_without_a_gpu_is_missing_there_and_not_timed_on_the_cpu():
+    jax = pytest.importorskip("jax")
+    from benchmarks.contenders import jax_scan
+
+    if jax.default_backend() == "gpu":
+        pytest.skip("JAX has a GPU")
+    with pytest.raises(Missing, match="JAX cannot use cuda"):
+        jax_scan.place_of(torch.device("cuda"))
+
+
+def test_jax_is_told_to_keep_float32_in_every_product():
+    jax = pytest.importorskip("jax")
+    from benchmarks.contenders import jax_scan
+
+    sizes = ((784, 16), (16,), (16, 16), (16,), (16, 10), (10,))
+    parameters = tuple(jax.ShapeDtypeStruct(size, "float32") for size in sizes)
+    data = [jax.ShapeDtypeStruct(size, "float32") for size in ((2, 5, 784), (2, 5, 10))]
+    text = str(jax.make_jaxpr(jax_scan._train_epoch)(parameters, *data, 0.1))
+    assert text.count("dot_general[") == 8  # forward, weights' gradients, two of the layers' inputs
+    assert text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == 8
+
+
+def test_no_installed_package_of_a_common_name_comes_before_ours(repository, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").write_text("raise ImportError('the wrong one')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import benchmarks.rows; print(benchmarks.rows.__file__)"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(repository), str(tmp_path)])},
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(repository / "benchmarks" / "rows.py"), done.stderr

@@ -1,0 +1,212 @@
+"""Numbers as text, and the choice of rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_up_rows import TIMED, everything, machine, row
+
+from benchmarks.rows import Machine, Row
+from benchmarks.tables import ladder, lesson, tables
+from benchmarks.tables.stored import Evidence
+from benchmarks.tables.text import (
+    MISSING,
+    conditions,
+    count,
+    digits,
+    launches,
+    ratio,
+    spread,
+    table,
+    time,
+    timed,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.012345, "0.0123"),
+        (1, "1.00"),
+        (9.996, "10.0"),
+        (12.34, "12.3"),
+        (999.6, "1,000"),
+        (12_345, "12,300"),
+    ],
+)
+def test_significant_digits(value: float, text: str):
+    assert digits(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (3e-8, "30.0 ns"), (6.2e-5, "62.0 us"), (9.9949e-4, "999 us"), (9.996e-4, "1.00 ms"), (0.2, "200 ms"),
+        (1.0, "1.00 s"), (525, "525 s"),
+    ],
+)  # fmt: skip
+def test_times(seconds: float, text: str):
+    assert time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.50"), (4.62, "4.6"), (25.1, "25"), (99.4, "99"), (132.4, "132")]
+)
+def test_ratios(value: float, text: str):
+    assert ratio(value) == text
+
+
+def test_quartiles_keep_the_medians_unit():
+    assert spread(Row("a/cpu", "ladder", "t", "w", "cpu", 1.1e-3, 0.9e-3, 1.2e-3, 3)) == "0.900 to 1.20"
+    assert spread(Row("a/cpu", "ladder", "t", "w", "cpu", 1e-3, 1e-3, 1e-3, 3)) == "1.00"
+
+
+def test_launches_are_counts_of_what():
+    on_gpu = {"kernels": 30.0, "copies": 0.0, "host_launches": 31.5}
+    assert launches(row("step/cuda/x", 1.0, launches=on_gpu)) == "30 kernels, 31.5 launches by the host"
+    assert launches(row("step/cpu/x", 1.0, launches={"torch_operators": 1.0})) == "1 torch operator"
+    assert launches(row("step/cpu/x", 1.0)) == "-"
+
+
+def test_a_table_is_markdown():
+    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| :-- | --: |\n| x | 1 |"
+
+
+def test_counts_have_their_plural():
+    assert (count(1, "core"), count(2, "core")) == ("1 core", "2 cores")
+
+
+def test_conditions_say_where_when_and_with_what():
+    sheet = Evidence(everything("cuda")).sheet("ladder", "cuda")
+    assert sheet is not None
+    text = conditions(sheet)
+    for said in (
+        "H100",
+        "700 W",
+        "driver 550.1",
+        "torch 2.13.0",
+        "MNIST",
+        "batches of 100",
+        "abc1234",
+        "2026-01-02",
+        "9 calls",
+    ):
+        assert said in text
+    assert "first look" not in text
+
+
+def test_what_is_timed_is_said_once_for_all_that_agree():
+    alike = [row("step/cpu/a", 1.0), row("step/cpu/b", 1.0)]
+    assert timed(alike) == "Timed: the steps until the device is done; not timed: compiling."
+    other = row("step/cpu/c", 1.0, timed=TIMED | {"out": "nothing"})
+    assert timed([*alike, other]).splitlines() == [
+        "* Timed (a; b): the steps until the device is done; not timed: compiling.",
+        "* Timed (c): the steps until the device is done; not timed: nothing.",
+    ]
+    namesake = row("classroom/cpu/whole/a", 1.0, timed=TIMED | {"out": "nothing"})
+    assert timed([*alike, namesake]).splitlines() == [
+        "* Timed (one step of 100 images): the steps until the device is done; not timed: compiling.",
+        "* Timed (one classroom of 100 images): the steps until the device is done; not timed: nothing.",
+    ]
+
+
+def one(size: str, date: str, median: float = 1e-3, **changes) -> tuple[Machine, list[Row]]:
+    return machine(date=date, **changes), [row("step/cpu/sliced", median, size=size)]
+
+
+def test_full_rows_come_before_quick_ones_and_new_before_old():
+    rows = [
+        one("quick", "2026-03-01", name="a"), one("full", "2026-01-01", name="b"), one("full", "2026-02-01", name="c"),
+        one("rehearse", "2026-04-01", name="d"),
+    ]  # fmt: skip
+    assert [sheet.machine.name for sheet in Evidence(rows).sheets("ladder", "cpu")] == ["c", "b", "a"]
+
+
+def test_a_quick_table_says_so_and_a_rehearsal_is_none():
+    assert "quick size: a first look" in ladder.ladder(Evidence([one("quick", "2026-01-01")]), "cpu")
+    assert ladder.ladder(Evidence([one("rehearse", "2026-01-01")]), "cpu") == MISSING
+
+
+def test_every_machine_has_its_table():
+    rows = [
+        one("full", "2026-01-01", name="a", cpu="First"),
+        one("full", "2026-01-01", name="b", cpu="Second"),
+    ]
+    text = ladder.ladder(Evidence(rows), "cpu")
+    assert text.index("First") < text.index("Second")
+    assert text.count("| rung | way |") == 2
+
+
+def test_the_ladders_ratios_come_from_the_rows():
+    text = ladder.ladder(Evidence(everything("cpu")), "cpu")
+    assert "| 10 | breaknet | - | 100 us | 90.0 to 120 | 50.0 us | 2.0 | 20 | 10 |" in text
+    assert "| 0 | one sample at a time (extrapolated) |" in text
+    assert "times as fast as rung 2 |" in text
+
+
+def test_a_gpu_that_was_not_measured_has_no_figures():
+    evidence = Evidence(everything("cpu"))
+    for write in (
+        ladder.ladder, tables.rivals, tables.models, tables.epochs, tables.evaluation,
+        tables.dispatch, lesson.phases,
+    ):  # fmt: skip
+        assert write(evidence, "cuda") == MISSING
+    assert tables.kernels(evidence) == MISSING
+    assert lesson.summary(evidence).splitlines()[-1].count(MISSING) == 4
+
+
+def test_comparisons_are_against_ours():
+    evidence = Evidence(everything("cpu"))
+    assert "| jax-scan | 460 us | 414 to 552 | 4.6 |" in tables.rivals(evidence, "cpu")
+    assert "| 100 x 60,000 | 600 ms | 1.80 s | 3.0 |" in tables.evaluation(evidence, "cpu")
+    assert "| 4,096 | 1.02 us (extrapolated) |" in tables.models(evidence, "cpu")
+    assert "| 10 x 50,000 | 510 ms | 5.10 s | 10 |" in tables.epochs(evidence, "cpu")
+    assert "| function | - | 60.0 us | 54.0 to 72.0 | 1.2 |" in tables.dispatch(evidence, "cpu")
+
+
+def test_a_way_that_is_missing_at_a_point_leaves_its_cell_empty():
+    rows = [
+        row("models/cpu/breaknet/1", 1e-6),
+        row("models/cpu/breaknet/4", 1e-6),
+        row("models/cpu/jax-vmap/1", 3e-6),
+    ]
+    text = tables.models(Evidence([(machine(), rows)]), "cpu")
+    assert "| 1 | 1.00 us | 3.00 us | 3.0 |" in text
+    assert "| 4 | 1.00 us | - | - |" in text
+
+
+def test_networks_a_second():
+    text = tables.kernels(Evidence(everything("cuda")))
+    assert "50 a second trained, 20 a second with all their checkpoints judged" in text
+
+
+def test_the_lesson_by_phases():
+    text = lesson.phases(Evidence(everything("cpu")), "cpu")
+    assert "| import torch | 1.70 s | 1.70 s |" in text
+    assert "| compiling | - | 15.00 s |" in text
+    assert "| **by the clock** | **12.0 s** | **30.0 s** |" in text
+    assert "| less training, evaluation, torch's import | 3.30 s | 21.30 s |" in text
+    assert "| the same from process start to the last figure | 2.80 s | 2.80 s |" in text
+    assert "| the notebook's code (extrapolated) | one lesson of 100 images | 525 s | 75 |" in text
+
+
+def test_the_lesson_in_a_sentence():
+    assert "not been measured" in lesson.sentence(Evidence([]))
+    said = lesson.sentence(Evidence(everything("cpu")))
+    assert "takes 12 s on 2 CPU cores" in said
+    assert "75 times less" in said
+
+
+def test_a_part_of_the_lesson_is_not_the_lesson():
+    """Rows of a few epochs are shown with what they are, and never compared with the whole."""
+    (one, rows), *_ = everything("cpu")
+    part = [
+        replace(row, conditions=row.conditions | {"scale": 0.02}) if "notebook" not in row.name else row
+        for row in rows
+    ]
+    evidence = Evidence([(one, part)])
+    assert "not been measured" in lesson.sentence(evidence)
+    assert "times the computing" not in lesson.summary(evidence)
+    assert "| breaknet | one lesson of 100 images | 7.00 s | - |" in lesson.phases(evidence, "cpu")

@@ -1,0 +1,77 @@
+"""Made-up results of a lesson, shaped like results.json, for the tests of figures and report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from breaknet.lesson.fits import Logistic, fit_experiment
+
+
+def made_results(
+    data_source: str = "MNIST",
+    valid_slope: float = 1e-4,
+    train_slope: float = -3e-4,
+    epochs: int = 100,
+    scale: float = 1.0,
+) -> dict[str, Any]:
+    """A lesson whose clean costs go along straight lines from epoch 20 on, with the slopes given."""
+    few, many = np.arange(epochs), np.arange(10 * epochs)
+    late = np.maximum(few - 20, 0)
+    early = 0.1 * np.exp(-few / 3) * (few < 20)
+    shuffled = Logistic(0.033, 0.1, 0.43 * epochs, 0.113)(few)
+    hundred = Logistic(0.85, 0.15 / (epochs / 10), 3.0 * epochs, 0.14)(many)
+    experiments = {
+        "clean": {
+            "train_cost": 0.07 + early + train_slope * late,
+            "valid_cost": 0.09 + early + valid_slope * late,
+            "train_accuracy": 0.975 - early,
+            "valid_accuracy": 0.948 - early,
+        },
+        "shuffled": {
+            "train_cost": 0.901 - 0.009 * few / epochs,
+            "valid_cost": 0.901 + 0.02 * few / epochs,
+            "train_accuracy": shuffled,
+            "valid_accuracy": 0.105 - 0.03 * few / epochs,
+        },
+        "hundred": {
+            "train_cost": 0.9 * (1 - (hundred - 0.14) / 0.86),
+            "valid_cost": 0.9 + 0.4 * many / len(many),
+            "train_accuracy": hundred,
+            "valid_accuracy": 0.09 + 0.0 * many,
+        },
+    }
+    runs: dict[str, Any] = {}
+    for name, curves in experiments.items():
+        run: dict[str, Any] = {key: curve.tolist() for key, curve in curves.items()}
+        runs[name] = {**run, "diverged_at": None, "fits": fit_experiment(name, run)}
+    return {
+        "schema": 1,
+        "data_source": data_source,
+        "settings": {
+            "seed": 0,
+            "epochs_scale": scale,
+            "hidden": [16, 16],
+            "batch_size": 100,
+            "learning_rate": 0.05,
+            "epochs": {"clean": epochs, "shuffled": epochs, "hundred": 10 * epochs},
+        },
+        "versions": {"python": "3.11.2", "torch": "2.13.0"},
+        "backend": "torch",
+        "plan": "one by one",
+        "device": "cpu",
+        "seconds": {"data": 0.08, "training": 61.2, "total": 70.0},
+        "experiments": runs,
+    }
+
+
+def diverged_results(at: int) -> dict[str, Any]:
+    """The same, with the shuffled run diverged in epoch `at`."""
+    results = made_results()
+    run = results["experiments"]["shuffled"]
+    for key in ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy"):
+        run[key] = run[key][:at]
+    run["diverged_at"] = at
+    run["fits"] = fit_experiment("shuffled", run)
+    return results

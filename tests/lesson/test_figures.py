@@ -1,0 +1,204 @@
+"""The figures: all there, right sizes, the same bytes each time, and what stands on them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from lesson_results import diverged_results, made_results
+from PIL import Image
+
+from breaknet.errors import DataError
+from breaknet.lesson import figures
+from breaknet.lesson.figures import DPI, FIGURES, INCHES, draw_figures, png_bytes, sample_digits, svg_bytes
+
+NAMES = [
+    "clean_cost",
+    "clean_cost_fits",
+    "shuffled_cost",
+    "shuffled_accuracy",
+    "hundred_cost",
+    "hundred_valid_accuracy",
+    "hundred_train_accuracy",
+]
+
+
+def texts(figure) -> str:
+    """Everything that is written on a figure."""
+    return " | ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text())
+
+
+def test_seven_figures_in_both_formats(tmp_path):
+    paths = draw_figures(made_results(), tmp_path / "figures")
+    assert [path.name for path in paths] == [f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(p.name for p in paths)
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.size == tuple(round(side * DPI) for side in INCHES)
+                assert len(image.convert("RGB").getcolors(1 << 24)) > 10  # not one blank sheet
+        else:
+            root = ElementTree.parse(path).getroot()
+            assert root.tag == "{http://www.w3.org/2000/svg}svg"
+            assert root.get("width") == f"{72 * INCHES[0]:.1f}".rstrip("0").rstrip(".") + "pt"
+
+
+def test_the_same_results_give_the_same_bytes_whatever_the_style(tmp_path):
+    first = draw_figures(made_results(), tmp_path / "one")
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "svg.fonttype": "none"}):
+        second = draw_figures(made_results(), tmp_path / "two")
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
+
+
+def test_drawing_leaves_no_trace_in_matplotlib():
+    with matplotlib.rc_context({"font.size": 17}):
+        svg_bytes(figures.clean_cost(made_results()))
+        assert matplotlib.rcParams["font.size"] == 17
+    code = "import sys, breaknet.lesson.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_every_figure_has(name):
+    figure = FIGURES[name](made_results(data_source="synthetic digits"))
+    written = texts(figure)
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "epoch"
+    assert axes.get_ylabel().startswith("cost per image" if "cost" in name else "accuracy in percent")
+    assert axes.get_xlim()[0] == 0
+    assert axes.xaxis.get_gridlines()[0].get_visible()
+    assert "synthetic digits" in written
+    curves = {line.get_label(): line for line in axes.get_lines()}
+    train, valid = curves.get("training set"), curves.get("validation set")
+    assert (train is not None) == (name != "hundred_valid_accuracy")
+    assert (valid is not None) == (name != "hundred_train_accuracy")
+    for line, style in ((train, figures.TRAIN), (valid, figures.VALID)):
+        if line is not None:
+            assert line.get_color() == style["color"]
+            assert line.get_xdata()[0] == 0
+    if train is not None and valid is not None:
+        assert train.get_linestyle() != valid.get_linestyle()
+    if "accuracy" in name:
+        assert "guessing: 10 %" in written
+        assert curves["guessing: 10 %"].get_ydata()[0] == 10
+    assert "MNIST" not in texts(FIGURES[name](made_results()))
+
+
+def test_curves_are_the_results():
+    results = made_results()
+    line = figures.hundred_train_accuracy(results).axes[0].get_lines()[0]
+    expected = 100 * np.array(results["experiments"]["hundred"]["train_accuracy"])
+    np.testing.assert_array_equal(line.get_ydata(), expected)
+    line = figures.clean_cost(results).axes[0].get_lines()[1]
+    np.testing.assert_array_equal(line.get_ydata(), results["experiments"]["clean"]["valid_cost"])
+
+
+def test_fits_are_printed_on_the_figures():
+    results = made_results(valid_slope=1.25e-4, train_slope=-3e-4)
+    written = texts(figures.clean_cost_fits(results))
+    assert "training line: slope -3.00e-04 per epoch" in written
+    assert "validation line: slope +1.25e-04 per epoch" in written
+    fit = results["experiments"]["shuffled"]["fits"]["train_accuracy_logistic"]
+    assert f"capacity {fit['capacity_percent']:.1f} %" in texts(figures.shuffled_accuracy(results))
+    fit["c"], fit["a"] = 500.0, 40.0
+    assert "capacity over 1000 %, not reached" in texts(figures.shuffled_accuracy(results))
+
+
+@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut_off(name, far):
+    results = made_results(data_source="local: " + 90 * "W")
+    if far:
+        for run in ("shuffled", "hundred"):
+            results["experiments"][run]["fits"]["train_accuracy_logistic"] |= {"a": 40.0, "c": 5000.0}
+    figure = FIGURES[name](results)
+    figure.canvas.draw()
+    inside = figure.bbox
+    axes = figure.axes[0]
+    for artist in (axes.get_legend(), axes.yaxis.label, axes.xaxis.label, *figure.texts):
+        box = artist.get_window_extent()
+        assert box.x0 >= 0, artist
+        assert box.x1 <= inside.width, artist
+        assert box.y0 >= 0, artist
+        assert box.y1 <= inside.height, artist
+    if figure.texts[1:]:
+        assert not axes.xaxis.label.get_window_extent().overlaps(figure.texts[1].get_window_extent())
+
+
+def test_missing_fits_are_said_and_the_rest_is_drawn():
+    results = made_results()
+    for run in results["experiments"].values():
+        run["fits"] = dict.fromkeys(run["fits"])
+    assert texts(figures.clean_cost_fits(results)).count("no fit") == 2
+    for name in ("shuffled_accuracy", "hundred_train_accuracy"):
+        figure = FIGURES[name](results)
+        assert "no fit" in texts(figure)
+        assert len(figure.axes[0].get_lines()[0].get_ydata()) > 1
+
+
+@pytest.mark.parametrize("epochs", [1, 21])
+def test_short_runs_are_drawn(epochs, tmp_path):
+    assert len(draw_figures(made_results(epochs=epochs), tmp_path)) == 14
+
+
+@pytest.mark.parametrize("at", [0, 30])
+def test_diverged_runs_are_drawn_and_named(at, tmp_path):
+    results = diverged_results(at)
+    assert len(draw_figures(results, tmp_path)) == 14
+    assert f"training diverged in epoch {at}" in texts(figures.shuffled_cost(results))
+    assert "diverged" not in texts(figures.clean_cost(results))
+
+
+def test_experiments_that_were_not_run_are_left_out(tmp_path):
+    results = made_results()
+    del results["experiments"]["hundred"]
+    assert len(draw_figures(results, tmp_path)) == 8
+
+
+def test_a_folder_name_is_no_formula(tmp_path, recwarn):
+    results = made_results(data_source="local: $\\frac{ 日本 " + 80 * "x")
+    assert png_bytes(figures.clean_cost(results)).startswith(b"\x89PNG")
+    written = texts(figures.clean_cost(results))
+    assert "local: $\\frac{ 日本" in written
+    assert 70 * "x" not in written
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_a_notebook_shows_the_figure_itself():
+    image = figures.clean_cost(made_results())._repr_png_()
+    assert Image.open(io.BytesIO(image)).size[0] == round(INCHES[0] * DPI)
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "figures").write_text("a file")
+    with pytest.raises(DataError):
+        draw_figures(made_results(), tmp_path / "figures")
+
+
+def test_sample_digits_show_both_labels():
+    images = np.random.default_rng(0).integers(0, 256, (23, 784)).astype(np.uint8)
+    true, shuffled = np.arange(23) % 10, (np.arange(23) * 3) % 10
+    figure = sample_digits(images, true, shuffled)
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert labels == [
+        text for t, s in zip(true[:20], shuffled[:20], strict=True) for text in (f"true {t}", f"shuffled {s}")
+    ]
+    red = [text.get_color() == figures.TRAIN["color"] for text in figure.axes[0].texts[1::2]]
+    assert red == (true != shuffled)[:20].tolist()
+    assert png_bytes(figure) == png_bytes(sample_digits(images.reshape(-1, 28, 28), true, shuffled))
+
+
+def test_sample_digits_wrong_calls():
+    images = np.zeros((3, 784), np.uint8)
+    with pytest.raises(ValueError, match="images"):
+        sample_digits(np.zeros((3, 100)), [1, 2, 3], [1, 2, 3])
+    with pytest.raises(ValueError, match="images"):
+        sample_digits(images[:0], [], [])
+    with pytest.raises(ValueError, match="differ in length: 3, 2 and 3"):
+        sample_digits(images, [1, 2], [1, 2, 3])

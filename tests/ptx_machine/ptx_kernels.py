@@ -1,0 +1,64 @@
+"""Small kernels in PTX for the tests of the machine: a body of instructions, run on tensors."""
+
+from __future__ import annotations
+
+import torch
+
+from tools.ptx_machine.machine import Machine
+
+THREADS = 64
+
+
+def module(body: str, parameters: int = 3, threads: int = THREADS) -> str:
+    """A kernel whose parameters are tensors; %rd1, %rd2 ... hold their addresses, %r0 the thread."""
+    declared = ",\n".join(
+        f"\t.param .u64 .ptr .global .align 1 kernel_param_{number}" for number in range(parameters)
+    )
+    loads = "\n".join(
+        f"\tld.param.b64 \t%rd{number + 1}, [kernel_param_{number}];" for number in range(parameters)
+    )
+    lines = "\n".join("\t" + line.strip() for line in body.strip().splitlines())
+    return f"""
+.version 8.7
+.target sm_75
+.address_size 64
+.extern .shared .align 16 .b8 global_smem[];
+.visible .entry kernel(
+{declared}
+)
+.reqntid {threads}
+{{
+\t.reg .pred \t%p<9>;
+\t.reg .b16 \t%rs<9>;
+\t.reg .b32 \t%r<40>;
+\t.reg .b64 \t%rd<20>;
+{loads}
+\tmov.u32 \t%r0, %tid.x;
+{lines}
+\tret;
+}}
+"""
+
+
+def run(
+    body: str, *tensors: torch.Tensor, shared: int = 1024, blocks: int = 1, **options: bool | int
+) -> None:
+    Machine(module(body, len(tensors)), shared).run((blocks, 1, 1), tensors, **options)
+
+
+def words(numbers: list[int]) -> torch.Tensor:
+    """A number for each thread, as int32; the last one again and again."""
+    bits = [(number + (1 << 31)) % (1 << 32) - (1 << 31) for number in numbers]
+    return torch.tensor(bits + bits[-1:] * (THREADS - len(bits)), dtype=torch.int32)
+
+
+#: Each thread's number of the first two tensors into %r1 and %r2, and %r3 into the third.
+LOAD = """
+    mul.wide.u32 %rd9, %r0, 4;
+    add.s64 %rd4, %rd1, %rd9;
+    add.s64 %rd5, %rd2, %rd9;
+    add.s64 %rd6, %rd3, %rd9;
+    ld.global.b32 { %r1 }, [ %rd4 + 0 ];
+    ld.global.b32 { %r2 }, [ %rd5 + 0 ];
+"""
+STORE = "\nst.global.b32 [ %rd6 + 0 ], { %r3 };"

@@ -1,0 +1,191 @@
+"""Each instruction that the machine knows against Python's own arithmetic."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from ptx_kernels import LOAD, STORE, THREADS, module, run, words
+
+from tools.ptx_machine.machine import Machine
+from tools.ptx_machine.text import Address, Immediate, Instruction, Name, Register, Vector, parse
+
+
+def signed(number: int, bits: int = 32) -> int:
+    return (number + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
+
+
+def truncated(a: int, b: int) -> int:
+    return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
+
+
+SOME = [
+    0,
+    1,
+    -1,
+    2,
+    7,
+    -7,
+    31,
+    32,
+    33,
+    255,
+    256,
+    65_535,
+    65_536,
+    2**31 - 1,
+    -(2**31),
+    123_456_789,
+    -987_654_321,
+]
+
+#: What an instruction makes of two unsigned 32-bit numbers a and b.
+INTEGERS: dict[str, Callable[[int, int], int]] = {
+    "add.s32 %r3, %r1, %r2": lambda a, b: a + b,
+    "sub.s32 %r3, %r1, %r2": lambda a, b: a - b,
+    "neg.s32 %r3, %r1": lambda a, b: -a,
+    "mul.lo.s32 %r3, %r1, %r2": lambda a, b: a * b,
+    "mul.hi.s32 %r3, %r1, %r2": lambda a, b: signed(a) * signed(b) >> 32,
+    "mad.lo.s32 %r3, %r1, %r2, 5": lambda a, b: a * b + 5,
+    "mul.wide.s32 %rd7, %r1, %r2; mov.b64 {_, %r3}, %rd7": lambda a, b: signed(a) * signed(b) >> 32,
+    "mul.wide.u32 %rd7, %r1, %r2; mov.b64 {_, %r3}, %rd7": lambda a, b: a * b >> 32,
+    "cvt.u16.u32 %rs1, %r1; mul.wide.u16 %r3, %rs1, 300": lambda a, b: a % 2**16 * 300,
+    "mad.wide.s32 %rd7, %r1, 3, -1; cvt.u32.u64 %r3, %rd7": lambda a, b: signed(a) * 3 - 1,
+    "div.s32 %r3, %r1, %r2": lambda a, b: truncated(signed(a), signed(b)) if b else -1,
+    "rem.s32 %r3, %r1, 7": lambda a, b: int(math.fmod(signed(a), 7)),
+    "min.s32 %r3, %r1, %r2": lambda a, b: min(signed(a), signed(b)),
+    "max.s32 %r3, %r1, %r2": lambda a, b: max(signed(a), signed(b)),
+    "min.u32 %r3, %r1, %r2": min,
+    "and.b32 %r3, %r1, %r2": lambda a, b: a & b,
+    "or.b32 %r3, %r1, 0x55U": lambda a, b: a | 0x55,
+    "xor.b32 %r3, %r1, -1": lambda a, b: a ^ 0xFFFFFFFF,
+    "shl.b32 %r3, %r1, %r2": lambda a, b: a << b if b < 32 else 0,
+    "shr.u32 %r3, %r1, %r2": lambda a, b: a >> b if b < 32 else 0,
+    "shr.s32 %r3, %r1, %r2": lambda a, b: signed(a) >> min(b, 31),
+    "shl.b64 %rd7, %rd9, 33; shr.s32 %r3, %r1, 3": lambda a, b: signed(a) >> 3,
+    "bfe.u32 %r3, %r1, 4, 5": lambda a, b: a >> 4 & 31,
+    "bfe.s32 %r3, %r1, 3, 1": lambda a, b: -(a >> 3 & 1),
+    "prmt.b32 %r3, %r1, %r2, 0x7530U": lambda a, b: (
+        a & 255 | (a >> 24) << 8 | (b >> 8 & 255) << 16 | (b >> 24) << 24
+    ),
+    "prmt.b32 %r3, %r1, 0, 0x9991U": lambda a, b: (a >> 8 & 255) | (0xFFFFFF00 if a >> 15 & 1 else 0),
+    "bfi.b32 %r3, %r1, %r2, 16, 8": lambda a, b: (a & 255) << 16 | b & 0xFF00FFFF,
+    "popc.b32 %r3, %r1": lambda a, b: a.bit_count(),
+    "setp.lt.s32 %p1, %r1, %r2; selp.b32 %r3, 3, 4, %p1": lambda a, b: 3 if signed(a) < signed(b) else 4,
+    "setp.lt.u32 %p1, %r1, %r2; selp.b32 %r3, 3, %r1, %p1": lambda a, b: 3 if a < b else a,
+    "setp.ne.b32 %p1, %r1, 7; not.pred %p2, %p1; selp.b32 %r3, 1, 0, %p2": lambda a, b: int(a == 7),
+    "setp.eq.b32 %p1, %r1, 0; setp.gt.s32 %p2, %r2, 0; and.pred %p3, %p1, %p2; selp.b32 %r3, 1, 0, %p3": (
+        lambda a, b: int(a == 0 and signed(b) > 0)
+    ),
+    "cvt.s64.s32 %rd7, %r1; shl.b64 %rd8, %rd7, 1; cvt.u32.u64 %r3, %rd8": lambda a, b: a << 1,
+    "cvt.u64.u32 %rd7, %r1; add.s64 %rd8, %rd7, %rd7; mov.b64 {%r4, %r3}, %rd8": lambda a, b: a >> 31,
+    "cvt.u16.u32 %rs1, %r1; shr.s16 %rs2, %rs1, 8; cvt.u32.u16 %r3, %rs2": lambda a, b: (
+        (signed(a % 2**16, 16) >> 8) % 2**16
+    ),
+    "mov.b64 %rd7, {%r1, %r2}; mov.b64 {_, %r3}, %rd7": lambda a, b: b,
+}
+
+
+@pytest.mark.parametrize("text", INTEGERS)
+def test_integer_instructions(text: str) -> None:
+    pairs = [(a, b) for a in SOME for b in SOME]
+    found: list[int] = []
+    for first in range(0, len(pairs), THREADS):
+        some = pairs[first : first + THREADS]
+        out = words([0])
+        run(LOAD + text + ";" + STORE, words([a for a, _ in some]), words([b for _, b in some]), out)
+        found += out.tolist()[: len(some)]
+    wanted = [signed(INTEGERS[text](a % 2**32, b % 2**32)) for a, b in pairs]
+    assert found == wanted
+
+
+#: The same of two float32 numbers.
+FLOATS: dict[str, Callable[[float, float], float]] = {
+    "add.f32 %r3, %r1, %r2": lambda a, b: a + b,
+    "sub.f32 %r3, 0f3F800000, %r1": lambda a, b: 1 - a,
+    "mul.f32 %r3, %r1, %r2": lambda a, b: a * b,
+    "neg.f32 %r3, %r1": lambda a, b: -a,
+    "fma.rn.f32 %r3, %r1, %r2, %r1": lambda a, b: a * b + a,
+    "div.full.f32 %r3, %r1, 0f40400000": lambda a, b: a / 3,
+    "max.f32 %r3, %r1, %r2": lambda a, b: b if math.isnan(a) else a if math.isnan(b) else max(a, b),
+    "max.f32 %r3, %r1, 0f40000000, 0fBF800000": lambda a, b: 2.0 if math.isnan(a) else max(a, 2.0),
+    "ex2.approx.f32 %r3, 0fC0200000": lambda a, b: 2**-2.5,
+    "setp.num.f32 %p1, %r1, %r1; selp.f32 %r3, 0f40000000, 0f3F800000, %p1": lambda a, b: 2.0 - math.isnan(a),
+    "setp.lt.f32 %p1, %r1, %r2; selp.f32 %r3, %r1, 0f3F800000, %p1": lambda a, b: a if a < b else 1.0,
+    "cvt.f64.f32 %rd7, %r1; add.f64 %rd8, %rd7, 0d3FE0000000000000; cvt.rn.f32.f64 %r3, %rd8": (
+        lambda a, b: a + 0.5
+    ),
+    "mov.b64 %rd7, {%r1, %r2}; fma.rn.f32x2 %rd8, %rd7, %rd7, %rd7; mov.b64 {_, %r3}, %rd8": lambda a, b: (
+        b * b + b
+    ),
+    "cvt.rn.f32.u32 %r3, %r0": lambda a, b: -1.0,  # the thread's number, by the test
+}
+
+
+@pytest.mark.parametrize("text", FLOATS)
+def test_floating_instructions(text: str) -> None:
+    some = [0.0, 1.0, -1.5, 3e-5, 1e20, -7.25, float("inf"), float("nan")]
+    a, b = (torch.tensor([pair[i] for pair in ((x, y) for x in some for y in some)]) for i in (0, 1))
+    out = torch.zeros(THREADS)
+    run(LOAD + text + ";" + STORE, a, b, out)
+    if "%r0" in text:
+        wanted = torch.arange(THREADS).float()
+    else:
+        values = [FLOATS[text](x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
+        wanted = torch.tensor(values, dtype=torch.float64).float()
+    torch.testing.assert_close(out, wanted, equal_nan=True)
+
+
+def test_a_fused_multiply_add_rounds_once() -> None:
+    a = 1 + 2.0**-12
+    one, out = torch.full((THREADS,), a), torch.zeros(THREADS)
+    run(LOAD + "fma.rn.f32 %r3, %r1, %r1, 0fBF800000;" + STORE, one, one, out)
+    assert out[0] == a * a - 1
+    assert float(np.float32(np.float32(a * a) - np.float32(1))) != a * a - 1
+
+
+def test_shuffles() -> None:
+    numbers, out = words(list(range(100, 100 + THREADS))), words([0])
+    run(LOAD + "shfl.sync.bfly.b32 %r3, %r1, 5, 31, -1;" + STORE, numbers, numbers, out)
+    assert out.tolist() == [100 + (thread ^ 5) for thread in range(THREADS)]
+    run(LOAD + "shfl.sync.idx.b32 %r3, %r1, 3, 31, -1;" + STORE, numbers, numbers, out)
+    assert out.tolist() == [103 + thread // 32 * 32 for thread in range(THREADS)]
+
+
+def test_reductions_of_a_warp() -> None:
+    numbers, out = words([3 - thread for thread in range(THREADS)]), words([0])
+    for how, combined in (("add", sum), ("min", min), ("max", max)):
+        run(LOAD + f"mov.b32 %r4, -1;\nredux.sync.{how}.s32 %r3, %r1, %r4;" + STORE, numbers, numbers, out)
+        both = [combined(3 - thread for thread in range(first, first + 32)) for first in (0, 32)]
+        assert out.tolist() == [both[thread // 32] for thread in range(THREADS)]
+    run(LOAD + "redux.sync.or.b32 %r3, %r1, -1;" + STORE, numbers, numbers, out)
+    assert out.tolist() == [-1] * THREADS
+    with pytest.raises(ValueError, match="whole warps"):
+        run(LOAD + "redux.sync.add.s32 %r3, %r1, 3;" + STORE, numbers, numbers, out)
+
+
+def test_text_is_taken_apart() -> None:
+    program = parse(
+        module("$L__BB0_1:\n@!%p1 st.shared.v2.b32 [ %r1 + -8 ], { %r2, %r3 };\nbra.uni $L__BB0_1;")
+    )
+    at = program.labels["$L__BB0_1"]
+    found = program.code[at]
+    pair = Vector((Register("r", 2), Register("r", 3)))
+    assert found.parts == ("st", "shared", "v2", "b32")
+    assert found.operands == (Address(Register("r", 1), -8), pair)
+    assert found.guard == (1, False)
+    assert program.code[at + 1].operands == (Name("$L__BB0_1"),)
+    assert isinstance(program.code[0], Instruction)
+    assert parse(module("mov.b32 %r1, 0f40490FDB;")).code[-2].operands[1] == Immediate(
+        struct.unpack("f", struct.pack("f", math.pi))[0]
+    )
+
+
+@pytest.mark.parametrize("text", ["frob.b32 %r1, %r2;", "@%p1 add.s32 %r1, %r1, 1;", "bar.sync 1;"])
+def test_what_is_not_known_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not known"):
+        Machine(module(text), 0)

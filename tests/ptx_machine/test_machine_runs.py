@@ -1,0 +1,210 @@
+"""Memory and blocks of the machine that runs PTX, and the mistakes that it must find."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ptx_kernels import LOAD, STORE, THREADS, run, words
+
+from tools.ptx_machine.memory import Fault
+
+# ---- memory --------------------------------------------------------------------------------------------------------
+
+OTHER_HALF = """
+    mov.b32 %r10, global_smem;
+    shl.b32 %r11, %r0, 2;
+    add.s32 %r12, %r10, %r11;
+    st.shared.b32 [ %r12 + 0 ], %r1;
+    {between}
+    xor.b32 %r13, %r11, {mask};
+    add.s32 %r14, %r10, %r13;
+    ld.shared.b32 %r3, [%r14];
+"""
+
+
+def test_shared_memory_is_ordered_by_a_barrier() -> None:
+    numbers, out = words(list(range(THREADS))), words([0])
+    run(LOAD + OTHER_HALF.format(between="bar.sync 0;", mask=128) + STORE, numbers, numbers, out)
+    assert out.tolist() == [thread ^ 32 for thread in range(THREADS)]
+
+
+@pytest.mark.parametrize(
+    ("between", "mask", "races"),
+    [
+        ("", 128, True),
+        ("bar.warp.sync -1;", 128, True),  # another warp's
+        ("", 4, True),  # another lane's
+        ("bar.warp.sync -1;", 4, False),
+        ("", 0, False),  # one's own
+    ],
+)
+def test_a_missing_barrier_is_a_race(between: str, mask: int, races: bool) -> None:
+    numbers, out = words(list(range(THREADS))), words([0])
+    body = LOAD + OTHER_HALF.format(between=between, mask=mask) + STORE
+    if races:
+        with pytest.raises(
+            Fault, match=r"race: shared memory at \d+ is read while it is written; line \d+, 'ld"
+        ):
+            run(body, numbers, numbers, out)
+    else:
+        run(body, numbers, numbers, out)
+        assert out.tolist() == [thread ^ mask // 4 for thread in range(THREADS)]
+
+
+def test_a_write_after_anothers_read_is_a_race() -> None:
+    numbers, out = words(list(range(THREADS))), words([0])
+    body = LOAD + OTHER_HALF.format(between="bar.sync 0;", mask=128)
+    again = "st.shared.b32 [ %r12 + 0 ], %r3;"
+    with pytest.raises(Fault, match=r"race: shared memory at \d+ is written while others use it"):
+        run(body + again + STORE, numbers, numbers, out)
+    run(body + "bar.sync 0;" + again + STORE, numbers, numbers, out)
+
+
+def test_addresses_outside_are_faults() -> None:
+    numbers, out = words([5]), words([0])
+    with pytest.raises(Fault, match="4 bytes past the end of 252 bytes"):
+        run(LOAD + STORE, torch.zeros(63, dtype=torch.int32), numbers, out)
+    with pytest.raises(Fault, match="in no tensor"):
+        run(LOAD + "mov.b64 %rd4, 64; ld.global.b32 { %r3 }, [ %rd4 + 0 ];", numbers, numbers, out)
+    with pytest.raises(Fault, match="shared memory: address"):
+        run(LOAD + "mov.b32 %r10, 8; st.shared.b32 [ %r10 + 1024 ], %r1;", numbers, numbers, out)
+    with pytest.raises(Fault, match="no multiple"):
+        run(LOAD + "ld.global.v2.b32 { %r3, %r4 }, [ %rd4 + 4 ];", numbers, numbers, out)
+    # where no thread takes part nothing is accessed
+    never = "mov.b64 %rd4, 64; setp.lt.s32 %p1, %r0, 0; @%p1 ld.global.b32 { %r3 }, [ %rd4 + 0 ];"
+    run(LOAD + never, numbers, numbers, out)
+
+
+def test_bytes_and_vectors() -> None:
+    source = torch.arange(256, dtype=torch.uint8)
+    out = torch.zeros(THREADS, 2, dtype=torch.int32)
+    body = """
+        shl.b32 %r1, %r0, 2; cvt.u64.u32 %rd4, %r1; add.s64 %rd5, %rd1, %rd4;
+        ld.global.b8 { %rs1 }, [ %rd5 + 1 ]; ld.global.b32 { %r3 }, [ %rd5 + 0 ]; cvt.u32.u16 %r2, %rs1;
+        shl.b32 %r5, %r0, 3; cvt.u64.u32 %rd6, %r5; add.s64 %rd7, %rd2, %rd6;
+        st.global.v2.b32 [ %rd7 + 0 ], { %r2, %r3 };
+    """
+    run(body, source, out)
+    assert out[:, 0].tolist() == list(range(1, 256, 4))
+    assert torch.equal(out[:, 1], source.view(torch.int32))
+
+
+def test_matrices_are_held_four_lanes_to_a_row() -> None:
+    """Matrix i's rows lie at the addresses of lanes 8 i .. 8 i + 7; lane j holds word j % 4 of row j / 4."""
+    numbers, out = words(list(range(THREADS))), words([0])
+    body = """
+        shl.b32 %r4, %r0, 4; shl.b32 %r5, %r0, 2; add.s32 %r6, %r1, 1000;
+        {write}
+        bar.sync 0;
+        {read}
+    """
+    write = "stmatrix.sync.aligned.m8n8.x2.shared.b16 [%r4], {%r1, %r6};"
+    read = "ld.shared.b32 %r3, [%r5];"
+    run(LOAD + body.format(write=write, read=read) + STORE, numbers, numbers, out, shared=4096)
+    # rows of 16 bytes, one after another: the first matrix in words 0 to 31, the second in 32 to 63
+    assert out.tolist()[:32] == list(range(32))
+    assert out.tolist()[32:] == [1000 + lane for lane in range(32)]
+    back = "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r7, %r3}, [%r4];"
+    run(LOAD + body.format(write=write, read=back) + STORE, numbers, numbers, out, shared=4096)
+    assert out.tolist() == [1000 + thread for thread in range(THREADS)]
+
+
+COPY = """
+    shl.b32 %r4, %r0, 2; setp.lt.s32 %p1, %r0, 40; selp.b32 %r5, 4, 0, %p1;
+    cp.async.ca.shared.global [ %r4 + 0 ], [ %rd4 + 0 ], 0x4, %r5;
+    cp.async.commit_group;
+"""
+
+
+def test_asynchronous_copies_arrive_when_they_are_waited_for() -> None:
+    numbers, out = words(list(range(7, 7 + THREADS))), words([0])
+    read = "ld.shared.b32 %r3, [%r4];"
+    run(LOAD + COPY + "cp.async.wait_group 0; bar.sync 0;" + read + STORE, numbers, numbers, out)
+    assert out.tolist() == [7 + thread if thread < 40 else 0 for thread in range(THREADS)]
+    run(LOAD + COPY + "cp.async.wait_group 1; bar.sync 0;" + read + STORE, numbers, numbers, out)
+    assert out.tolist() == [-1] * THREADS
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+#: Block 0 writes 64 numbers and raises a counter; block 1 waits for it and reads them.
+MESSAGE = """
+    mov.u32 %r1, %ctaid.x; mul.wide.u32 %rd9, %r0, 4; add.s64 %rd4, %rd1, %rd9; add.s64 %rd5, %rd3, %rd9;
+    xor.b32 %r2, %r0, 63; mul.wide.u32 %rd10, %r2, 4; add.s64 %rd6, %rd1, %rd10;
+    setp.eq.b32 %p1, %r1, 1; setp.eq.b32 %p2, %r0, 0;
+    @%p1 bra $L__BB0_2;
+    st.global.b32 [ %rd4 + 0 ], { %r0 };
+    bar.sync 0;
+    @%p2 atom.global.gpu.release.add.u32 %r3, [ %rd2 + 0 ], 1;
+    bra.uni $L__BB0_4;
+$L__BB0_2:
+    ld.acquire.gpu.global.s32 %r4, [%rd2];
+    setp.lt.s32 %p3, %r4, 1;
+    @%p3 bra $L__BB0_2;
+    bar.sync 0;
+    ld.global.b32 { %r5 }, [ %rd6 + 0 ];
+    st.global.b32 [ %rd5 + 0 ], { %r5 };
+$L__BB0_4:
+"""
+
+
+def send(body: str, seed: int = 0, **options: bool) -> list[int]:
+    data, counter, out = words([0]), torch.zeros(1, dtype=torch.int32), words([0])
+    run(body, data, counter, out, blocks=2, cooperative=True, seed=seed, **options)
+    return out.tolist()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_wait_for_each_other(seed: int) -> None:
+    assert send(MESSAGE, seed) == [thread ^ 63 for thread in range(THREADS)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("atom.global.gpu.release", "atom.global.gpu.relaxed"),
+        ("ld.acquire", "ld.relaxed"),
+        ("bar.sync 0;\n    @%p2", "@%p2"),
+        ("bar.sync 0;\n    ld.global", "ld.global"),
+    ],
+)
+def test_whatever_orders_blocks_is_needed(old: str, new: str) -> None:
+    assert old in MESSAGE
+    with pytest.raises(Fault, match=r"race: place \d+ of global memory is read, written by block 0"):
+        send(MESSAGE.replace(old, new))
+
+
+def test_two_blocks_that_write_one_place() -> None:
+    body = LOAD + "mov.b32 %r3, 1;" + STORE
+    run(body, words([1]), words([1]), words([1]))
+    with pytest.raises(Fault, match="race: place"):
+        run(body, words([1]), words([1]), words([1]), blocks=2)
+
+
+def test_waiting_for_ever_is_a_fault() -> None:
+    with pytest.raises(Fault, match="1 blocks wait for ever"):
+        send(MESSAGE.replace("@%p3 bra", "bra"))
+    alone = words([0]), torch.zeros(1, dtype=torch.int32), words([0])
+    seed = next(seed for seed in range(99) if np.random.default_rng(seed).permutation(2)[0] == 1)
+    with pytest.raises(Fault, match="not launched with them"):
+        run(MESSAGE, *alone, blocks=2, seed=seed)
+
+
+def test_threads_that_part_ways_are_a_fault() -> None:
+    with pytest.raises(Fault, match="part ways"):
+        run("setp.lt.s32 %p1, %r0, 5;\n@%p1 bra $L__BB0_1;\nmov.b32 %r3, 0;\n$L__BB0_1:", words([0]))
+
+
+def test_additions_give_the_number_before() -> None:
+    counter, out = torch.zeros(1, dtype=torch.int32), words([0])
+    body = """
+        mul.wide.u32 %rd9, %r0, 4; add.s64 %rd4, %rd2, %rd9;
+        atom.global.gpu.relaxed.add.u32 %r3, [ %rd1 + 0 ], 2;
+        st.global.b32 [ %rd4 + 0 ], { %r3 };
+    """
+    run(body, counter, out)
+    assert counter.item() == 2 * THREADS
+    assert sorted(out.tolist()) == list(range(0, 2 * THREADS, 2))
+    run("red.global.gpu.release.add.u32 [ %rd1 + 0 ], 1;", counter)
+    assert counter.item() == 3 * THREADS

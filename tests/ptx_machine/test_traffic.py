@@ -1,0 +1,80 @@
+"""Passes through memory, counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from ptx_kernels import module
+
+from tools.ptx_machine.machine import Machine
+from tools.ptx_machine.traffic import Count, Traffic, bank_passes, lines
+
+LANES = np.arange(32)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "size", "passes"),
+    [
+        (4 * LANES, 4, 1),
+        (0 * LANES, 4, 1),  # one word for all
+        (4 * (LANES % 2), 4, 1),
+        (8 * LANES, 4, 2),
+        (64 * LANES, 4, 16),
+        (128 * LANES, 4, 32),
+        (LANES, 1, 1),  # four threads to a word
+        (8 * LANES, 8, 2),
+        (16 * LANES, 16, 4),
+        (64 * LANES, 16, 16),  # in each quarter eight threads, four to a bank
+        (0 * LANES, 16, 4),
+    ],
+)
+def test_passes_of_shared_memory(addresses, size, passes):
+    assert bank_passes(LANES, addresses, size) == passes
+    two_warps = np.concatenate([LANES, LANES + 32]), np.concatenate([addresses, addresses])
+    assert bank_passes(*two_warps, size) == 2 * passes
+
+
+@pytest.mark.parametrize(
+    ("addresses", "size", "expected"),
+    [
+        (4 * LANES, 4, 1),
+        (16 * LANES, 16, 4),
+        (784 * LANES, 4, 32),
+        (1 + LANES, 1, 1),
+        (120 + 4 * LANES, 4, 2),
+    ],
+)
+def test_lines_of_global_memory(addresses, size, expected):
+    assert lines(LANES, addresses, size) == expected
+
+
+def test_a_launch_counts_the_threads_that_take_part():
+    body = """
+        mul.lo.u32 %r4, %r0, 8;
+        st.shared.b32 [ %r4 + 0 ], { %r0 };
+        setp.lt.u32 %p1, %r0, 40;
+        @%p1 ld.shared.b32 { %r5 }, [ %r4 + 0 ];
+        mul.wide.u32 %rd9, %r0, 4;
+        add.s64 %rd4, %rd1, %rd9;
+        st.global.b32 [ %rd4 + 0 ], { %r0 };
+    """
+    machine = Machine(module(body, 1), 1024)
+    machine.traffic = traffic = Traffic()
+    machine.run((1, 1, 1), [torch.zeros(64, dtype=torch.int32)])
+    counts = {opcode: count for (_, _, opcode), count in traffic.counts.items()}
+    assert counts["st.shared.b32"] == Count(requests=2, passes=4)  # two threads to a bank
+    assert counts["ld.shared.b32"] == Count(requests=2, passes=3)  # eight threads of the second warp
+    assert counts["st.global.b32"].requests == 2
+    assert traffic.total("shared") == Count(4, 7)
+
+
+def test_rows_of_a_matrix_are_served_together():
+    body = """
+        mul.lo.u32 %r4, %r0, 16;
+        ldmatrix.sync.aligned.m8n8.x4.shared.b16 { %r5, %r6, %r7, %r8 }, [ %r4 + 0 ];
+    """
+    machine = Machine(module(body, 1, threads=32), 1024)
+    machine.traffic = traffic = Traffic()
+    machine.run((1, 1, 1), [torch.zeros(4)])
+    assert traffic.total("shared") == Count(requests=4, passes=4)

@@ -1,0 +1,79 @@
+"""What the warps of a launch ask of memory, and in how many passes it comes.
+
+    machine.traffic = traffic = Traffic()
+    machine.run(...)
+    traffic.total("shared").passes
+
+Shared memory has 32 banks of 4 bytes, word i in bank i % 32. An access of up to 4 bytes a thread takes as many passes
+as there are different words in the bank that is asked for most; one of 8 or 16 bytes a thread is served by halves or
+quarters of a warp. (NVIDIA, CUDA C++ Programming Guide, "Shared Memory" of compute capability 5.x and newer; Nsight
+Compute counts so, too.) Global memory comes in sectors of 32 bytes, four to a line, and a line is looked up at a time:
+passes are lines here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tools.ptx_machine.races import WARP
+
+BANKS, BANK_BYTES, LINE = 32, 4, 128
+
+
+@dataclass
+class Count:
+    """Accesses by a warp, and the passes that they took."""
+
+    requests: int = 0
+    passes: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(self.requests + other.requests, self.passes + other.passes)
+
+
+class Traffic:
+    """Counts by space ("shared" or "global"), line of Python and instruction ("ld.shared.v4.b32")."""
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str, str], Count] = defaultdict(Count)
+
+    def add(
+        self, space: str, source: str, opcode: str,
+        threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int,
+    ) -> None:  # fmt: skip
+        """One access of `size` bytes by each of the threads, all in one instruction."""
+        passes = bank_passes if space == "shared" else lines
+        warps = np.unique(threads // WARP).size
+        self.counts[space, source, opcode] += Count(warps, passes(threads, addresses, size))
+
+    def total(self, space: str) -> Count:
+        return sum((count for (where, *_), count in self.counts.items() if where == space), Count())
+
+
+def bank_passes(threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> int:
+    """Passes of shared memory."""
+    words = max(size // BANK_BYTES, 1)
+    served = np.repeat(threads // (WARP // words), words)  # lanes that are served together
+    word = (addresses[:, None] // BANK_BYTES + np.arange(words)).ravel()
+    served, word = _distinct(served, word)
+    asked = np.bincount(served * BANKS + word % BANKS, minlength=(served.max() + 1) * BANKS)
+    return int(asked.reshape(-1, BANKS).max(1).sum())
+
+
+def lines(threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> int:
+    """Lines of global memory; an access is aligned and lies in one."""
+    return _distinct(threads // WARP, addresses // LINE)[0].size
+
+
+def _distinct(
+    first: NDArray[np.int64], second: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs without repetition."""
+    low = second.min()
+    span = second.max() - low + 1
+    pairs = np.unique(first * span + (second - low))
+    return pairs // span, pairs % span + low
