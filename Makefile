@@ -17,9 +17,11 @@ TARGET ?= sm_75
 COMPILED := tests/backends/test_triton_backend.py tests/kernels/test_cooperative_training.py \
 	tests/kernels/test_evaluation_kernel.py tests/kernels/test_evaluation_sabotage.py \
 	tests/kernels/test_packed_training.py
+# what the API reference covers: the public interface
+DOCUMENTED := breaknet breaknet.notebook breaknet.kernels.linear_sigmoid breaknet.kernels.summed_mse
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
-.PHONY: help lesson test test-all test-compiled test-gpu check format notebooks notebooks-full tables bench bench-gpu clean
+.PHONY: help lesson test test-all test-compiled test-gpu check format docs notebooks notebooks-full tables bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -36,6 +38,7 @@ test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
 	$(MAKE) test-compiled TARGET=sm_75
 	$(MAKE) test-compiled TARGET=sm_90
 	$(BIN)/python scripts/triton_versions.py
+	$(MAKE) docs
 
 test-compiled: $(VENV)/ready-dev  ## the kernels' tests on what Triton compiles for TARGET=sm_75; needs no GPU
 	BREAKNET_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(COMPILED) $(ARGS)
@@ -52,6 +55,9 @@ check: $(VENV)/ready-dev  ## formatting, lint and types
 format: $(VENV)/ready-dev  ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/ready-dev  ## render the API reference from the docstrings into api-docs/
+	$(BIN)/python -W error -m pdoc --docformat google --output-directory api-docs $(DOCUMENTED)
 
 bench: $(VENV)/ready-dev  ## time this machine's CPU (SIZE=full stores the rows; ARGS="-k ladder" picks some)
 	BREAKNET_BENCH_SIZE=$(SIZE) $(BIN)/python -m pytest benchmarks --benchmark-enable $(BENCHMARKS) $(ARGS)
@@ -70,7 +76,7 @@ notebooks-full: notebooks  ## run all notebooks at full size into executed-noteb
 	BREAKNET_COURSE=full $(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) api-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(VENV)/ready: pyproject.toml constraints.txt $(SETUP)
 	$(PYTHON) $(SETUP) $(VENV)

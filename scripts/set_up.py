@@ -42,7 +42,7 @@ def main(folder: Path, dev: bool) -> None:
         print(f"Making {folder} ...", flush=True)
         venv.create(folder, with_pip=True)
     index = torch_index()
-    what = f"{root}[dev]" if dev else str(root)
+    what = f"{root}[dev,docs]" if dev else str(root)
     print("Installing breaknet and what it needs (a few minutes the first time) ...", flush=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--constraint", str(root / "constraints.txt"), "--editable", what]
