@@ -31,8 +31,18 @@ def test_triton_is_there():
     assert HAVE_TRITON, why_not()
 
 
+#: A T4 and a large GPU in `make test`; each of the other five compiles for a minute or two, in `make test-all`.
+QUICK = {"sm_75", "sm_90"}
+
+
 @needs_triton
-@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda target: target.name)
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(target, id=target.name, marks=[] if target.name in QUICK else pytest.mark.slow)
+        for target in TARGETS.values()
+    ],
+)
 def test_every_shipped_form_fits_its_target(target: Target):
     # beside another process of tests, one that compiles is enough
     workers = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
