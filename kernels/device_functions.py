@@ -1,9 +1,11 @@
-"""Device functions that the kernels share: the activation and its derivative.
+"""Device functions that several kernels share: activation, pixels, and products of small matrices.
 
-They take and return blocks of float32 of one shape; nothing here touches memory.
+All arithmetic is float32, and every product is IEEE float32 on every GPU.
 """
 
-from breaknet.kernels._triton import jit, tl
+from breaknet.kernels._triton import interpreted, jit, tl
+
+INTERPRETED = tl.constexpr(interpreted())
 
 
 @jit
@@ -16,3 +18,79 @@ def sigmoid(z):
 def sigmoid_derivative(y):
     """dy/dz from the output alone: y (1 - y), so that z need not be kept."""
     return y * (1.0 - y)
+
+
+@jit
+def keep_float32(x):
+    """x, float32 or int32, with its origin hidden from the compiler; no instruction is added.
+
+    For sm_100 Triton computes a product in TF32, whatever its input_precision says, where it sees that an operand
+    was made from bytes in memory (https://github.com/triton-lang/triton/issues/10176). It does not look behind
+    inline assembly. The interpreter knows no assembly and needs none.
+    """
+    if not INTERPRETED:
+        if x.dtype.is_floating():
+            x = tl.inline_asm_elementwise(
+                "mov.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=False, pack=1
+            )
+        else:
+            x = tl.inline_asm_elementwise(
+                "mov.b32 $0, $1;", "=r,r", [x], dtype=tl.int32, is_pure=False, pack=1
+            )
+    return x
+
+
+@jit
+def pixels_to_float32(x):
+    """float32 of loaded pixels: uint8 means byte / 256, float32 stays as it is."""
+    if x.dtype == tl.uint8:
+        x = keep_float32(x.to(tl.float32)) * (1.0 / 256)
+    return x
+
+
+@jit
+def load_images(batch_ptr, pitch, row, valid, column, BY_FOURS: tl.constexpr = False):
+    """Pixels as float32 [rows, columns] of images `pitch` elements apart; zero where not `valid` and past the pitch.
+
+    batch_ptr points to the batch's first image; row, valid [rows] and column [columns] are int32, bool and int32.
+
+    BY_FOURS has a thread load 4 bytes, not 16: eight neighbours then hold 32 inputs of one row, which they can
+    store side by side in shared memory. With 16 bytes each, those that store at a time hold four rows, and four
+    wait for one bank.
+    """
+    x_ptr = batch_ptr + row[:, None] * pitch + column[None, :]
+    if BY_FOURS:
+        # true of more than 4, but given only this hint Triton loads no more than 4 bytes at a time
+        x_ptr = tl.multiple_of(x_ptr, [4, 4])
+    return pixels_to_float32(tl.load(x_ptr, mask=valid[:, None] & (column < pitch)[None, :], other=0))
+
+
+@jit
+def sum_groups(x):
+    """The sum over the first axis of x [GROUPS, M, N], GROUPS a power of two: halves are added until one is left.
+
+    `tl.sum` would send every group through shared memory side by side, with bank conflicts of up to 16 threads;
+    a half is moved by a change of layout, which has none.
+    """
+    if x.shape[0] == 1:
+        return tl.reshape(x, [x.shape[1], x.shape[2]])
+    else:
+        halves = tl.reshape(x, [2, x.shape[0] // 2, x.shape[1], x.shape[2]])
+        first, second = tl.split(tl.permute(halves, [1, 2, 3, 0]))
+        return sum_groups(first + second)
+
+
+@jit
+def grouped_dot(a, b, GROUPS: tl.constexpr):
+    """a b for a [M, K], b [K, N]: [M, N]. K is summed in GROUPS equal runs, then the runs are added.
+
+    A thread then has a 4 x 4 tile of one group's product even where M x N alone is too small for that, which means
+    fewer loads for each FMA, and holds operands of no more than K / GROUPS rows at a time.
+    """
+    if GROUPS == 1:
+        return tl.dot(a, b, input_precision="ieee")
+    else:
+        LENGTH: tl.constexpr = a.shape[1] // GROUPS
+        a3 = tl.permute(tl.reshape(a, [a.shape[0], GROUPS, LENGTH]), [1, 0, 2])
+        b3 = tl.reshape(b, [GROUPS, LENGTH, b.shape[1]])
+        return sum_groups(tl.dot(a3, b3, input_precision="ieee"))
