@@ -70,6 +70,7 @@ def tell_machine(folder: Path, lab: Lab, ceilings: dict[str, float]) -> dict[str
 
 def checks(folder: Path) -> int:
     """What `breaknet doctor` checks of the kernels: 0 if all holds."""
+    from breaknet.backends.check import check_backend
     from breaknet.backends.triton_gpu import backend
 
     lab = lab_of(folder)
@@ -79,7 +80,7 @@ def checks(folder: Path) -> int:
         return 1
     if lab.rehearsing:
         backend.PLANS = ("packed",)  # interpreted, each plan takes seconds
-    found = backend.self_check(lab.place)
+    found = check_backend("triton", lab.place)
     for name, ok, detail in found:
         print(f"{'ok  ' if ok else 'BAD '} {name}: {detail}")
     return 0 if all(ok for _, ok, _ in found) else 1

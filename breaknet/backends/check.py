@@ -1,4 +1,4 @@
-"""What `breaknet doctor` asks of the Triton backend: every kernel compiled here, and each held against float64."""
+"""Every backend held against the float64 reference on the machine at hand, for `breaknet doctor`."""
 
 from __future__ import annotations
 
@@ -6,131 +6,125 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from time import perf_counter
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from .. import reference
 from ..errors import BackendError
 from ..model import MLP, PARAMETER_NAMES
+from . import select
 from .interface import Examples, Parameters, TrainingJob
-from .triton_gpu.grouping import grouped
-
-Check = tuple[str, bool, str]
 
 _UPDATE_ALLOWED = 1e-5  # of the update's norm, as the numeric contract has it for a step
 _COST_ALLOWED = 1e-6
+_BATCH = 10
 
 
-def self_check(device: torch.device) -> list[Check]:
-    """(what was checked, whether it holds, detail) for each plan, evaluation and the fused operators."""
-    from .triton_gpu.backend import PLANS
+class Check(NamedTuple):
+    """One comparison with the reference."""
 
-    checks: dict[str, Callable[[], str]] = {
-        "operators": lambda: _check_operators(device),
-        "evaluation": lambda: _check_evaluation(device),
-    }
-    # in threads, as most of the time goes into compiling; what does not compile is told by its check
+    name: str
+    ok: bool
+    detail: str  #: the error found and allowed, or what failed
+
+
+def check_backend(name: str, device: torch.device) -> list[Check]:
+    """Compare each plan and evaluation of a usable backend, and for triton the fused operators, with the reference."""
+    backend = select.load(name)
+    checks: dict[str, Callable[[], str]] = {"evaluation": partial(_check_evaluation, backend, device)}
+    if name == "triton":
+        checks["operators"] = partial(_check_operators, device)
+    # interpreted, a step takes long; three of them, the last on a partial batch, say as much
+    job = _job(25 if name == "triton" and device.type == "cpu" else 245)
+    # in threads, as most of the time goes into compiling; what does not compile fails again in its check
     with ThreadPoolExecutor(4 if device.type == "cuda" else 1) as pool:
-        compiling = [pool.submit(_compile_plan, plan, device) for plan in PLANS]
-        found = list(pool.map(lambda name: _judged(name, checks[name], device), checks))
+        compiling = [
+            pool.submit(_compile_plan, plan, job, device) for plan in backend.PLANS if name == "triton"
+        ]
+        found = list(pool.map(lambda check: _outcome(check, checks[check], device), checks))
         wait(compiling)
     # in turn, since one captures a graph: a thread that waits for the GPU meanwhile would spoil it
-    for plan in PLANS:
-        found.append(_judged(f"plan {plan}", partial(_check_plan, plan, device), device))
+    for plan in backend.PLANS:
+        found.append(_outcome(f"plan {plan}", partial(_check_plan, backend, plan, job, device), device))
     return found
 
 
-def _judged(name: str, check: Callable[[], str], device: torch.device) -> Check:
+def _outcome(name: str, check: Callable[[], str], device: torch.device) -> Check:
     began = perf_counter()
     try:
         with torch.cuda.device_of(torch.empty(0, device=device)):
             detail = check()
     except Exception as error:
         lines = str(error).strip().splitlines()
-        return name, False, f"{type(error).__name__}: {lines[0] if lines else ''}"
-    return name, True, f"{detail}; {perf_counter() - began:.1f} s"
+        return Check(name, False, f"{type(error).__name__}: {lines[0] if lines else ''}")
+    return Check(name, True, f"{detail}; {perf_counter() - began:.1f} s")
 
 
-def _problem(count: int, classes: int = 10) -> tuple[Examples, Parameters]:
+def _examples(count: int) -> Examples:
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (count, 784), generator=random, dtype=torch.uint8)
     images *= (torch.rand(images.shape, generator=random) < 0.2).to(torch.uint8)
-    labels = torch.randint(0, classes, (count,), generator=random)
-    start = {name: tensor.detach().clone() for name, tensor in MLP.seeded(0).state_dict().items()}
-    return Examples(images, labels), start
+    return Examples(images, torch.randint(0, 10, (count,), generator=random))
 
 
-def _job() -> TrainingJob:
-    """Three steps, the last on a partial batch."""
-    examples, start = _problem(25)
-    return TrainingJob(examples, None, epochs=1, batch_size=10, learning_rate=0.05, start=start)
+def _start(seed: int) -> Parameters:
+    return {name: tensor.detach() for name, tensor in MLP.seeded(seed).state_dict().items()}
 
 
-def _compile_plan(plan: str, device: torch.device) -> None:
+def _job(examples: int) -> TrainingJob:
+    return TrainingJob(
+        _examples(examples), None, epochs=1, batch_size=_BATCH, learning_rate=0.05, start=_start(0)
+    )
+
+
+def _compile_plan(plan: str, job: TrainingJob, device: torch.device) -> None:
     """The trainer of `plan`, which comes first of a group's; evaluation's kernel is compiled by its own check."""
-    jobs = [_job()]
-    for group in grouped(jobs, device, plan):
-        for compile_trainer in group.compilations(jobs, device)[:1]:
+    from .triton_gpu.grouping import grouped
+
+    for group in grouped([job], device, plan):
+        for compile_trainer in group.compilations([job], device)[:1]:
             compile_trainer()
 
 
-def _check_plan(plan: str, device: torch.device) -> str:
-    """The job against float64."""
-    from .triton_gpu.backend import train
-
-    job = _job()
-    examples, start = job.train, job.start
+def _check_plan(backend: ModuleType, plan: str, job: TrainingJob, device: torch.device) -> str:
+    """An epoch of training."""
     try:
-        found = train([job], device, plan, lambda job, epoch, cost: None)[0].parameters
+        (trained,) = backend.train([job], device, plan, lambda job, epoch, cost: None)
     except BackendError as reason:
         if plan != "cooperative":
             raise
         # training steps down from it by itself, so a GPU too small for it is no reason to leave the GPU alone
         return f"left alone, split takes its place ({reason})"
-    exact = MLP().double()
-    exact.load_state_dict(start)
-    for images, labels in zip(examples.images.split(10), examples.labels.split(10), strict=True):
-        exact.zero_grad()
-        _cost(exact(images.double() / 256), labels).backward()
-        with torch.no_grad():
-            for parameter in exact.parameters():
-                assert parameter.grad is not None
-                parameter.sub_(parameter.grad, alpha=0.05)
-    after = exact.state_dict()
-    error = max(
-        float((found[name][0].double() - after[name]).norm() / (after[name] - start[name].double()).norm())
-        for name in PARAMETER_NAMES
+    found = {name: tensor[0] for name, tensor in trained.parameters.items()}
+    (exact,) = reference.epochs(
+        job.start,
+        job.train.images,
+        job.train.labels,
+        batch_size=job.batch_size,
+        learning_rate=job.learning_rate,
     )
-    return _within("update", error, _UPDATE_ALLOWED)
+    return _within("update", reference.update_error(job.start, found, exact), _UPDATE_ALLOWED)
 
 
-def _check_evaluation(device: torch.device) -> str:
-    """Cost and confusion counts of two networks on 1,000 images against float64."""
-    from .triton_gpu.backend import evaluate
-
-    examples, start = _problem(1000)
-    other = {name: tensor.clone() for name, tensor in MLP.seeded(1).state_dict().items()}
-    stacked = {name: torch.stack([start[name], other[name]]) for name in PARAMETER_NAMES}
-    scores = evaluate(stacked, examples, device, True)
-    worst = 0.0
-    for number, parameters in enumerate((start, other)):
-        exact = MLP().double()
-        exact.load_state_dict(parameters)
-        with torch.no_grad():
-            output = exact(examples.images.double() / 256)
-            cost = float(_cost(output, examples.labels)) / 1000
-        worst = max(worst, abs(scores.cost[number] - cost) / cost)
-        assert scores.confusion is not None
-        wrong = int(
-            (scores.confusion[number].sum(axis=0) != output.argmax(1).bincount(minlength=10).numpy()).sum()
-        )
-        if wrong:
-            raise ArithmeticError(f"predictions differ from float64's in {wrong} classes")
-    return _within("cost", worst, _COST_ALLOWED)
+def _check_evaluation(backend: ModuleType, device: torch.device) -> str:
+    """Cost and confusion counts of two networks on 1,000 images."""
+    examples, networks = _examples(1000), [_start(0), _start(1)]
+    stacked = {name: torch.stack([network[name] for network in networks]) for name in PARAMETER_NAMES}
+    scores = backend.evaluate(stacked, examples, device, True)
+    errors = []
+    for network, cost, confusion in zip(networks, scores.cost, scores.confusion, strict=True):
+        exact = reference.evaluation(network, examples.images, examples.labels)
+        errors.append(abs(cost - exact.cost) / exact.cost)
+        wrong = int((torch.from_numpy(confusion) - exact.confusion).abs().sum())
+        if wrong > 2 * round(exact.near_ties * len(examples)):
+            raise ArithmeticError(f"confusion counts differ from float64's by {wrong}")
+    return _within("cost", float(torch.tensor(errors).max()), _COST_ALLOWED)
 
 
 def _check_operators(device: torch.device) -> str:
-    """A fused layer and the fused cost, forward and backward, against float64."""
+    """A fused layer and the fused cost, forward and backward."""
     from ..kernels.linear_sigmoid import linear_sigmoid
     from ..kernels.summed_mse import summed_mse
 
@@ -143,22 +137,17 @@ def _check_operators(device: torch.device) -> str:
         if dtype == torch.float32:
             cost = summed_mse(linear_sigmoid(x, weight, bias), labels.to(place))
         else:
-            cost = _cost(torch.sigmoid(x @ weight.T + bias), labels)
+            target = torch.nn.functional.one_hot(labels, 7).to(dtype)
+            cost = ((torch.sigmoid(x @ weight.T + bias) - target) ** 2).sum()
         cost.backward()
         gradients.append([cost.detach(), *(tensor.grad for tensor in (x, weight, bias))])
-    error = max(
-        float((found.double().cpu() - exact).norm() / exact.norm())
-        for found, exact in zip(*gradients, strict=True)
-    )
-    return _within("gradient", error, _UPDATE_ALLOWED)
+    errors = [
+        (found.double().cpu() - exact).norm() / exact.norm() for found, exact in zip(*gradients, strict=True)
+    ]
+    return _within("gradient", float(torch.stack(errors).max()), _UPDATE_ALLOWED)
 
 
-def _cost(output: Tensor, labels: Tensor) -> Tensor:
-    target = torch.nn.functional.one_hot(labels, output.shape[1]).to(output.dtype)
-    return ((output - target) ** 2).sum()
-
-
-def _within(what: str, error: float, allowed: float) -> str:
+def _within(name: str, error: float, allowed: float) -> str:
     if not error <= allowed:
-        raise ArithmeticError(f"{what} off by {error:.1e} of float64's, allowed {allowed:.0e}")
-    return f"{what} within {error:.1e} of float64's (allowed {allowed:.0e})"
+        raise ArithmeticError(f"{name} off by {error:.1e} of float64's, allowed {allowed:.0e}")
+    return f"{name} within {error:.1e} of float64's (allowed {allowed:.0e})"

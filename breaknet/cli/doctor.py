@@ -1,4 +1,4 @@
-"""What `breaknet doctor` finds: versions, devices, which backends work here, and what "auto" picks."""
+"""The report of `breaknet doctor`: versions, devices, which backends work here, and what "auto" picks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 import platform
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..backends import select
+from ..backends.check import check_backend
 from ..lesson.experiments import versions
-from ..model import MLP
-from ..training import train
 
 
 def examine() -> dict[str, Any]:
@@ -54,43 +52,8 @@ def _automatic(backends: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def _checks(name: str) -> list[dict[str, Any]]:
-    module = select.load(name)
-    device = next(choice.device for choice in select.choices(name, "auto"))
-    found = []
-    if hasattr(module, "self_check"):  # what only the backend itself can check, such as compiling each kernel
-        found = [
-            {"name": check, "ok": ok, "detail": detail} for check, ok, detail in module.self_check(device)
-        ]
-    try:
-        error = _error_of_an_epoch(name, device)
-    except Exception as failure:
-        detail = str(failure).splitlines()[0] if str(failure) else type(failure).__name__
-        found.append({"name": "training", "ok": False, "detail": detail})
-    else:
-        detail = f"update within {error:.1e} of float64 (allowed: 1e-05)"
-        found.append({"name": "training", "ok": error < 1e-5, "detail": detail})
-    return found
-
-
-def _error_of_an_epoch(backend: str, device: torch.device) -> float:
-    """The largest relative error of any parameter's update over an epoch of 25 steps, against float64."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (250, 784), np.uint8) * (random.random((250, 784)) < 0.2)
-    labels = random.integers(0, 10, 250)
-    run = train((images, labels), epochs=1, batch_size=10, backend=backend, device=device)
-    exact = MLP.seeded(0).double()
-    optimizer = torch.optim.SGD(exact.parameters(), lr=0.05)
-    for low in range(0, 250, 10):
-        target = torch.nn.functional.one_hot(torch.from_numpy(labels[low : low + 10]), 10).double()
-        output = exact(torch.from_numpy(images[low : low + 10]).double() / 256)
-        optimizer.zero_grad()
-        torch.nn.functional.mse_loss(output, target, reduction="sum").backward()
-        optimizer.step()
-    start, trained = MLP.seeded(0).double().state_dict(), run.checkpoints[0].double().state_dict()
-    return max(
-        float((trained[name] - value).norm() / (value - start[name]).norm())
-        for name, value in exact.state_dict().items()
-    )
+    (choice,) = select.choices(name, "auto")
+    return [found._asdict() for found in check_backend(name, choice.device)]
 
 
 def _gpus() -> list[dict[str, Any]]:

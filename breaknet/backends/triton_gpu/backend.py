@@ -175,10 +175,3 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
         if confusion
         else None,
     )
-
-
-def self_check(device: torch.device) -> list[tuple[str, bool, str]]:
-    """Compile every kernel for the GPU at hand and hold each against float64: (what, whether it holds, detail)."""
-    from ..check import self_check as check
-
-    return check(device)
