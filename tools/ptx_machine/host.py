@@ -243,6 +243,8 @@ class Gpus:
     # ---- kernels ---------------------------------------------------------------------------------------------------
 
     def compile(self, source: Any, target: Any = None, options: Any = None, **_: Any) -> Kernel:
+        if self._captures_here():
+            raise Refused(f"{source.fn.__name__}: compiled and loaded while a stream is captured")
         self.compiled.append((source.fn.__name__, self.current, len(self.launches)))
         return Kernel(self, source, options)
 
@@ -274,7 +276,7 @@ class Gpus:
                 raise RuntimeError("Triton Error [CUDA]: too many blocks in cooperative launch")
         constants = {names[path[0]]: value for path, value in source.constants.items()}
         divisible = frozenset(names[path[0]] for path, attributes in source.attrs.items() if attributes)
-        captured = self._capturing is not None and threading.get_ident() == self._capturer
+        captured = self._captures_here()
         self.launches.append(
             Launch(name, grid, types, constants, divisible, kernel.options, arguments, self.current, captured)
         )
@@ -285,6 +287,9 @@ class Gpus:
         else:
             self.tick()
             effect()
+
+    def _captures_here(self) -> bool:
+        return self._capturing is not None and threading.get_ident() == self._capturer
 
     def effect(self, kernel: Kernel, grid: tuple[int, int, int], arguments: dict[str, Any]) -> None:
         """What a launch does."""

@@ -1,0 +1,78 @@
+"""The contenders that replay CUDA graphs, on a GPU: each step is right, also once another trainer's graphs are gone."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from benchmarks.contenders import compiled, cuda_graph
+from benchmarks.contenders.agreement import assert_agrees, exact_epoch
+from benchmarks.lab import Lab
+from benchmarks.sizes import size_of
+
+pytestmark = pytest.mark.gpu
+
+#: By contender and fault what a line is replaced by.
+MUTATIONS = {
+    (cuda_graph, "warm-up not undone"): ("model.load_state_dict(problem.start)", "pass"),
+    (cuda_graph, "the update not captured"): (
+        "        step()\n    model",
+        "        nn.functional.mse_loss(model(some_images), some_targets, reduction='sum').backward()\n    model",
+    ),
+    (cuda_graph, "always the same images"): (
+        "some_images.copy_(images[low : low + batch])",
+        "some_images.add_(0)",
+    ),
+    (cuda_graph, "always the same targets"): (
+        "some_targets.copy_(targets[low : low + batch])",
+        "some_targets.add_(0)",
+    ),
+    (cuda_graph, "gradients added to"): (
+        "\n    optimizer.zero_grad(set_to_none=True)\n    graph",
+        "\n    graph",
+    ),
+    (cuda_graph, "gradients kept"): ("zero_grad(set_to_none=True)", "zero_grad(set_to_none=False)"),
+    (compiled, "warm-up not undone"): ("model.load_state_dict(problem.start)", "pass"),
+    (compiled, "gradients added to"): ("optimizer.zero_grad(set_to_none=True)", "pass"),
+    (compiled, "always the same batch"): ("cost(images[low : low + batch]", "cost(images[:batch]"),
+}
+
+
+def check(contender: ModuleType) -> None:
+    """Three trainers take turns, the first goes, and the second goes on: right by float64."""
+    problem = Lab("cuda", size_of("quick")).training(500)
+    trainers = [contender.trainer(problem, 1) for _ in range(3)]
+    kept = trainers[1]
+    for _ in range(2):
+        for one in trainers:
+            one.train()
+        del trainers[0], one
+        gc.collect()
+        torch.cuda.empty_cache()  # unmaps what was freed
+    exact = problem.start
+    for _ in range(2):
+        found = exact_epoch(problem.images, problem.labels, exact, problem.batch_size, problem.learning_rate)
+        exact = {name: torch.from_numpy(value) for name, value in found.items()}
+    assert_agrees(kept.parameters()[0], found, problem.start)
+
+
+@pytest.mark.parametrize("contender", [cuda_graph, compiled])
+def test_the_end_of_another_trainer_does_no_harm(contender):
+    check(contender)
+
+
+@pytest.mark.parametrize(("contender", "fault"), MUTATIONS)
+def test_a_broken_line_is_noticed(contender, fault, tmp_path):
+    old, new = MUTATIONS[contender, fault]
+    source = Path(contender.__file__).read_text(encoding="utf-8")
+    assert old in source, f"nothing to replace: {old!r}"
+    file = tmp_path / "mutated.py"  # Dynamo looks into it
+    file.write_text(source.replace(old, new), encoding="utf-8")
+    mutated = ModuleType("mutated")
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), vars(mutated))
+    with pytest.raises(AssertionError, match=r"error .* update"):
+        check(mutated)
