@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import DataError
 from .files import written_whole
-from .model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES
+from .model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES, hidden_widths
 
 #: Written into the file's header; a safetensors file without it was not written by breaknet.
 _FORMAT = "breaknet-checkpoints-1"
@@ -39,7 +39,7 @@ class Checkpoints:
     @property
     def hidden(self) -> tuple[int, int]:
         """The widths of the two hidden layers."""
-        return self.stacked["hidden1.weight"].shape[1], self.stacked["hidden2.weight"].shape[1]
+        return hidden_widths(self.stacked)
 
     def __len__(self) -> int:
         return self.stacked["output.bias"].shape[0]

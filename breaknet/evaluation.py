@@ -10,7 +10,7 @@ from .backends import select
 from .backends.interface import Parameters
 from .checkpoints import Checkpoints
 from .inputs import ExamplesReader
-from .model import MLP, PARAMETER_NAMES, tensors_on_cpu
+from .model import MLP, PARAMETER_NAMES, hidden_widths, tensors_on_cpu
 from .run import Evaluation
 
 
@@ -43,7 +43,7 @@ def evaluate(
             raise TypeError(f"confusion: True or False, not {confusion!r}")
         usable = select.choices(backend, device)
         examples = ExamplesReader().read(data, "data")
-        hidden = (parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1])
+        hidden = hidden_widths(parameters)
         obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
         named = backend != "auto"
         for choice in select.fitting(usable, obstacles, named):

@@ -1,7 +1,8 @@
-"""The lesson's network as a plain `torch.nn.Module`: the yardstick that every backend is measured against."""
+"""The lesson's network as a plain `torch.nn.Module`, its parameters' names and its widths."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -40,6 +41,16 @@ def check_hidden(hidden: object) -> tuple[int, int]:
         if width.__index__() < 1:
             raise ValueError(f"hidden: widths of 1 or more, not {width!r}")
     return widths[0].__index__(), widths[1].__index__()
+
+
+def hidden_widths(parameters: Mapping[str, Tensor]) -> tuple[int, int]:
+    """The widths of the two hidden layers of parameters [...] or stacked ones [C, ...]."""
+    return parameters["hidden1.bias"].shape[-1], parameters["hidden2.bias"].shape[-1]
+
+
+def all_finite(parameters: Mapping[str, Tensor]) -> bool:
+    """Whether no parameter is infinite or NaN."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())
 
 
 class MLP(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from .backends.interface import Trained, TrainingJob
 from .checkpoints import Checkpoints
 from .errors import BackendError
 from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
-from .model import MLP, PARAMETER_NAMES, check_hidden, tensors_on_cpu
+from .model import MLP, PARAMETER_NAMES, all_finite, check_hidden, hidden_widths, tensors_on_cpu
 from .progress import CallbackFailed, Progress
 from .run import Run
 
@@ -55,7 +56,7 @@ def train(
         data: what to train on: a Split, or a pair (images, labels) of numpy arrays or torch tensors. Images are
             uint8 (meaning byte / 256) or floating (used as they are), [N, 784] or [N, 28, 28]; labels are
             whole numbers 0 to 9, [N].
-        valid: what to judge by after each epoch, in the same forms; None for nothing.
+        valid: what to evaluate on after each epoch as well, in the same forms; None for nothing.
         epochs: passes over the data, 1 or more.
         batch_size: examples a step, 1 or more; the last batch of an epoch may be smaller.
         learning_rate: finite, over 0.
@@ -91,15 +92,16 @@ def train_many(
         jobs: what to train; jobs given the same images share them.
         backend, device: as in `train`.
         progress: True for one text bar over all epochs, or a callable as in `train`, called for each job.
-        plan: the way in which the backend is to run the jobs (its `PLANS`); None lets it choose. Within a plan
-            a job gives the same bits alone or among others.
+        plan: how the backend is to run the jobs, one of its `PLANS`; None lets it choose. Within a plan a job
+            gives the same bits alone or among others.
 
     Raises:
         TypeError, ValueError, BackendError: as `train` does; a job's errors name it by its number from 0.
     """
     with tensors_on_cpu():
         checked = _check_jobs(jobs)
-        shown = Progress(progress, [job.epochs for job in checked])
+        # no object for no progress: most runs have none
+        shown = None if progress is False else Progress(progress, [job.epochs for job in checked])
         usable = select.choices(backend, device)
         _check_plan(plan, backend, usable)
         if not checked:
@@ -107,7 +109,7 @@ def train_many(
         named = backend != "auto"
         groups = _by_choice(checked, usable, named)
         runs: dict[int, Run] = {}
-        with shown:
+        with shown or nullcontext():
             for choice, numbers in groups:
                 trained, used = _train_group(choice, numbers, checked, usable, plan, named, shown)
                 runs.update(
@@ -148,7 +150,7 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
         if job.hidden is not _DEFAULT_HIDDEN and hidden != job.init.hidden:
             raise ValueError(f"hidden: {hidden} differs from the widths of init, {job.init.hidden}")
         state = job.init.state_dict()
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        if not all_finite(state):
             raise ValueError("init: finite parameters only, but some are NaN or infinite")
     else:
         state = MLP.seeded(seed, hidden).state_dict()
@@ -193,13 +195,14 @@ def _train_group(
     usable: list[select.Choice],
     plan: str | None,
     named: bool,
-    progress: Progress,
+    progress: Progress | None,
 ) -> tuple[list[Trained], select.Choice]:
     """Train some of the jobs on `choice`; under "auto", should it fail, on one of those after it."""
     group = [jobs[number] for number in numbers]
 
     def report(job: int, epoch: int, train_cost: float) -> None:
-        progress.report(numbers[job], epoch, train_cost)
+        if progress is not None:
+            progress.report(numbers[job], epoch, train_cost)
 
     for candidate in usable[usable.index(choice) :]:
         last = candidate is usable[-1]
@@ -220,25 +223,28 @@ def _train_group(
 
 
 def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob) -> Run:
-    metadata = {
-        "backend": choice.name,
-        "plan": trained.plan,
-        "device": trained.device or str(choice.device),
-        "epochs": str(job.epochs),
-        "batch_size": str(job.batch_size),
-        "learning_rate": repr(job.learning_rate),
-        "hidden": f"{job.hidden[0]},{job.hidden[1]}",
-        "diverged_at": "" if trained.diverged_at is None else str(trained.diverged_at),
-    }
+    checkpoints = Checkpoints(
+        trained.parameters,
+        {
+            "backend": choice.name,
+            "plan": trained.plan,
+            "device": trained.device or str(choice.device),
+            "epochs": str(job.epochs),
+            "batch_size": str(job.batch_size),
+            "learning_rate": repr(job.learning_rate),
+            "hidden": ",".join(map(str, hidden_widths(job.start))),
+            "diverged_at": "" if trained.diverged_at is None else str(trained.diverged_at),
+        },
+    )
     return Run(
         train_cost=trained.train_cost,
         valid_cost=trained.valid_cost,
         train_accuracy=trained.train_accuracy,
         valid_accuracy=trained.valid_accuracy,
-        checkpoints=Checkpoints(trained.parameters, metadata),
+        checkpoints=checkpoints,
         backend=choice.name,
         plan=trained.plan,
-        device=metadata["device"],
+        device=checkpoints.metadata["device"],
         seconds=trained.seconds,
         diverged_at=trained.diverged_at,
     )

@@ -14,7 +14,7 @@ from benchmarks.problem import Parameters, Problem, Scorer, Trainer, stacked_sta
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     """Networks on the same images, a thread each; images are compressed in the preparation, once for all epochs."""
     from breaknet.backends.numba_cpu import backend, training
-    from breaknet.backends.numba_cpu.layout import aligned_zeros, pack, row_length, unpack
+    from breaknet.backends.numba_cpu.layout import aligned_zeros, pack, unpack
     from breaknet.backends.numba_cpu.sparse_images import by_column, compress
 
     first, hidden = problems[0], problems[0].hidden
@@ -22,7 +22,7 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     compressed = compress(first.images, pool)
     batches = by_column(compressed, first.batch_size, pool)
     live = pack(stacked_starts(problems), hidden)
-    checkpoints = aligned_zeros(len(problems) * epochs, row_length(hidden))
+    checkpoints = aligned_zeros(len(problems) * epochs, live.shape[1])
     stop = np.zeros(1, np.int64)
 
     def train_one(number: int) -> None:
@@ -61,7 +61,7 @@ def scorer(models: Parameters, problem: Problem) -> Scorer:
 def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
     """The same with images compressed and networks packed beforehand, as for a run's checkpoints in mid-training."""
     from breaknet.backends.numba_cpu import backend
-    from breaknet.backends.numba_cpu.evaluation_tasks import Prepared, Scoring
+    from breaknet.backends.numba_cpu.evaluation import EvaluationTasks, Prepared
     from breaknet.backends.numba_cpu.layout import pack
     from breaknet.backends.numba_cpu.pixel_terms import collect_terms
 
@@ -70,8 +70,8 @@ def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
     packed, stop = pack(models, problem.hidden), np.zeros(1, np.int64)
 
     def score() -> tuple[np.ndarray, np.ndarray]:
-        scoring = Scoring(packed, problem.hidden, prepared, stop)
-        list(pool.map(scoring.run, scoring.tasks()))
-        return scoring.cost, scoring.accuracy
+        evaluation = EvaluationTasks(packed, problem.hidden, prepared, stop)
+        list(pool.map(evaluation.run, evaluation.tasks()))
+        return evaluation.cost, evaluation.accuracy
 
     return Scorer(score)

@@ -1,9 +1,9 @@
-"""What passes between `breaknet.train`, `breaknet.evaluate` and a backend.
+"""The protocol between `breaknet.train`, `breaknet.evaluate` and a backend.
 
 A backend is a module with these names, and nothing else of it is used:
 
     NAME: str                                       "torch", "numba" or "triton"
-    PLANS: tuple[str, ...]                          the ways it can run jobs; the first is its default
+    PLANS: tuple[str, ...]                          how it can run jobs; the first is its default
     def unavailable(device) -> str | None           why it cannot run on this torch.device; None if it can
     def unsupported(job) -> str | None              why it cannot take this job's shapes; None if it can
     def train(jobs, device, plan, report) -> list[Trained]
@@ -19,7 +19,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -56,14 +55,10 @@ class TrainingJob:
     learning_rate: float
     start: Parameters
 
-    @property
-    def hidden(self) -> tuple[int, int]:
-        return self.start["hidden1.weight"].shape[0], self.start["hidden2.weight"].shape[0]
-
 
 @dataclass(eq=False)
 class Trained:
-    """What came of one job: curves and parameters after each of the E epochs before it diverged (if it did)."""
+    """The result of one job: curves and parameters after each of the E epochs before it diverged (if it did)."""
 
     parameters: Parameters  # CPU float32 [E, ...] under torch's parameter names
     train_cost: NDArray[np.float64]  # [E], mean over examples of the summed squared error
@@ -84,8 +79,3 @@ class Scores:
     cost: NDArray[np.float64]  # [C]
     accuracy: NDArray[np.float64]  # [C]
     confusion: NDArray[np.int64] | None = None  # [C, 10, 10]: true label, predicted label
-
-
-def all_finite(parameters: Parameters) -> bool:
-    """Whether no parameter is infinite or NaN."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())

@@ -1,4 +1,4 @@
-"""The reference: the lesson's mathematics as plain PyTorch, on any torch device. Kept plain: it is the yardstick."""
+"""The plain PyTorch backend, on any torch device: autograd and `torch.optim.SGD`, as the lesson's notebook has them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES
-from .interface import Examples, Parameters, Report, Scores, Trained, TrainingJob, all_finite
+from ..model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES, all_finite, hidden_widths
+from .interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 
 NAME = "torch"
 PLANS = ("autograd",)
 
-#: Images go through the network in blocks of this many, and as many checkpoints at a time as keep the widest
+#: Images go through the network in blocks of this many, and as many checkpoints at a time as keep the largest
 #: array of a block within this many bytes; a handful of such arrays live at once.
 _IMAGES_AT_ONCE = 8192
 _BYTES_AT_ONCE = 64 * 2**20
@@ -54,7 +54,7 @@ def _train_one(
     train = _upload(job.train, device, uploaded)
     valid = _upload(job.valid, device, uploaded) if job.valid is not None else None
     with torch.device("meta"):
-        model = MLP(job.hidden)
+        model = MLP(hidden_widths(job.start))
     # clones: the optimiser writes into them, and the start stays the caller's
     model.load_state_dict(
         {name: job.start[name].to(device, copy=True) for name in PARAMETER_NAMES}, assign=True
@@ -116,8 +116,8 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
 @torch.no_grad()
 def _scores(parameters: Parameters, examples: Examples, confusion: bool = False) -> Scores:
     count, n = len(parameters["output.bias"]), len(examples)
-    widest = max(parameters[name].shape[1] for name in ("hidden1.bias", "hidden2.bias", "output.bias"))
-    checkpoints_at_once = max(1, _BYTES_AT_ONCE // (4 * widest * min(n, _IMAGES_AT_ONCE)))
+    width = max(parameters[name].shape[1] for name in ("hidden1.bias", "hidden2.bias", "output.bias"))
+    checkpoints_at_once = max(1, _BYTES_AT_ONCE // (4 * width * min(n, _IMAGES_AT_ONCE)))
     cost = np.zeros(count)
     hits = np.zeros(count)
     counts = np.zeros((count, OUTPUTS, OUTPUTS), np.int64)

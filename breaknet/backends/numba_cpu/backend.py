@@ -1,10 +1,10 @@
-"""The CPU backend: training and evaluation compiled by numba, see `numba_kernels`.
+"""The CPU backend: training and evaluation compiled by numba.
 
 Every job is trained by one thread at a time, an epoch after another in compiled calls of about a quarter of a second;
 while that thread goes on, the epochs it has finished are evaluated by the others. Jobs run side by side. All sums
 have one order, so the bits depend on neither the number of threads nor on what runs beside a job.
 
-Threads: as many as processors that this process may use, or BREAKNET_THREADS.
+Threads: as many as cores that this process may use, or BREAKNET_THREADS.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import os
 
 import torch
 
+from ...model import hidden_widths
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 
 NAME = "numba"
 PLANS = ("threads",)
 
-#: The widest hidden layer that the kernels take.
-WIDEST = 128
+#: The largest width of a hidden layer that the kernels take.
+MAX_HIDDEN = 128
 
 
 def unavailable(device: torch.device) -> str | None:
@@ -35,18 +36,18 @@ def unavailable(device: torch.device) -> str | None:
 
 def unsupported_hidden(hidden: tuple[int, int]) -> str | None:
     """Why models of these widths cannot be evaluated; None if they can."""
-    if max(hidden) > WIDEST:
-        return f"hidden layers of at most {WIDEST}, not {hidden[0]} and {hidden[1]}"
+    if max(hidden) > MAX_HIDDEN:
+        return f"hidden layers of at most {MAX_HIDDEN}, not {hidden[0]} and {hidden[1]}"
     return None
 
 
 def unsupported(job: TrainingJob) -> str | None:
     """Why a job cannot be trained; None if it can."""
-    return unsupported_hidden(job.hidden)
+    return unsupported_hidden(hidden_widths(job.start))
 
 
 def thread_count() -> int:
-    """How many threads compute: BREAKNET_THREADS, else one for each processor that this process may use.
+    """The number of threads that compute: BREAKNET_THREADS, else one for each core that this process may use.
 
     Raises:
         ValueError: if BREAKNET_THREADS is not a whole number of 1 or more.
@@ -64,7 +65,7 @@ def thread_count() -> int:
 def train(
     jobs: list[TrainingJob], device: torch.device, plan: str | None, report: Report | None
 ) -> list[Trained]:
-    """Train every job, side by side where there are processors; `report` is called in this thread."""
+    """Train every job, side by side where there are cores; `report` is called in this thread."""
     from .scheduler import train_side_by_side
 
     return train_side_by_side(jobs, thread_count(), report, plan or PLANS[0])

@@ -1,15 +1,15 @@
-"""How this package's functions are compiled: `kernel` for entry points, `part` for what they call.
+"""The compilation of this package's functions: `kernel` for entry points, `part` for what they call.
 
 Neither uses numba's fast-math: NaN and infinity must spread, so that a diverged run is seen. The only liberty is
-`vector_ir.fma`, which rounds once where the processor has a fused instruction.
+`simd.fma`, which rounds once where the processor has a fused instruction.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ log = logging.getLogger("breaknet")
 def part(function: Callable[..., Any]) -> Any:
     """A function that LLVM inlines into the kernels that call it; it must not allocate arrays, nor does Python call it.
 
-    numba compiles a part anew for every set of argument types, and to numba a constant is a type of its own: callers
-    pass int64(constant), which halves the time that compiling takes. That no way to call it from Python or C is
-    compiled too saves a sixth of what is left. Without `_nrt=False` numba counts references to the arrays that are
+    numba compiles a part again for every set of argument types, and to numba a constant is a type of its own: callers
+    pass int64(constant), which halves the compile time. Leaving out the wrappers for calls from Python and C saves a
+    sixth of what is left. Without `_nrt=False` numba counts references to the arrays that are
     handed over, with calls between the loops that push the vectors out of their registers: a small layer took half as
     long again. The options have no public names; should they go, only speed is lost.
     """
@@ -68,7 +68,7 @@ def _sources_digest() -> str:
 
 
 class _Notice(event.Listener):
-    """Says once in a process that kernels are being compiled; nothing where they are loaded from disk."""
+    """A message, once in a process, that kernels are being compiled; none where they are loaded from disk."""
 
     def __init__(self) -> None:
         self.given = False
@@ -85,13 +85,7 @@ class _Notice(event.Listener):
 _notice = _Notice()
 
 
-def ready(needed: Iterable[tuple[Any, tuple[Any, ...]]]) -> float:
-    """Compile the kernels, or load them from disk, for the given argument types; return the seconds it took."""
-    missing = [(compiled, types) for compiled, types in needed if types not in compiled.overloads]
-    if not missing:
-        return 0.0
-    began = time.perf_counter()
-    with event.install_listener("numba:compile", _notice):
-        for compiled, types in missing:
-            compiled.compile(types)
-    return time.perf_counter() - began
+def announced() -> AbstractContextManager[object]:
+    """A block that may compile kernels, and says so if it does."""
+    context: AbstractContextManager[object] = event.install_listener("numba:compile", _notice)
+    return context

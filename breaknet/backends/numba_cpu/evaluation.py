@@ -1,37 +1,42 @@
-"""The evaluation kernel: a few models over a range of images, one core.
+"""Evaluation: a kernel for a few models over a range of images on one core, and the tasks that call it.
 
 Sixteen images at a time: the first layer with a model's hidden units as lanes, four models sharing each term that is
-read (`terms`); then the sums are turned around, and lanes are images. So the small layers need no padding of their
+read (`pixel_terms`); then the sums are transposed, and lanes are images. So the small layers need no padding of their
 outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The models'
 weights stay in the second cache, those of the pixels that are lit most often in the first.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
-from numba import float32, int64, typeof, types
+from numba import float32, int64
+from numpy.typing import NDArray
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
 from .layers import activate, four_rows, layer, sparse_chain, sparse_quad
 from .layout import PLANE, Floats, aligned_zeros, offsets, planes
-from .pixel_terms import EMPTY_TERMS, Terms
+from .pixel_terms import Terms
 from .simd import LANES, fill, fma, load, pick, spread4, stop_requested, store
 from .simd_math import add_wide, equal, exceeds, transpose
 
-#: Models judged side by side: with more, neither their sums fit the registers nor their weights the second cache.
+#: Models evaluated side by side: with more, neither their sums fit the registers nor their weights the second cache.
 MODELS = 4
+
+#: Images in a task: about 10 ms of work. Costs are summed in float64 over the parts, from the first to the last.
+PART = 8192
 
 
 def table_for(terms: Terms, hidden1: int) -> Floats:
-    """What `score_models` keeps its models' tables in: [MODELS, planes of the first layer, rows, 16], flat.
+    """What `evaluate_models` keeps its models' tables in: [MODELS, planes of the first layer, rows, 16], flat.
 
     Its rows begin at cache lines: most of them are fetched from the second cache, where one that straddles two lines
     costs two transfers and made the whole evaluation a fifth slower.
     """
-    return aligned_zeros(MODELS * -(-hidden1 // LANES) * terms.source.size * LANES)
+    return aligned_zeros(MODELS * planes(hidden1) * terms.source.size * LANES)
 
 
 @part
@@ -82,7 +87,7 @@ def dense_sums(pixels, first, rows, models, weights_at, bias_at, sums, sums_at):
 
 
 @part
-def turned_layer(model, weights_at, plane_step, bias_at, below, below_at, terms, out, outputs):
+def layer_over_images(model, weights_at, plane_step, bias_at, below, below_at, terms, out, outputs):
     """out [outputs][16 images] = sigmoid(weights @ below [terms][16 images] + bias).
 
     Up to three outputs more are computed too.
@@ -102,7 +107,7 @@ def turned_layer(model, weights_at, plane_step, bias_at, below, below_at, terms,
 
 
 @part
-def judge(outputs, labels, valid):
+def compare(outputs, labels, valid):
     """Of outputs [10][16 images]: squared errors, predictions and hits, as sixteen lanes each; 0 if not valid."""
     best = load(outputs, 0)
     predicted = fill(float32(0.0))
@@ -118,14 +123,14 @@ def judge(outputs, labels, valid):
 
 
 @kernel
-def score_models(
+def evaluate_models(
     models, first_model, terms, table, labels, begin, end, hidden1, hidden2, cost, hits, confusion, stop
 ):
-    """Judge models first_model .. first_model + 4 on images begin .. end; add to what is in the last three arrays.
+    """Evaluate models first_model .. first_model + 4 on images begin .. end; add to what is in the last three arrays.
 
     models is float32 [C P], rows of `layout`; those past C are left out. table is what `table_for` gives, to work in.
     labels is float32, sixteen longer than the images. cost is float64 [4], the summed squared errors; hits int64 [4],
-    how many predictions are right; confusion int64 [4, 10, 10] (true, predicted), or of length 0 if it is not wanted.
+    how many predictions are correct; confusion int64 [4, 10, 10] (true, predicted), or of length 0 if it is not wanted.
     stop[0] set ends it early.
     """
     v1, v2 = planes(hidden1), planes(hidden2)
@@ -191,9 +196,9 @@ def score_models(
             base = (first_model + m) * length
             a1_at = m * v1 * block
             activate(a1, a1_at, hidden1)
-            turned_layer(models, base + w2, v1 * block, base + b2, a1, a1_at, hidden1, a2, hidden2)
-            turned_layer(models, base + w3, none, base + b3, a2, none, hidden2, a3, int64(OUTPUTS))
-            squares, predicted, right = judge(a3, truth, valid)
+            layer_over_images(models, base + w2, v1 * block, base + b2, a1, a1_at, hidden1, a2, hidden2)
+            layer_over_images(models, base + w3, none, base + b3, a2, none, hidden2, a3, int64(OUTPUTS))
+            squares, predicted, right = compare(a3, truth, valid)
             add_wide(wide, m * LANES, squares)
             add_wide(hit_lanes, m * LANES, right)
             if confusion.size:
@@ -206,13 +211,81 @@ def score_models(
             hits[m] += int64(hit_lanes[m * LANES + lane])
 
 
-def needed() -> list[tuple[Any, tuple[Any, ...]]]:
-    """The kernel and the argument types it is called with, for `ready`."""
-    models = table = labels = typeof(np.zeros(LANES, np.float32))
-    integers, integer = typeof(np.zeros(1, np.int64)), types.int64
-    confusion = typeof(np.zeros((0, OUTPUTS, OUTPUTS), np.int64))
-    arguments = (
-        models, integer, typeof(EMPTY_TERMS), table, labels, integer, integer, integer, integer,
-        typeof(np.zeros(1)), integers, confusion, integers,
-    )  # fmt: skip
-    return [(score_models, arguments)]
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Images as terms, and their labels as the kernels read them."""
+
+    terms: Terms
+    labels: NDArray[np.int64]  # [N], for training
+    truth: Floats  # [N + 16], for evaluation: labels, then -1
+
+    @classmethod
+    def of(cls, terms: Terms, labels: NDArray[np.int64]) -> Prepared:
+        truth = np.full(len(labels) + LANES, -1, np.float32)
+        truth[: len(labels)] = labels
+        return cls(terms, np.ascontiguousarray(labels), truth)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(eq=False)
+class EvaluationTasks:
+    """Cost and accuracy of packed models [C, P] on prepared examples, computed task by task in any order.
+
+    `tasks` names the tasks; `run` does one of them, in any thread; `cost` and `accuracy` are then asked for.
+    """
+
+    models: Floats
+    hidden: tuple[int, int]
+    examples: Prepared
+    stop: NDArray[np.int64]
+    with_confusion: bool = False
+    costs: NDArray[np.float64] = field(init=False)  # [blocks of models, parts of images, MODELS]
+    hits: NDArray[np.int64] = field(init=False)
+    confusions: NDArray[np.int64] = field(init=False)  # [blocks, parts, MODELS, 10, 10], or no parts
+
+    def __post_init__(self) -> None:
+        blocks, parts = -(-len(self.models) // MODELS), -(-len(self.examples) // PART)
+        self.costs = np.zeros((blocks, parts, MODELS))
+        self.hits = np.zeros((blocks, parts, MODELS), np.int64)
+        shape = (blocks, parts, MODELS) if self.with_confusion else (blocks, parts, 0)
+        self.confusions = np.zeros((*shape, OUTPUTS, OUTPUTS), np.int64)
+
+    def tasks(self) -> list[tuple[int, int]]:
+        """Block and part of every task; the tasks of a part of the images follow each other."""
+        blocks, parts = self.costs.shape[:2]
+        return [(block, images) for images in range(parts) for block in range(blocks)]
+
+    def run(self, task: tuple[int, int]) -> float:
+        """Do a task; return the seconds it took."""
+        began = time.perf_counter()
+        block, images = task
+        begin, end = images * PART, min((images + 1) * PART, len(self.examples))
+        table = table_for(self.examples.terms, self.hidden[0])
+        evaluate_models(
+            self.models.reshape(-1), block * MODELS, self.examples.terms, table, self.examples.truth, begin, end,
+            *self.hidden, self.costs[task], self.hits[task], self.confusions[task], self.stop,
+        )  # fmt: skip
+        return time.perf_counter() - began
+
+    def _by_model(self, sums: NDArray) -> NDArray:
+        total = sums[:, 0].copy()
+        for number in range(1, sums.shape[1]):
+            total += sums[:, number]
+        return total.reshape(-1, *sums.shape[3:])[: len(self.models)]
+
+    @property
+    def cost(self) -> NDArray[np.float64]:
+        """[C], mean over the examples of the summed squared error."""
+        return self._by_model(self.costs) / len(self.examples)
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """[C], in 0..1."""
+        return self._by_model(self.hits) / len(self.examples)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """[C, 10, 10]: true label, predicted label."""
+        return self._by_model(self.confusions)

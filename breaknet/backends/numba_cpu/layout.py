@@ -10,13 +10,15 @@ W[plane][k][lane] is torch's weight[16 plane + lane, k]. Padding starts at zero 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES
-from .compiling import part
 from .simd import LANES
 
 Floats = NDArray[np.float32]
@@ -25,13 +27,13 @@ Floats = NDArray[np.float32]
 PLANE = INPUTS * LANES
 
 
-@part
+@register_jitable
 def planes(width):
     """How many vectors hold `width` numbers."""
     return (width + LANES - 1) // LANES
 
 
-@part
+@register_jitable
 def offsets(hidden1, hidden2):
     """Where b1, W2, b2, W3 and b3 begin in a row (W1 begins at 0), and the row's length."""
     v1, v2 = planes(hidden1), planes(hidden2)
@@ -43,28 +45,20 @@ def offsets(hidden1, hidden2):
     return b1, w2, b2, w3, b3, b3 + LANES
 
 
-def aligned_zeros(*shape: int) -> Floats:
-    """Zeros beginning at a cache line; rows that are whole vectors then never straddle two."""
+def aligned_zeros(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:
+    """Zeros beginning at a cache line: rows that are whole vectors never straddle two.
+
+    What lies up to a cache line past their end may be read.
+    """
     count = int(np.prod(shape))
-    memory = np.zeros(count + LANES, np.float32)
-    skip = (-memory.ctypes.data // memory.itemsize) % LANES
+    memory: NDArray[Any] = np.zeros(count + 64, dtype)
+    skip = (-memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
     return memory[skip : skip + count].reshape(shape)
-
-
-def row_length(hidden: tuple[int, int]) -> int:
-    """The number of float32 in a packed model."""
-    return _lengths(hidden)[-1]
-
-
-def _lengths(hidden: tuple[int, int]) -> tuple[int, ...]:
-    v1, v2 = (-(-width // LANES) for width in hidden)
-    sizes = (v1 * PLANE, v1 * LANES, v2 * v1 * LANES * LANES, v2 * LANES, v2 * LANES * LANES, LANES)
-    return tuple(int(end) for end in np.cumsum((0, *sizes)))
 
 
 def _layer_views(rows: Floats, hidden: tuple[int, int]) -> dict[str, Floats]:
     """The six parameters as views of packed rows [C, P]: weights [C, planes, inputs, 16], biases [C, planes 16]."""
-    v1, v2 = (-(-width // LANES) for width in hidden)
+    v1, v2 = map(planes, hidden)
     shapes = (
         (v1, INPUTS, LANES),
         (v1 * LANES,),
@@ -73,10 +67,10 @@ def _layer_views(rows: Floats, hidden: tuple[int, int]) -> dict[str, Floats]:
         (1, v2 * LANES, LANES),
         (LANES,),
     )
-    ends = _lengths(hidden)
+    ends = offsets(*hidden)
     return {
         name: rows[:, begin:end].reshape(len(rows), *shape)
-        for name, begin, end, shape in zip(PARAMETER_NAMES, ends[:-1], ends[1:], shapes, strict=True)
+        for name, begin, end, shape in zip(PARAMETER_NAMES, (0, *ends), ends, shapes, strict=False)
     }
 
 
@@ -91,11 +85,11 @@ def _weight_shapes(hidden: tuple[int, int]) -> dict[str, tuple[int, int]]:
 
 def pack(parameters: dict[str, Tensor], hidden: tuple[int, int]) -> Floats:
     """Rows [C, P] of torch's parameters [C, ...]."""
-    rows = aligned_zeros(len(parameters["hidden1.bias"]), row_length(hidden))
+    rows = aligned_zeros(len(parameters["hidden1.bias"]), offsets(*hidden)[-1])
     views = _layer_views(rows, hidden)
     for name, (outputs, inputs) in _weight_shapes(hidden).items():
         weight = parameters[name].numpy()  # [C, outputs, inputs]
-        for plane in range(-(-outputs // LANES)):
+        for plane in range(planes(outputs)):
             lanes = weight[:, plane * LANES : (plane + 1) * LANES]
             views[name][:, plane, :inputs, : lanes.shape[1]] = lanes.transpose(0, 2, 1)
         bias = name.replace("weight", "bias")
@@ -109,7 +103,7 @@ def unpack(rows: Floats, hidden: tuple[int, int]) -> dict[str, Tensor]:
     parameters: dict[str, Tensor] = {}
     for name, (outputs, inputs) in _weight_shapes(hidden).items():
         weight = np.empty((len(rows), outputs, inputs), np.float32)
-        for plane in range(-(-outputs // LANES)):
+        for plane in range(planes(outputs)):
             lanes = weight[:, plane * LANES : (plane + 1) * LANES]
             lanes[:] = views[name][:, plane, :inputs, : lanes.shape[1]].transpose(0, 2, 1)
         bias = name.replace("weight", "bias")

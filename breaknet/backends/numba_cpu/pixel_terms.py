@@ -15,17 +15,17 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float32, int64, typeof, types, uint16
+from numba import float32, int64, uint16
 from numpy.typing import NDArray
 
 from ...model import INPUTS
 from .compiling import kernel, part
+from .layout import aligned_zeros
 from .simd import LANES, level64, lowest, ones
 from .sparse_images import (
     DENSE_ABOVE,
     ROWS_AT_A_TIME,
     WORDS,
-    aligned,
     all_pixels,
     lit_word,
     parts_of,
@@ -130,7 +130,10 @@ def collect_terms(images: NDArray[Any], pool: Executor) -> Terms:
     if pixels.sum() > DENSE_ABOVE * images.size:
         return EMPTY_TERMS._replace(pixels=all_pixels(images))
     row_start = starts_of(-(-terms // 4) * 4)
-    place, value = aligned(row_start[-1], np.uint16), aligned(row_start[-1], np.float32)
+    place, value = (
+        aligned_zeros(row_start[-1], dtype=np.uint16),
+        aligned_zeros(row_start[-1], dtype=np.float32),
+    )
 
     def fill(part: slice) -> NDArray[np.int64]:
         uses = np.zeros(2 * INPUTS, np.int64)
@@ -144,14 +147,3 @@ def collect_terms(images: NDArray[Any], pool: Executor) -> Terms:
     entries = [slice(row_start[part.start], row_start[part.stop]) for part in parts]
     list(pool.map(lambda part: renumber(place[part], new), entries))
     return Terms(row_start, place, value, source, EMPTY_TERMS.pixels)
-
-
-def needed(dtype: np.dtype) -> list[tuple[Any, tuple[Any, ...]]]:
-    """The kernels that `collect_terms` calls for images of a dtype, for `ready`."""
-    images = typeof(np.zeros((1, INPUTS), dtype))
-    places, values, integers = (typeof(np.zeros(1, kind)) for kind in (np.uint16, np.float32, np.int64))
-    return [
-        (count_terms, (images, integers, integers)),
-        (list_terms, (images, types.float32, integers, places, values, integers)),
-        (renumber, (places, places)),
-    ]

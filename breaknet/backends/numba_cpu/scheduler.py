@@ -1,4 +1,4 @@
-"""Which thread does what: training jobs side by side, and evaluation of what they have finished meanwhile.
+"""The work of the threads: training jobs side by side, and evaluation of what they have finished meanwhile.
 
 A job's epochs are trained in chunks of about CHUNK seconds, each one compiled call in some thread, and every chunk is
 evaluated in tasks of about 10 ms. A job is at most one chunk ahead of its evaluation. The calling thread hands out
@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,23 +21,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...model import INPUTS
+from ...model import INPUTS, MLP, hidden_widths
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
-from . import evaluation, pixel_terms, sparse_images
-from . import training as training_kernel
-from .compiling import ready
-from .evaluation import MODELS
-from .evaluation_tasks import Prepared, Scoring
-from .layout import Floats, aligned_zeros, pack, row_length, unpack
+from .compiling import announced
+from .evaluation import MODELS, EvaluationTasks, Prepared
+from .layout import Floats, aligned_zeros, pack, unpack
 from .pixel_terms import Terms, collect_terms
-from .sparse_images import Batches, Images, by_column, compress
+from .sparse_images import SCATTER_UP_TO, Batches, Images, by_column, compress
 from .training import train_epochs
 
 #: Seconds of work, on all threads, in a chunk of epochs.
 CHUNK = 0.25
 
-#: Multiply-adds a second of one thread, to guess the length of a first chunk.
-GUESSED_RATE = 4e9
+#: FMAs a second of one thread, to guess the length of a first chunk.
+GUESSED_SPEED = 4e9
 
 #: Seconds between looks at a signal such as Ctrl-C while all threads are busy.
 PATIENCE = 0.1
@@ -45,30 +42,33 @@ PATIENCE = 0.1
 
 @dataclass(eq=False)
 class Run:
-    """A job on its way: trained up to one chunk ahead of what is being evaluated."""
+    """A job in progress: trained up to one chunk ahead of what is being evaluated."""
 
     index: int
     job: TrainingJob
+    hidden: tuple[int, int]
     train: Prepared
     valid: Prepared | None
     images: Images  # of the training examples
     batches: Batches
-    model: Floats  # [P], the parameters as they now are
+    model: Floats  # [P], the current parameters
     checkpoints: Floats  # [E, P]
     stop: NDArray[np.int64]
     trained: int = 0  # epochs that are in `checkpoints`
     diverged_at: int | None = None
-    scored: list[tuple[Scoring, ...]] = field(default_factory=list)  # by chunk: training, validation examples
-    tasks_left: int = 0  # of the chunk being evaluated, the last in `scored`
+    evaluated: list[tuple[EvaluationTasks, ...]] = field(
+        default_factory=list
+    )  # by chunk: training, validation
+    tasks_left: int = 0  # of the chunk being evaluated, the last in `evaluated`
     training: bool = True  # queued for training or in it
     waiting: slice | None = None  # the chunk trained, but not yet being evaluated
     epoch_seconds: float = field(init=False)  # of all threads together, training and evaluation
 
     def __post_init__(self) -> None:
         images = 3 * len(self.train) + (len(self.valid) if self.valid else 0)
-        first, second = self.job.hidden
+        first, second = self.hidden
         work = images * first * (INPUTS // 4 + second)
-        self.epoch_seconds = work / GUESSED_RATE
+        self.epoch_seconds = work / GUESSED_SPEED
 
     @property
     def wants_training(self) -> bool:
@@ -87,28 +87,28 @@ class Run:
         began = time.perf_counter()
         done = train_epochs(
             self.model, self.checkpoints[self.trained : self.trained + epochs], self.images, self.batches,
-            self.train.labels, np.float32(self.job.learning_rate), *self.job.hidden, self.stop,
+            self.train.labels, np.float32(self.job.learning_rate), *self.hidden, self.stop,
         )  # fmt: skip
         return done, time.perf_counter() - began
 
-    def score(self, chunk: slice) -> list[tuple[Scoring, tuple[int, int]]]:
+    def evaluation_tasks(self, chunk: slice) -> list[tuple[EvaluationTasks, tuple[int, int]]]:
         """Begin the evaluation of a chunk; return its tasks."""
         models = self.checkpoints[chunk]
         sets = (self.train,) if self.valid is None else (self.train, self.valid)
-        scorings = tuple(Scoring(models, self.job.hidden, examples, self.stop) for examples in sets)
-        tasks = [(scoring, task) for scoring in scorings for task in scoring.tasks()]
-        self.scored.append(scorings)
+        evaluations = tuple(EvaluationTasks(models, self.hidden, examples, self.stop) for examples in sets)
+        tasks = [(evaluation, task) for evaluation in evaluations for task in evaluation.tasks()]
+        self.evaluated.append(evaluations)
         self.tasks_left = len(tasks)
         return tasks
 
     def curve(self, examples: int, name: str) -> NDArray[np.float64]:
         """`cost` or `accuracy` of all epochs on the training (0) or the validation (1) examples."""
-        curves = [getattr(scorings[examples], name) for scorings in self.scored]
+        curves = [getattr(evaluations[examples], name) for evaluations in self.evaluated]
         return np.concatenate(curves) if curves else np.zeros(0)
 
     def result(self, plan: str, seconds: dict[str, float]) -> Trained:
         return Trained(
-            parameters=unpack(self.checkpoints[: self.trained], self.job.hidden),
+            parameters=unpack(self.checkpoints[: self.trained], self.hidden),
             train_cost=self.curve(0, "cost"),
             train_accuracy=self.curve(0, "accuracy"),
             valid_cost=self.curve(1, "cost") if self.valid is not None else None,
@@ -123,12 +123,10 @@ class Run:
 class Scheduler:
     """Runs the jobs on a pool of threads; everything here but the tasks themselves is done in the calling thread."""
 
-    def __init__(
-        self, runs: list[Run], pool: ThreadPoolExecutor, threads: int, report: Report | None
-    ) -> None:
+    def __init__(self, runs: list[Run], pool: Executor, threads: int, report: Report | None) -> None:
         self.pool, self.threads, self.report = pool, threads, report
         self.to_train = deque(runs)
-        self.to_score: deque[tuple[Run, Scoring, tuple[int, int]]] = deque()
+        self.to_evaluate: deque[tuple[Run, EvaluationTasks, tuple[int, int]]] = deque()
         self.in_flight: dict[Future[Any], Callable[[Any], None]] = {}
         self.busy = {"training": 0.0, "evaluation": 0.0}  # seconds of all threads together
 
@@ -143,15 +141,15 @@ class Scheduler:
 
     def _hand_out(self) -> None:
         """Give the pool work for every thread and one task more, so that none waits for this thread."""
-        while len(self.in_flight) <= self.threads and (self.to_train or self.to_score):
+        while len(self.in_flight) <= self.threads and (self.to_train or self.to_evaluate):
             if self.to_train:
                 run = self.to_train.popleft()
                 epochs = run.chunk_length(self.threads)
                 future = self.pool.submit(run.train_chunk, epochs)
                 self.in_flight[future] = partial(self._trained, run, epochs)
             else:
-                run, scoring, task = self.to_score.popleft()
-                self.in_flight[self.pool.submit(scoring.run, task)] = partial(self._scored, run)
+                run, evaluation, task = self.to_evaluate.popleft()
+                self.in_flight[self.pool.submit(evaluation.run, task)] = partial(self._evaluated, run)
 
     def _trained(self, run: Run, epochs: int, outcome: tuple[int, float]) -> None:
         done, seconds = outcome
@@ -163,30 +161,30 @@ class Scheduler:
         if done < epochs:
             run.diverged_at = run.trained
         if not run.tasks_left:
-            self._score_waiting(run)
+            self._evaluate_waiting(run)
 
-    def _score_waiting(self, run: Run) -> None:
+    def _evaluate_waiting(self, run: Run) -> None:
         """Evaluate what the run has trained last, and train it further meanwhile."""
         chunk, run.waiting = run.waiting, None
         if run.wants_training:
             run.training = True
             self.to_train.append(run)
         if chunk is not None and chunk.start < chunk.stop:
-            self.to_score.extend((run, *task) for task in run.score(chunk))
+            self.to_evaluate.extend((run, *task) for task in run.evaluation_tasks(chunk))
 
-    def _scored(self, run: Run, seconds: float) -> None:
+    def _evaluated(self, run: Run, seconds: float) -> None:
         self.busy["evaluation"] += seconds
         run.tasks_left -= 1
-        scorings = run.scored[-1]
-        epochs = len(scorings[0].models)
+        evaluations = run.evaluated[-1]
+        epochs = len(evaluations[0].models)
         run.epoch_seconds += seconds / epochs
         if run.tasks_left:
             return
         if self.report is not None:
-            first = sum(len(earlier[0].models) for earlier in run.scored[:-1])
-            for epoch, cost in enumerate(scorings[0].cost, first):
+            first = sum(len(earlier[0].models) for earlier in run.evaluated[:-1])
+            for epoch, cost in enumerate(evaluations[0].cost, first):
                 self.report(run.index, epoch, float(cost))
-        self._score_waiting(run)
+        self._evaluate_waiting(run)
 
 
 @contextmanager
@@ -202,23 +200,23 @@ def thread_pool(threads: int) -> Iterator[tuple[ThreadPoolExecutor, NDArray[np.i
 
 
 class Preparation:
-    """Images compressed once, however many jobs hold the same tensor, and turned once for each batch size."""
+    """Images compressed once, however many jobs hold the same tensor, and by column once for each batch size."""
 
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pool: Executor) -> None:
         self.pool = pool
         self.terms: dict[int, Terms] = {}
         self.images: dict[int, Images] = {}
         self.batches: dict[tuple[int, int], Batches] = {}
 
     def examples(self, examples: Examples) -> Prepared:
-        """Examples to be judged."""
+        """Examples to evaluate on."""
         key = id(examples.images)
         if key not in self.terms:
             self.terms[key] = collect_terms(examples.images.cpu().numpy(), self.pool)
         return Prepared.of(self.terms[key], examples.labels.cpu().numpy())
 
     def training(self, examples: Examples, batch_size: int) -> tuple[Images, Batches]:
-        """Examples to be trained on, which `examples` has seen before."""
+        """Examples to train on, which `examples` has seen before."""
         key = id(examples.images)
         if key not in self.images:
             compressed = compress(examples.images.cpu().numpy(), self.pool)
@@ -236,25 +234,10 @@ def train_side_by_side(
     """`train` of the backend protocol on a number of threads."""
     began = time.perf_counter()
     sets = [examples for job in jobs for examples in (job.train, job.valid) if examples is not None]
-    compile_seconds = _ready({examples.images.dtype for examples in sets}, training=True)
-    prepared_at = time.perf_counter()
+    compile_kernels({examples.images.dtype for examples in sets}, training=True)
+    compiled_at = time.perf_counter()
     with thread_pool(threads) as (pool, stop):
-        preparation = Preparation(pool)
-        runs = []
-        for index, job in enumerate(jobs):
-            train = preparation.examples(job.train)
-            runs.append(
-                Run(
-                    index,
-                    job,
-                    train,
-                    preparation.examples(job.valid) if job.valid is not None else None,
-                    *preparation.training(job.train, job.batch_size),
-                    pack({name: tensor[None] for name, tensor in job.start.items()}, job.hidden)[0],
-                    aligned_zeros(job.epochs, row_length(job.hidden)),
-                    stop,
-                )
-            )
+        runs = _prepare(jobs, pool, stop)
         computed_at = time.perf_counter()
         scheduler = Scheduler(runs, pool, threads, report)
         scheduler.run()
@@ -262,39 +245,79 @@ def train_side_by_side(
     # training and evaluation overlap: the time is shared out as the threads' time was
     busy = sum(scheduler.busy.values()) or 1.0
     seconds = {name: part / busy * (ended - computed_at) for name, part in scheduler.busy.items()}
-    seconds = {
-        "compile": compile_seconds,
-        "transfer": computed_at - prepared_at,
-        **seconds,
+    seconds |= {
+        "compile": compiled_at - began,
+        "transfer": computed_at - compiled_at,
         "total": ended - began,
     }
     return [run.result(plan, seconds) for run in runs]
 
 
+def _prepare(jobs: list[TrainingJob], pool: Executor, stop: NDArray[np.int64]) -> list[Run]:
+    preparation = Preparation(pool)
+    runs = []
+    for index, job in enumerate(jobs):
+        hidden = hidden_widths(job.start)
+        train = preparation.examples(job.train)
+        valid = preparation.examples(job.valid) if job.valid is not None else None
+        images, batches = preparation.training(job.train, job.batch_size)
+        model = pack({name: tensor[None] for name, tensor in job.start.items()}, hidden)[0]
+        checkpoints = aligned_zeros(job.epochs, len(model))
+        runs.append(Run(index, job, hidden, train, valid, images, batches, model, checkpoints, stop))
+    return runs
+
+
 def evaluate_models(parameters: Parameters, examples: Examples, threads: int, confusion: bool) -> Scores:
     """`evaluate` of the backend protocol on a number of threads."""
-    _ready({examples.images.dtype}, training=False)
-    hidden = parameters["hidden1.bias"].shape[1], parameters["hidden2.bias"].shape[1]
+    compile_kernels({examples.images.dtype}, training=False)
     with thread_pool(threads) as (pool, stop):
-        packing = pool.submit(pack, {name: tensor.detach() for name, tensor in parameters.items()}, hidden)
-        prepared = Preparation(pool).examples(examples)
-        scoring = Scoring(packing.result(), hidden, prepared, stop, with_confusion=confusion)
-        futures = {pool.submit(scoring.run, task) for task in scoring.tasks()}
-        while futures:
-            done, futures = wait(futures, PATIENCE, FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-    return Scores(scoring.cost, scoring.accuracy, scoring.confusion if confusion else None)
+        return _evaluate(parameters, examples, pool, stop, confusion)
 
 
-def _ready(dtypes: set[torch.dtype], training: bool) -> float:
-    """Compile or load what is needed for images of these dtypes; return the seconds it took."""
-    needed = list(evaluation.needed())
+def _evaluate(
+    parameters: Parameters, examples: Examples, pool: Executor, stop: NDArray[np.int64], confusion: bool
+) -> Scores:
+    hidden = hidden_widths(parameters)
+    packing = pool.submit(pack, {name: tensor.detach() for name, tensor in parameters.items()}, hidden)
+    prepared = Preparation(pool).examples(examples)
+    evaluation = EvaluationTasks(packing.result(), hidden, prepared, stop, with_confusion=confusion)
+    futures = {pool.submit(evaluation.run, task) for task in evaluation.tasks()}
+    while futures:
+        done, futures = wait(futures, PATIENCE, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    return Scores(evaluation.cost, evaluation.accuracy, evaluation.confusion if confusion else None)
+
+
+class _CallingThread(Executor):
+    """Runs what is submitted at once, in the thread that submits it."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+_compiled: set[tuple[torch.dtype, bool]] = set()
+
+
+def compile_kernels(dtypes: set[torch.dtype], training: bool) -> None:
+    """Have all kernels for images of these dtypes compiled, or loaded from disk.
+
+    A few images go through the whole of training or evaluation, in this thread, where Ctrl-C ends it.
+    """
+    pool, stop = _CallingThread(), np.zeros(1, np.int64)
     for dtype in dtypes:
-        kind = np.dtype(np.uint8 if dtype == torch.uint8 else np.float32)
-        needed += pixel_terms.needed(kind)
-        if training:
-            needed += sparse_images.needed(kind)
-    if training:
-        needed += training_kernel.needed()
-    return ready(needed)
+        if (dtype, training) in _compiled:
+            continue
+        images = torch.zeros(SCATTER_UP_TO + 1, INPUTS, dtype=dtype)
+        images[:, ::28] = 1
+        examples = Examples(images, torch.zeros(len(images), dtype=torch.int64))
+        start = {name: tensor.detach() for name, tensor in MLP.seeded(0, (1, 1)).state_dict().items()}
+        with announced():
+            if training:
+                job = TrainingJob(examples, None, 1, len(images), 0.05, start)
+                Scheduler(_prepare([job], pool, stop), pool, 1, None).run()
+            else:
+                _evaluate({name: tensor[None] for name, tensor in start.items()}, examples, pool, stop, False)
+        _compiled.add((dtype, training))

@@ -14,11 +14,12 @@ from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import float32, int64, typeof, types, uint16
+from numba import float32, int64, uint16
 from numpy.typing import NDArray
 
 from ...model import INPUTS
 from .compiling import kernel, part
+from .layout import aligned_zeros
 from .simd import LANES, lit64, lowest, ones
 
 #: At most this many rows of a batch are worked on at a time: their places fit 16 bits, their outputs the L2 cache.
@@ -198,13 +199,6 @@ def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
 
 
-def aligned(count: int, dtype: type) -> NDArray[Any]:
-    """Zeros beginning at a cache line; what lies up to a cache line past their end may be read."""
-    memory: NDArray[Any] = np.zeros(count + 64, dtype)
-    skip = (-memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
-    return memory[skip : skip + count]
-
-
 def parts_of(count: int, size: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
@@ -230,7 +224,7 @@ def scale_of(images: NDArray[Any]) -> np.float32:
 
 def all_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
     """`Images.pixels` of images [N, 784]."""
-    pixels = aligned((len(images) + SPARE_ROWS) * INPUTS, np.float32)
+    pixels = aligned_zeros((len(images) + SPARE_ROWS) * INPUTS, dtype=np.float32)
     np.multiply(images.reshape(-1), scale_of(images), out=pixels[: images.size], casting="same_kind")
     return pixels
 
@@ -244,7 +238,10 @@ def compress(images: NDArray[Any], pool: Executor) -> Images:
     if counts.sum() > DENSE_ABOVE * images.size:
         return EMPTY_IMAGES._replace(pixels=all_pixels(images))
     row_start = starts_of(-(-counts // 4) * 4)
-    place, value = aligned(row_start[-1], np.uint16), aligned(row_start[-1], np.float32)
+    place, value = (
+        aligned_zeros(row_start[-1], dtype=np.uint16),
+        aligned_zeros(row_start[-1], dtype=np.float32),
+    )
 
     def fill(part: tuple[int, int]) -> None:
         list_pixels(images[slice(*part)], scale_of(images), row_start[part[0] : part[1] + 1], place, value)
@@ -276,24 +273,11 @@ def by_column(images: Images, batch_size: int, pool: Executor) -> Batches:
     segment_group, first_entry = starts_of(groups), starts_of(entries)
     batches = cut._replace(
         segment_group=segment_group,
-        column=aligned(4 * segment_group[-1], np.uint16),
+        column=aligned_zeros(4 * segment_group[-1], dtype=np.uint16),
         group_start=np.zeros(segment_group[-1] + 1, np.int64),
-        place=aligned(first_entry[-1], np.uint16),
-        value=aligned(first_entry[-1], np.float32),
+        place=aligned_zeros(first_entry[-1], dtype=np.uint16),
+        value=aligned_zeros(first_entry[-1], dtype=np.float32),
     )
     batches.group_start[-1] = first_entry[-1]
     list(pool.map(lambda part: list_columns(images, batches, first_entry, *part), parts))
     return batches
-
-
-def needed(dtype: np.dtype) -> list[tuple[Any, tuple[Any, ...]]]:
-    """The kernels that `compress` and `by_column` call for images of a dtype, for `ready`."""
-    images = typeof(np.zeros((1, INPUTS), dtype))
-    places, values, starts = (typeof(np.zeros(1, kind)) for kind in (np.uint16, np.float32, np.int64))
-    rows, batches = typeof(EMPTY_IMAGES), typeof(EMPTY_BATCHES)
-    return [
-        (count_pixels, (images, starts)),
-        (list_pixels, (images, types.float32, starts, places, values)),
-        (count_columns, (rows, starts, starts, starts)),
-        (list_columns, (rows, batches, starts, types.int64, types.int64)),
-    ]

@@ -5,15 +5,13 @@ For a batch X with one-hot targets T and outputs A1, A2, A3 of the layers (f' = 
     D3 = 2 (A3 - T) f'(A3)      D2 = (D3 W3') f'(A2)      D1 = (D2 W2') f'(A1)
     W3 -= lr A2' D3             W2 -= lr A1' D2           W1 -= lr X' D1          biases: the sums of the rows of D
 
-A model is a row of `layout`. X and X' are read compressed (`images`), unless the images are dense.
+A model is a row of `layout`. X and X' are read compressed (`sparse_images`), unless the images are dense.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import float32, int64, typeof, types
+from numba import float32, int64
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
@@ -21,7 +19,7 @@ from .layers import activate, add_product, add_rows, add_scaled, back_layer, lay
 from .layout import PLANE, offsets, planes
 from .simd import LANES, fill, fma, load, pick, split4, stop_requested, store, word4
 from .simd_math import transpose
-from .sparse_images import EMPTY_BATCHES, EMPTY_IMAGES, SEGMENT
+from .sparse_images import SEGMENT
 
 
 @part
@@ -132,8 +130,8 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
     d1 = np.zeros(SEGMENT * width1, np.float32)  # plane by plane: [v1][SEGMENT][16]
     d2 = np.zeros(SEGMENT * width2, np.float32)
     d3 = np.zeros(SEGMENT * LANES, np.float32)
-    w2_turned = np.zeros(v1 * width2 * LANES, np.float32)
-    w3_turned = np.zeros(v2 * LANES * LANES, np.float32)
+    w2_transposed = np.zeros(v1 * width2 * LANES, np.float32)
+    w3_transposed = np.zeros(v2 * LANES * LANES, np.float32)
     gradient = np.zeros(length, np.float32)
     targets = np.zeros((OUTPUTS + 1) * LANES, np.float32)
     set_one_hot(targets)
@@ -164,16 +162,16 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
             activate(a3, none, rows)
 
             output_deltas(a3, labels, first, rows, targets, d3)
-            transpose_blocks(model, w3, v2, int64(1), w3_turned)
-            transpose_blocks(model, w2, v1, v2, w2_turned)
+            transpose_blocks(model, w3, v2, int64(1), w3_transposed)
+            transpose_blocks(model, w2, v1, v2, w2_transposed)
             for v in range(v2):
                 back_layer(
-                    d3, none, lanes, w3_turned, v * LANES * LANES, lanes, int64(OUTPUTS), a2, v * LANES, width2,
+                    d3, none, lanes, w3_transposed, v * LANES * LANES, lanes, int64(OUTPUTS), a2, v * LANES, width2,
                     d2, v * LANES, width2, rows,
                 )  # fmt: skip
             for v in range(v1):
                 back_layer(
-                    d2, none, width2, w2_turned, v * width2 * LANES, lanes, hidden2, a1, v * LANES, width1,
+                    d2, none, width2, w2_transposed, v * width2 * LANES, lanes, hidden2, a1, v * LANES, width1,
                     d1, v * SEGMENT * LANES, lanes, rows,
                 )  # fmt: skip
 
@@ -202,11 +200,3 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
         for i in range(0, length, LANES):
             store(checkpoints, epoch * length + i, load(model, i))
     return checkpoints.shape[0]
-
-
-def needed() -> list[tuple[Any, tuple[Any, ...]]]:
-    """The kernel and the argument types it is called with, for `ready`."""
-    row, rows = typeof(np.zeros(LANES, np.float32)), typeof(np.zeros((1, LANES), np.float32))
-    integers, integer = typeof(np.zeros(1, np.int64)), types.int64
-    prepared = (typeof(EMPTY_IMAGES), typeof(EMPTY_BATCHES))
-    return [(train_epochs, (row, rows, *prepared, integers, types.float32, integer, integer, integers))]

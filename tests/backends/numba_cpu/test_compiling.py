@@ -61,18 +61,48 @@ def test_a_change_in_any_part_makes_the_stored_code_stale():
 
 
 def test_the_notice_comes_once_and_only_where_something_is_compiled(monkeypatch, caplog):
-    from numba import njit, types
+    from numba import njit
 
     monkeypatch.setattr(compiling, "_notice", compiling._Notice())
     caplog.set_level(logging.INFO, "breaknet")
     ours = njit(lambda x: x + 1)
-    assert compiling.ready([(ours, (types.int64,)), (ours, (types.float32,))]) > 0
+    with compiling.announced():
+        ours(1)
+        ours(1.5)
     assert [record.getMessage()[:25] for record in caplog.records] == ["compiling the CPU kernels"]
-    assert compiling.ready([(ours, (types.int64,))]) == 0
     monkeypatch.setattr(compiling, "_notice", compiling._Notice())
     caplog.clear()
-    compiling.ready([(ours, (types.int64,))])
+    with compiling.announced():
+        ours(2)
     assert not caplog.records
+
+
+_SIGNATURES = """
+import sys
+sys.path[:0] = {paths!r}
+import numba_jobs as here, torch
+from breaknet.backends.numba_cpu import evaluation, pixel_terms, scheduler, sparse_images, training
+modules = evaluation, pixel_terms, sparse_images, training
+found = [function for module in modules for function in vars(module).values()]
+kernels = [function for function in found if getattr(function, "targetoptions", {{}}).get("nogil")]
+for dtype in (torch.uint8, torch.float32):
+    scheduler.compile_kernels({{dtype}}, training=True)
+    before = [len(kernel.signatures) for kernel in kernels]
+    for density in (0.2, 0.9):
+        data = here.examples(40, 0, density, floating=dtype == torch.float32)
+        (trained,) = here.train(here.job(data, data))
+        here.backend.evaluate(trained.parameters, data, here.CPU, True)
+    print(len(kernels), min(before), [len(kernel.signatures) for kernel in kernels] == before)
+"""
+
+
+def test_nothing_is_compiled_once_work_has_begun():
+    """A few images go through all nine kernels first, so that no thread compiles while others wait."""
+    paths = [str(Path(__file__).parents[depth]) for depth in (0, 2, 3)]
+    done = subprocess.run(
+        [sys.executable, "-c", _SIGNATURES.format(paths=paths)], capture_output=True, text=True, timeout=600
+    )
+    assert done.stdout.splitlines() == ["9 1 True"] * 2, done.stderr[-2000:]
 
 
 def test_it_works_where_nothing_can_be_stored(monkeypatch):
