@@ -1,73 +1,28 @@
-"""Small made-up digits in MNIST's form, and a loopback web server to give them out."""
+"""Made-up digits, taken for MNIST or not, and a web server on the loopback device to give them out."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.server
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import pytest
+from made_up import MadeUp
 
 from breaknet.data import idx
-from breaknet.data.splits import Digits, Split
-
-TRAIN, TEST = 60, 12
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """The IDX file of images [N, 784] or labels [N], written here from the format's description."""
-    if array.ndim == 1:
-        return struct.pack(">II", 2049, len(array)) + array.tobytes()
-    return struct.pack(">IIII", 2051, len(array), 28, 28) + array.tobytes()
-
-
-@dataclass
-class MadeUp:
-    """60 training and 12 test digits: arrays in the order of the published names, and their IDX files."""
-
-    arrays: dict[str, np.ndarray]
-    files: dict[str, bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.files = {name: idx_bytes(array) for name, array in self.arrays.items()}
-
-    def digits(self, source: str = "MNIST") -> Digits:
-        images, labels, test_images, test_labels = self.arrays.values()
-        return Digits(
-            Split(images[:50], labels[:50]),
-            Split(images[50:], labels[50:]),
-            Split(test_images, test_labels),
-            source,
-        )
-
-    def write(self, folder: Path, zipped: bool = True) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files.items():
-            (folder / f"{name}{'.gz' if zipped else ''}").write_bytes(
-                gzip.compress(content) if zipped else content
-            )
-        return folder
 
 
 @pytest.fixture
 def made_up() -> MadeUp:
-    random = np.random.default_rng(5)
-    images = random.integers(0, 256, (TRAIN + TEST, 784), np.uint8)
-    labels = random.integers(0, 10, TRAIN + TEST, np.uint8)
-    parts = images[:TRAIN], labels[:TRAIN], images[TRAIN:], labels[TRAIN:]
-    return MadeUp(dict(zip(idx.NAMES, parts, strict=True)))
+    return MadeUp.drawn()
 
 
 @pytest.fixture
 def published(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> MadeUp:
     """The made-up digits, taken for MNIST: their hashes stand in the place of the published ones."""
-    import hashlib
-
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in made_up.files.items()}
     monkeypatch.setattr(idx, "PUBLISHED", hashes)
     return made_up

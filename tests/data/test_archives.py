@@ -14,32 +14,31 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from made_up import assert_same, defect, float_pairs, parts_of
 
 from breaknet.data import archives, idx
 from breaknet.data.mnist import load_mnist
 from breaknet.errors import DataError
 
 
-def defect(source) -> str:
-    with pytest.raises(DataError) as error:
-        load_mnist(source)
-    message = str(error.value)
-    assert "\n" not in message
-    assert str(source) in message
-    return message
+def pairs(made_up, images=None):
+    """The made-up digits as an mnist.pkl.gz holds them; `images` makes other arrays of their bytes."""
+    found = float_pairs(made_up.digits())
+    if images is None:
+        return found
+    parts = zip(parts_of(made_up.digits()), found, strict=True)
+    return tuple((images(part.images), labels) for part, (_, labels) in parts)
 
 
-def assert_parts(digits, expected) -> None:
-    for part in ("train", "valid", "test"):
-        assert np.array_equal(getattr(digits, part).images, getattr(expected, part).images)
-        assert np.array_equal(getattr(digits, part).labels, getattr(expected, part).labels)
+def replaced(made_up, part: int, member: int, value) -> tuple:
+    changed = [list(pair) for pair in pairs(made_up)]
+    changed[part][member] = value
+    return tuple(map(tuple, changed))
 
 
-def pairs(made_up, images=lambda x: x.astype(np.float32) / 256, labels=lambda y: y.astype(np.int64)):
-    digits = made_up.digits()
-    return tuple(
-        (images(part.images), labels(part.labels)) for part in (digits.train, digits.valid, digits.test)
-    )
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "mnist.pkl"
 
 
 def python2_pickle(parts) -> bytes:
@@ -77,69 +76,52 @@ def test_the_python2_writer_is_right(made_up):
 @pytest.mark.parametrize("zipped", [False, True])
 def test_python2_pickle(zipped, made_up, tmp_path):
     content = python2_pickle(pairs(made_up))
-    path = tmp_path / "mnist.pkl.gz"
-    path.write_bytes(gzip.compress(content) if zipped else content)
+    (tmp_path / "mnist.pkl.gz").write_bytes(gzip.compress(content) if zipped else content)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        digits = load_mnist(path)
-    assert_parts(digits, made_up.digits())
-    assert digits.source == "local: mnist.pkl.gz"
+        digits = load_mnist(tmp_path / "mnist.pkl.gz")
+    assert_same(digits, made_up.digits("local: mnist.pkl.gz"))
     assert load_mnist(tmp_path).source == f"local: {tmp_path.name}"
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_python3_pickles(protocol, made_up, tmp_path):
-    path = tmp_path / "digits.pickle"
-    path.write_bytes(pickle.dumps(pairs(made_up), protocol=protocol))
-    assert_parts(load_mnist(path), made_up.digits())
+BYTE_FORMS = {
+    "float32": None,
+    "bytes": lambda x: x,
+    "28x28": lambda x: x.reshape(-1, 28, 28),
+    "float64": lambda x: x.astype(np.float64) / 256,
+    "big-endian": lambda x: (x / 256).astype(">f4"),
+    "fortran": lambda x: np.asfortranarray(x.astype(np.float32) / 256),
+}
 
 
 @pytest.mark.parametrize(
-    "images",
+    ("form", "protocol"),
     [
-        lambda x: x,
-        lambda x: x.reshape(-1, 28, 28),
-        lambda x: x.astype(np.float64) / 256,
-        lambda x: (x / 256).astype(">f4"),
-        lambda x: np.asfortranarray(x.astype(np.float32) / 256),
+        *(("float32", number) for number in range(2, pickle.HIGHEST_PROTOCOL + 1)),
+        *((f, 4) for f in BYTE_FORMS),
     ],
-    ids=["bytes", "28x28", "float64", "big-endian", "fortran"],
 )
-def test_forms_of_images(images, made_up, tmp_path):
-    path = tmp_path / "digits.pkl"
-    path.write_bytes(pickle.dumps(pairs(made_up, images), protocol=4))
-    assert_parts(load_mnist(path), made_up.digits())
+def test_python3_pickles(form, protocol, made_up, path):
+    path.write_bytes(pickle.dumps(pairs(made_up, BYTE_FORMS[form]), protocol=protocol))
+    assert_same(load_mnist(path), made_up.digits("local: mnist.pkl"))
 
 
 def test_published_content_is_called_mnist(published, tmp_path):
-    path = tmp_path / "mnist.pkl.gz"
-    path.write_bytes(gzip.compress(python2_pickle(pairs(published))))
-    assert load_mnist(path).source == "MNIST"
+    (tmp_path / "mnist.pkl.gz").write_bytes(gzip.compress(python2_pickle(pairs(published))))
     save_npz(tmp_path / "mnist.npz", published)
-    assert load_mnist(tmp_path / "mnist.npz").source == "MNIST"
-
-
-def replaced(made_up, part: int, member: int, value) -> tuple:
-    changed = [list(pair) for pair in pairs(made_up)]
-    changed[part][member] = value
-    return tuple(map(tuple, changed))
+    for name in ("mnist.pkl.gz", "mnist.npz"):
+        assert load_mnist(tmp_path / name).source == "MNIST"
 
 
 X = np.zeros((60, 784), np.float32)
 WRONG_CONTENT = {
     "255ths": (lambda m: pairs(m, lambda x: x.astype(np.float32) / 255), "not a byte / 256"),
     "over 255/256": (lambda m: pairs(m, lambda x: x.astype(np.float32)), "not a byte / 256"),
-    "negative": (lambda m: replaced(m, 0, 0, np.full((50, 784), -1 / 256, np.float32)), "not a byte / 256"),
-    "not a number": (
-        lambda m: replaced(m, 1, 0, np.full((10, 784), np.nan, np.float32)),
-        "validation images",
-    ),
-    "whole numbers": (
-        lambda m: pairs(m, lambda x: x.astype(np.int64)),
-        "type int64, neither uint8 nor floats",
-    ),
+    "negative": (lambda m: replaced(m, 0, 0, X[:50] - 1 / 256), "not a byte / 256"),
+    "not a number": (lambda m: replaced(m, 1, 0, X[:10] * np.float32(np.nan)), "validation images"),
+    "whole numbers": (lambda m: pairs(m, lambda x: x.astype(np.int64)), "type int64, neither uint8 nor"),
     "783 pixels": (lambda m: replaced(m, 2, 0, X[:12, :783]), "test images of shape [12, 783]"),
-    "no rows": (lambda m: replaced(m, 2, 0, np.float32(1) * X[:0]), "test labels: whole numbers [0]"),
+    "no rows": (lambda m: replaced(m, 2, 0, X[:0]), "test labels: whole numbers [0]"),
     "empty": (lambda m: (*pairs(m)[:2], (X[:0], np.zeros(0, int))), "test part of 0 images"),
     "label 10": (lambda m: replaced(m, 0, 1, np.full(50, 10)), "training label 10; labels are 0 to 9"),
     "label -1": (lambda m: replaced(m, 0, 1, np.full(50, -1)), "training label -1"),
@@ -149,21 +131,20 @@ WRONG_CONTENT = {
     "three arrays": (lambda m: (X, X, X), "not the three pairs"),
     "a dictionary": (lambda m: {"train": X}, "not the three pairs"),
     "lists": (lambda m: replaced(m, 0, 1, [1, 2, 3]), "training part is not a pair of arrays"),
-    "objects": (
-        lambda m: replaced(m, 0, 1, np.array([None] * 50)),
-        "array of type 'O8', not of plain numbers",
-    ),
+    "objects": (lambda m: replaced(m, 0, 1, np.array([None] * 50)), "type 'O8', not of plain numbers"),
     "strings": (lambda m: replaced(m, 0, 1, np.array(["a"] * 50)), "'U1', not of plain numbers"),
     "record": (lambda m: replaced(m, 0, 1, np.zeros(50, [("a", "i4")])), "'V4', not of plain numbers"),
 }
 
 
 @pytest.mark.parametrize("kind", WRONG_CONTENT)
-def test_wrong_content(kind, made_up, tmp_path):
+def test_wrong_content(kind, made_up, path):
     make, message = WRONG_CONTENT[kind]
-    path = tmp_path / "mnist.pkl"
     path.write_bytes(pickle.dumps(make(made_up), protocol=4))
     assert message in defect(path)
+
+
+# ---- pickles that hold programs
 
 
 class Calls:
@@ -179,7 +160,7 @@ class Calls:
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("where", ["whole", "beside", "inside an array"])
 @pytest.mark.parametrize("function", [os.system, builtins.exec, builtins.open, os.mkdir, collections.deque])
-def test_programs_are_refused_and_not_run(function, where, protocol, made_up, tmp_path):
+def test_programs_are_refused_and_not_run(function, where, protocol, made_up, path, tmp_path):
     target = str(tmp_path / "ran")
     argument = {os.system: f"touch {target}", builtins.exec: f"open({target!r}, 'w')"}.get(function, target)
     program = Calls(function, argument, "w") if function is builtins.open else Calls(function, argument)
@@ -188,7 +169,6 @@ def test_programs_are_refused_and_not_run(function, where, protocol, made_up, tm
         "beside": (*pairs(made_up), program),
         "inside an array": replaced(made_up, 0, 1, np.array([program] * 50, dtype=object)),
     }[where]
-    path = tmp_path / "mnist.pkl.gz"
     path.write_bytes(gzip.compress(pickle.dumps(content, protocol=protocol)))
     message = defect(path)
     assert "refused" in message or "'O8', not of plain numbers" in message
@@ -199,67 +179,72 @@ def test_programs_are_refused_and_not_run(function, where, protocol, made_up, tm
     "asked",
     ["numpy\nload", "numpy\nndarray.tofile", "numpy.core.multiarray\nfromfile", "numpy\ncore.multiarray"],
 )
-def test_nothing_else_of_numpy_is_admitted(asked, tmp_path):
-    path = tmp_path / "mnist.pkl"
+def test_nothing_else_of_numpy_is_admitted(asked, path):
     path.write_bytes(b"\x80\x02c" + asked.encode() + b"\n.")
     assert "refused" in defect(path)
 
 
-def test_other_use_of_the_text_encoder_is_refused(tmp_path):
+def test_other_use_of_the_text_encoder_is_refused(path):
     import _codecs
 
-    path = tmp_path / "mnist.pkl"
     path.write_bytes(pickle.dumps(Calls(_codecs.encode, "x", "rot13"), protocol=2))
     assert "encoded as" in defect(path)
 
 
-def test_every_truncated_pickle_is_an_error(made_up, tmp_path):
+# ---- broken pickles
+
+
+def test_every_truncated_pickle_is_an_error(made_up, path):
     content = python2_pickle(pairs(made_up))
-    path = tmp_path / "mnist.pkl"
     for length in [*range(4, 200), *range(200, len(content), 4001), len(content) - 1]:
         path.write_bytes(content[:length])
         defect(path)
-    path = tmp_path / "mnist.pkl.gz"
     packed = gzip.compress(content)
     for length in range(12, len(packed), 10007):
         path.write_bytes(packed[:length])
         defect(path)
 
 
-def test_altered_pickles_end_in_digits_or_a_clear_error(made_up, tmp_path):
+def test_altered_pickles_end_in_digits_or_a_clear_error(made_up, path):
     content = python2_pickle(pairs(made_up))
-    path = tmp_path / "mnist.pkl"
     for place in range(2, 250):  # the opcodes before the first array's content
         path.write_bytes(content[:place] + b"X" + content[place + 1 :])
         with suppress(DataError):  # any other error fails the test
             load_mnist(path)
 
 
+# ---- Keras's archive
+
+
 def save_npz(path, made_up, **changes) -> None:
-    images, labels, test_images, test_labels = (made_up.arrays[name] for name in idx.NAMES)
+    images, labels, test_images, test_labels = made_up.arrays.values()
     arrays = {
         "x_train": images.reshape(-1, 28, 28),
         "y_train": labels,
         "x_test": test_images.reshape(-1, 28, 28),
         "y_test": test_labels,
     }
-    arrays.update(changes)
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(path, **{name: array for name, array in (arrays | changes).items() if array is not None})
 
 
-def test_npz(made_up, tmp_path):
-    save_npz(tmp_path / "mnist.npz", made_up)
-    assert_parts(load_mnist(tmp_path / "mnist.npz"), made_up.digits())
+@pytest.fixture
+def npz(tmp_path):
+    return tmp_path / "mnist.npz"
+
+
+def test_npz(made_up, npz, tmp_path):
+    save_npz(npz, made_up)
+    assert_same(load_mnist(npz), made_up.digits("local: mnist.npz"))
     assert load_mnist(tmp_path).source == f"local: {tmp_path.name}"
-    flat = {"x_train": made_up.arrays[idx.NAMES[0]], "y_train": made_up.arrays[idx.NAMES[1]].astype(np.int64)}
-    save_npz(tmp_path / "flat.npz", made_up, **flat)
-    assert_parts(load_mnist(tmp_path / "flat.npz"), made_up.digits())
+    images, labels = made_up.arrays[idx.NAMES[0]], made_up.arrays[idx.NAMES[1]]
+    save_npz(npz, made_up, x_train=images, y_train=labels.astype(np.int64))
+    assert_same(load_mnist(npz), made_up.digits("local: mnist.npz"))
 
 
-def test_npz_with_a_program_is_refused(made_up, tmp_path):
+def test_npz_with_a_program_is_refused(made_up, npz, tmp_path):
     program = Calls(os.mkdir, str(tmp_path / "ran"))
-    save_npz(tmp_path / "mnist.npz", made_up, y_train=np.array([program] * 60, dtype=object))
-    assert "broken or foreign npz" in defect(tmp_path / "mnist.npz")
+    save_npz(npz, made_up, y_train=np.array([program] * 60, dtype=object))
+    assert "broken or foreign npz" in defect(npz)
     assert not (tmp_path / "ran").exists()
 
 
@@ -278,43 +263,41 @@ def test_npz_with_a_program_is_refused(made_up, tmp_path):
         ),
     ],
 )
-def test_wrong_npz(changes, message, made_up, tmp_path):
-    save_npz(tmp_path / "mnist.npz", made_up, **changes)
-    assert message in defect(tmp_path / "mnist.npz")
+def test_wrong_npz(changes, message, made_up, npz):
+    save_npz(npz, made_up, **changes)
+    assert message in defect(npz)
 
 
-def test_broken_npz(made_up, tmp_path):
-    path = tmp_path / "mnist.npz"
-    save_npz(path, made_up)
-    content = path.read_bytes()
-    for spoiled in (
-        content[: len(content) // 2],
-        content[:-10],
-        content[:4],
-        content[:300] + b"\xff" + content[301:],
-        content[:40] + b"\xff" * 40 + content[80:],
-    ):
-        path.write_bytes(spoiled)
-        defect(path)
-    with zipfile.ZipFile(path, "w") as archive:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:-10],
+        lambda b: b[:4],
+        lambda b: b[:300] + b"\xff" + b[301:],
+        lambda b: b[:40] + b"\xff" * 40 + b[80:],
+    ],
+)
+def test_broken_npz(spoil, made_up, npz):
+    save_npz(npz, made_up)
+    npz.write_bytes(spoil(npz.read_bytes()))
+    defect(npz)
+
+
+def test_zip_of_other_things(npz):
+    with zipfile.ZipFile(npz, "w") as archive:
         archive.writestr("readme.txt", "a zip of other things")
-    assert "lacks the array 'x_train'" in defect(path)
+    assert "lacks the array 'x_train'" in defect(npz)
 
 
-def test_missing_file_of_each_kind(tmp_path):
-    for read in (archives.read_pickle, archives.read_npz):
-        with pytest.raises(DataError, match="absent: cannot be read"):
-            read(tmp_path / "absent", "")
+@pytest.mark.parametrize("read", [archives.read_pickle, archives.read_npz])
+def test_missing_file(read, tmp_path):
+    with pytest.raises(DataError, match="absent: cannot be read"):
+        read(tmp_path / "absent", "")
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
-def test_real_mnist_as_pickle(mnist, tmp_path):
-    parts = [
-        (part.images.astype(np.float32) / 256, part.labels.astype(np.int64))
-        for part in (mnist.train, mnist.valid, mnist.test)
-    ]
-    (tmp_path / "mnist.pkl").write_bytes(python2_pickle(parts))
-    del parts
-    digits = load_mnist(tmp_path / "mnist.pkl")
-    assert digits.source == "MNIST"
-    assert_parts(digits, mnist)
+def test_real_mnist_as_pickle(mnist, path):
+    path.write_bytes(python2_pickle(float_pairs(mnist)))
+    assert_same(load_mnist(path), mnist)

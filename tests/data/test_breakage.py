@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from made_up import random_split
 
 from breaknet.data.breakage import shuffle_labels
 from breaknet.data.splits import Split
@@ -11,8 +12,7 @@ from breaknet.data.splits import Split
 
 @pytest.fixture
 def split() -> Split:
-    random = np.random.default_rng(3)
-    return Split(random.integers(0, 256, (1001, 784), np.uint8), random.integers(0, 10, 1001, np.uint8))
+    return random_split(1001)
 
 
 @pytest.mark.parametrize("fraction", [0, 0.001, 0.25, 0.5, 0.9999, 1, np.float32(0.5)])
@@ -37,6 +37,7 @@ def test_whole_shuffle(split):
     order = np.random.default_rng(0).permutation(1001)
     assert np.array_equal(shuffled.labels, split.labels[order])
     assert 0.05 < (shuffled.labels == split.labels).mean() < 0.15
+    assert len(shuffle_labels(split[:0])) == 0
 
 
 def test_labels_that_cannot_be_written(split):
@@ -44,33 +45,19 @@ def test_labels_that_cannot_be_written(split):
     assert shuffle_labels(split).labels.flags.writeable
 
 
-def test_empty_split(split):
-    assert len(shuffle_labels(split[:0])) == 0
+SPLIT = object()  # stands for the fixture's
+WRONG = {
+    ("split", TypeError): [((np.zeros((2, 784)), np.zeros(2)),), (None,)],
+    ("fraction", TypeError): [(SPLIT, wrong) for wrong in ("half", True, None, 1j)],
+    ("fraction", ValueError): [(SPLIT, wrong) for wrong in (-0.01, 1.01, float("nan"), float("inf"))],
+    ("seed", TypeError): [(SPLIT, 1, wrong) for wrong in (0.5, "0", None, False)],
+    ("seed", ValueError): [(SPLIT, 1, wrong) for wrong in (-1, 2**63)],
+}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "name"),
-    [
-        (((np.zeros((2, 784)), np.zeros(2)),), TypeError, "split"),
-        ((None,), TypeError, "split"),
-        (("split", "half"), TypeError, "fraction"),
-        (("split", True), TypeError, "fraction"),
-        (("split", None), TypeError, "fraction"),
-        (("split", 1j), TypeError, "fraction"),
-        (("split", -0.01), ValueError, "fraction"),
-        (("split", 1.01), ValueError, "fraction"),
-        (("split", float("nan")), ValueError, "fraction"),
-        (("split", float("inf")), ValueError, "fraction"),
-        (("split", 1, 0.5), TypeError, "seed"),
-        (("split", 1, "0"), TypeError, "seed"),
-        (("split", 1, None), TypeError, "seed"),
-        (("split", 1, False), TypeError, "seed"),
-        (("split", 1, -1), ValueError, "seed"),
-        (("split", 1, 2**63), ValueError, "seed"),
-    ],
-)
-def test_wrong_arguments(split, arguments, error, name):
-    arguments = tuple(split if isinstance(value, str) and value == "split" else value for value in arguments)
-    with pytest.raises(error, match=f"^{name}: ") as caught:
-        shuffle_labels(*arguments)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(("name", "error"), WRONG)
+def test_wrong_arguments(split, name, error):
+    for arguments in WRONG[name, error]:
+        with pytest.raises(error, match=f"^{name}: ") as caught:
+            shuffle_labels(*(split if value is SPLIT else value for value in arguments))
+        assert "\n" not in str(caught.value)

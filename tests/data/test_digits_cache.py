@@ -8,51 +8,47 @@ import time
 
 import numpy as np
 import pytest
+from made_up import assert_same, random_split
 
 from breaknet.data import cache
 from breaknet.data.splits import Digits, Split
 
 
 def sized(train: int, valid: int, test: int) -> Digits:
-    random = np.random.default_rng(1)
-    return Digits(
-        *(
-            Split(random.integers(0, 256, (n, 784), np.uint8), random.integers(0, 10, n, np.uint8))
-            for n in (train, valid, test)
-        ),
-        source="made up",
-    )
+    splits = (random_split(rows, seed) for seed, rows in enumerate((train, valid, test)))
+    return Digits(*splits, source="made up")
 
 
-def assert_same(first: Digits, second: Digits) -> None:
-    for part in ("train", "valid", "test"):
-        assert np.array_equal(getattr(first, part).images, getattr(second, part).images)
-        assert np.array_equal(getattr(first, part).labels, getattr(second, part).labels)
+def never() -> Digits:
+    raise AssertionError("made although kept")
 
 
 @pytest.fixture
-def kept(tmp_path):
+def digits() -> Digits:
+    return sized(7, 3, 2)
+
+
+@pytest.fixture
+def kept(digits, tmp_path):
+    """The file of `digits`."""
     path = tmp_path / "folder" / "some.digits"
-    digits = sized(7, 3, 2)
     cache.save(path, digits)
-    return path, digits
+    return path
 
 
-def test_round_trip(kept):
-    path, digits = kept
-    opened = cache.opened(path, "a name")
-    assert_same(opened, digits)
-    assert opened.source == "a name"
-    assert path.stat().st_size == 64 + 12 * 785
-    assert list(path.parent.iterdir()) == [path]
+def test_round_trip(kept, digits):
+    assert_same(cache.opened(kept, "made up"), digits)
+    assert cache.opened(kept, "a name").source == "a name"
+    assert kept.stat().st_size == 64 + 12 * 785
+    assert list(kept.parent.iterdir()) == [kept]
+    assert_same(cache.opened_or_made(kept, "made up", never), digits)
 
 
-def test_writes_stay_private(kept):
-    path, digits = kept
-    opened = cache.opened(path, "")
+def test_writes_stay_private(kept, digits):
+    opened = cache.opened(kept, "")
     opened.train.images[:] = 0
     opened.test.labels[:] = 0
-    assert_same(cache.opened(path, ""), digits)
+    assert_same(cache.opened(kept, "made up"), digits)
 
 
 def test_slices_of_larger_arrays_are_kept_right(tmp_path):
@@ -62,15 +58,11 @@ def test_slices_of_larger_arrays_are_kept_right(tmp_path):
     assert_same(cache.opened(tmp_path / "x", ""), strided)
 
 
-def halved(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
 SPOILED = {
     "empty": lambda b: b"",
     "half a header": lambda b: b[:32],
     "header alone": lambda b: b[:64],
-    "half": halved,
+    "half": lambda b: b[: len(b) // 2],
     "a byte short": lambda b: b[:-1],
     "a byte long": lambda b: b + b"\0",
     "zeros": lambda b: bytes(len(b)),
@@ -82,22 +74,12 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("kind", SPOILED)
-def test_spoiled_file_is_made_anew(kind, kept):
-    path, digits = kept
-    whole = path.read_bytes()
-    path.write_bytes(SPOILED[kind](whole))
-    assert cache.opened(path, "") is None
-    assert_same(cache.opened_or_made(path, "", lambda: digits), digits)
-    assert path.read_bytes() == whole
-
-
-def test_made_once(kept, tmp_path):
-    path, digits = kept
-
-    def never() -> Digits:
-        raise AssertionError("made although kept")
-
-    assert_same(cache.opened_or_made(path, "", never), digits)
+def test_spoiled_file_is_made_again(kind, kept, digits):
+    whole = kept.read_bytes()
+    kept.write_bytes(SPOILED[kind](whole))
+    assert cache.opened(kept, "") is None
+    assert_same(cache.opened_or_made(kept, "made up", lambda: digits), digits)
+    assert kept.read_bytes() == whole
 
 
 def test_nothing_is_kept_of_what_failed(tmp_path):
@@ -109,33 +91,27 @@ def test_nothing_is_kept_of_what_failed(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_full_disk(tmp_path, monkeypatch):
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_is_left_of_a_file_that_could_not_be_written(error, digits, tmp_path, monkeypatch):
+    def fail(_: int) -> None:
+        raise error
 
-    monkeypatch.setattr(os, "fsync", full)
-    digits = sized(7, 3, 2)
-    with pytest.warns(RuntimeWarning, match="No space left on device"):
-        assert cache.opened_or_made(tmp_path / "x", "made up", lambda: digits) is digits
+    monkeypatch.setattr(os, "fsync", fail)
+    if isinstance(error, OSError):
+        with pytest.warns(RuntimeWarning, match="No space left on device"):
+            assert cache.opened_or_made(tmp_path / "x", "made up", lambda: digits) is digits
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            cache.save(tmp_path / "x", digits)
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_in_the_way(tmp_path):
+def test_folder_in_the_way(digits, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "y").touch()
     with pytest.warns(RuntimeWarning, match="not kept"):
-        cache.opened_or_made(tmp_path / "x", "", lambda: sized(7, 3, 2))
+        cache.opened_or_made(tmp_path / "x", "", lambda: digits)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
-
-def test_interrupted_while_writing(tmp_path, monkeypatch):
-    def interrupt(_: int) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        cache.save(tmp_path / "x", sized(7, 3, 2))
-    assert not list(tmp_path.iterdir())
 
 
 def test_full_size_opens_in_a_tenth_of_a_second(tmp_path):

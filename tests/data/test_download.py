@@ -15,42 +15,19 @@ import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from made_up import assert_same, defect, float_pairs
 
 from breaknet.data import cache, download, idx
 from breaknet.data.mnist import load_mnist
-from breaknet.errors import DataError
 
 IMAGES = "train-images-idx3-ubyte.gz"
 
 
-def same(first, second) -> bool:
-    return first.source == second.source and all(
-        np.array_equal(getattr(first, part).images, getattr(second, part).images)
-        and np.array_equal(getattr(first, part).labels, getattr(second, part).labels)
-        for part in ("train", "valid", "test")
-    )
-
-
-def pickled(made_up) -> bytes:
-    """The made-up digits as an mnist.pkl.gz."""
-    digits = made_up.digits()
-    parts = [
-        (part.images.astype(np.float32) / 256, part.labels.astype(np.int64))
-        for part in (digits.train, digits.valid, digits.test)
-    ]
-    return gzip.compress(pickle.dumps(tuple(parts), protocol=2))
-
-
-def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
-
-
-def assert_nothing_kept(folder: Path) -> None:
-    assert not folder.exists() or not list(folder.iterdir())
+@pytest.fixture
+def kept(tmp_path) -> Path:
+    """The cache folder of the test."""
+    return tmp_path / "kept"
 
 
 @pytest.fixture
@@ -62,29 +39,30 @@ def temporary(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_good_mirror_then_cache(server, published, tmp_path, temporary, capfd):
+def failure(kept: Path, *mirrors: str) -> str:
+    """How `load_mnist` refuses these mirrors, having kept nothing."""
+    message = defect(None, cache_dir=kept, mirrors=mirrors)
+    assert not kept.exists() or not list(kept.iterdir())
+    return message
+
+
+def test_good_mirror_then_cache(server, published, kept, temporary, capfd):
     mirror = server.serve(published)
-    first = load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror])
-    assert same(first, published.digits())
-    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["mnist.digits"]
+    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
+    assert [file.name for file in kept.iterdir()] == ["mnist.digits"]
     assert not list(temporary.iterdir())
-    asked = len(server.asked)
-    assert asked == 4
-    again = load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror + "/"])
-    assert same(again, first)
-    assert len(server.asked) == asked
+    assert len(server.asked) == 4
+    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror + "/"]), published.digits())
+    assert len(server.asked) == 4
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 
 
-def test_bar_on_a_terminal_only(server, published, tmp_path, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
+def test_bar_on_a_terminal_only(server, published, kept, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    load_mnist(cache_dir=tmp_path, mirrors=[server.serve(published)])
+    load_mnist(cache_dir=kept, mirrors=[server.serve(published)])
     assert IMAGES in terminal.getvalue()
     assert "100%" in terminal.getvalue()
     assert terminal.getvalue().isascii()
@@ -96,6 +74,15 @@ def cut_off(content: bytes):
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         handler.wfile.write(content[: len(content) // 2])
+        handler.wfile.flush()
+
+    return answer
+
+
+def stalled(content: bytes):
+    def answer(handler) -> None:
+        cut_off(content)(handler)
+        time.sleep(2)  # SILENCE_SECONDS are 0.3 here
 
     return answer
 
@@ -105,8 +92,10 @@ def altered(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
+#: What a mirror may do wrong: a bad answer made of a good file's content, and the reason that is given.
 BAD = {
     "cut off": (cut_off, "broke off"),
+    "stalled": (stalled, "0.3 s without a byte"),
     "short file": (lambda content: content[: len(content) // 2], "truncated"),
     "altered byte": (altered, IMAGES),
     "empty": (lambda content: b"", "truncated"),
@@ -125,84 +114,58 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_file(kind, server, published, tmp_path, temporary):
+def test_bad_file(kind, server, published, kept, temporary, monkeypatch):
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.3)
     spoil, reason = BAD[kind]
     mirror = server.serve(published)
     good = server.answers[f"/mnist/{IMAGES}"]
     server.answers[f"/mnist/{IMAGES}"] = spoil(good)
-    with pytest.raises(DataError) as error:
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror])
-    message = one_line(error)
+    began = time.monotonic()
+    message = failure(kept, mirror)
+    assert time.monotonic() - began < 5
     assert reason in message
     assert str(temporary) not in message
     for way_out in ("BREAKNET_DATA", "BREAKNET_MIRRORS", '"synthetic"'):
         assert way_out in message
-    assert_nothing_kept(tmp_path / "kept")
     assert not list(temporary.iterdir())
 
     server.answers[f"/mnist/{IMAGES}"] = good
-    assert same(load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror]), published.digits())
+    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_next_mirror_gives_what_the_first_did_not(kind, server, published, tmp_path):
+def test_next_mirror_gives_what_the_first_did_not(kind, server, published, kept, monkeypatch):
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.3)
     first, second = server.serve(published, "first"), server.serve(published, "second")
     labels = f"/first/{idx.NAMES[1]}.gz"
     server.answers[labels] = BAD[kind][0](server.answers[labels])
-    assert same(load_mnist(cache_dir=tmp_path, mirrors=[first, second]), published.digits())
+    assert_same(load_mnist(cache_dir=kept, mirrors=[first, second]), published.digits())
     # the images had come from the first mirror and were not asked for again
     assert f"/second/{IMAGES}" not in server.asked
     assert f"/second/{idx.NAMES[1]}.gz" in server.asked
 
 
-def test_pickle_mirror_comes_last(server, published, tmp_path):
-    server.answers["/notebook/mnist.pkl.gz"] = pickled(published)
-    mirrors = [f"{server.address}/none", f"{server.address}/notebook/mnist.pkl.gz"]
-    assert same(load_mnist(cache_dir=tmp_path, mirrors=mirrors), published.digits())
-
-
-def test_pickle_mirror_with_other_digits(server, published, tmp_path):
-    published.arrays[idx.NAMES[0]][0, 0] ^= 1
-    server.answers["/mnist.pkl.gz"] = pickled(published)
-    with pytest.raises(DataError, match=r"does not hold MNIST \(SHA-256\)"):
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[f"{server.address}/mnist.pkl.gz"])
-    assert_nothing_kept(tmp_path / "kept")
-
-
-def test_pickle_mirror_with_a_program(server, published, tmp_path):
-    class Program:
-        def __reduce__(self):
-            return os.system, (f"touch {tmp_path / 'ran'}",)
-
-    server.answers["/mnist.pkl.gz"] = gzip.compress(pickle.dumps(Program()))
-    with pytest.raises(DataError, match="refused"):
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[f"{server.address}/mnist.pkl.gz"])
-    assert not (tmp_path / "ran").exists()
-
-
-def test_stalled_download_ends(server, published, tmp_path, temporary, monkeypatch):
-    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.3)
+def test_interrupted_half_way(server, published, kept, temporary):
     mirror = server.serve(published)
     content = server.answers[f"/mnist/{IMAGES}"]
 
-    def stall(handler) -> None:
+    def interrupt(handler) -> None:
         cut_off(content)(handler)
-        handler.wfile.flush()
-        server.closing.wait(20)
+        _thread.interrupt_main()
+        server.closing.wait(2)
 
-    server.answers[f"/mnist/{IMAGES}"] = stall
-    began = time.monotonic()
-    with pytest.raises(DataError, match=r"0\.3 s without a byte"):
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror])
-    assert time.monotonic() - began < 5
-    assert_nothing_kept(tmp_path / "kept")
+    server.answers[f"/mnist/{IMAGES}"] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        load_mnist(cache_dir=kept, mirrors=[mirror])
+    assert not kept.exists()
+    assert not list(temporary.iterdir())
     server.answers[f"/mnist/{IMAGES}"] = content
-    assert same(load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror]), published.digits())
+    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
 
 
-def test_slow_but_steady_download_is_left_alone(server, published, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "SILENCE_SECONDS", 1.0)
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 1.0)
+def test_slow_but_steady_download_is_left_alone(server, published, kept, monkeypatch):
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.5)
     mirror = server.serve(published)
     content = server.answers[f"/mnist/{IMAGES}"]
 
@@ -211,41 +174,42 @@ def test_slow_but_steady_download_is_left_alone(server, published, tmp_path, mon
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
         step = len(content) // 8 + 1
-        for start in range(0, len(content), step):  # 1.6 s in all, 0.2 s between pieces
+        for start in range(0, len(content), step):  # 0.8 s in all, 0.1 s between pieces
             handler.wfile.write(content[start : start + step])
             handler.wfile.flush()
-            time.sleep(0.2)
+            time.sleep(0.1)
 
     server.answers[f"/mnist/{IMAGES}"] = trickle
-    assert same(load_mnist(cache_dir=tmp_path, mirrors=[mirror]), published.digits())
+    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
 
 
-def test_interrupted_half_way(server, published, tmp_path, temporary):
-    mirror = server.serve(published)
-    content = server.answers[f"/mnist/{IMAGES}"]
-
-    def interrupt(handler) -> None:
-        cut_off(content)(handler)
-        handler.wfile.flush()
-        _thread.interrupt_main()
-        server.closing.wait(2)
-
-    server.answers[f"/mnist/{IMAGES}"] = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror])
-    assert_nothing_kept(tmp_path / "kept")
-    assert not list(temporary.iterdir())
-    server.answers[f"/mnist/{IMAGES}"] = content
-    assert same(load_mnist(cache_dir=tmp_path / "kept", mirrors=[mirror]), published.digits())
+def pickled(made_up) -> bytes:
+    return gzip.compress(pickle.dumps(float_pairs(made_up.digits()), protocol=2))
 
 
-def seconds_until_given_up(tmp_path: Path, mirrors: list[str]) -> float:
+def test_pickle_mirror_comes_last(server, published, kept):
+    server.answers["/notebook/mnist.pkl.gz"] = pickled(published)
+    mirrors = [f"{server.address}/none", f"{server.address}/notebook/mnist.pkl.gz"]
+    assert_same(load_mnist(cache_dir=kept, mirrors=mirrors), published.digits())
+
+
+def test_pickle_mirror_with_other_content(server, published, kept, tmp_path):
+    class Program:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    published.arrays[idx.NAMES[0]][0, 0] ^= 1
+    server.answers["/digits/mnist.pkl.gz"] = pickled(published)
+    server.answers["/program/mnist.pkl.gz"] = gzip.compress(pickle.dumps(Program()))
+    message = failure(kept, *(f"{server.address}/{kind}/mnist.pkl.gz" for kind in ("digits", "program")))
+    assert "does not hold MNIST (SHA-256)" in message
+    assert "refused" in message
+    assert not (tmp_path / "ran").exists()
+
+
+def seconds_until_given_up(kept: Path, *mirrors: str) -> float:
     began = time.monotonic()
-    with pytest.raises(DataError, match="no answer") as error:
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=mirrors)
-    one_line(error)
-    assert str(error.value).count("no answer") == len(mirrors)
-    assert_nothing_kept(tmp_path / "kept")
+    assert failure(kept, *mirrors).count("no answer") == len(mirrors)
     return time.monotonic() - began
 
 
@@ -256,81 +220,54 @@ def deaf() -> str:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_no_mirror_answers(deaf, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 2.4)
-    mirrors = [f"{deaf}/one", f"{deaf}/two", f"{deaf}/mnist.pkl.gz"]
-    assert 2.3 < seconds_until_given_up(tmp_path, mirrors) < 3.8
+def test_no_mirror_answers(deaf, kept, monkeypatch):
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 1.2)
+    assert 1.1 < seconds_until_given_up(kept, f"{deaf}/one", f"{deaf}/two", f"{deaf}/mnist.pkl.gz") < 2.6
 
 
-def test_no_name_server_answers(tmp_path, monkeypatch):
+def test_no_name_server_answers(kept, monkeypatch):
     def hang(*_, **__):
         time.sleep(3)
         raise socket.gaierror("no such name")
 
     monkeypatch.setattr(download, "ANSWER_SECONDS", 0.6)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    mirrors = ["http://one.invalid", "http://two.invalid"]
-    assert seconds_until_given_up(tmp_path, mirrors) < 2.5
+    assert seconds_until_given_up(kept, "http://one.invalid", "http://two.invalid") < 2.5
 
 
 @pytest.mark.slow
-def test_no_mirror_answers_within_ten_seconds(deaf, tmp_path):
-    assert seconds_until_given_up(tmp_path, [f"{deaf}/{k}" for k in range(3)]) < 10
+def test_no_mirror_answers_within_ten_seconds(deaf, kept):
+    assert seconds_until_given_up(kept, *(f"{deaf}/{k}" for k in range(3))) < 10
 
 
-def test_deaf_mirror_leaves_time_for_the_next(deaf, server, published, tmp_path, monkeypatch):
+def test_deaf_mirror_leaves_time_for_the_next(deaf, server, published, kept, monkeypatch):
     monkeypatch.setattr(download, "ANSWER_SECONDS", 2.0)
-    assert same(load_mnist(cache_dir=tmp_path, mirrors=[deaf, server.serve(published)]), published.digits())
+    assert_same(load_mnist(cache_dir=kept, mirrors=[deaf, server.serve(published)]), published.digits())
 
 
-def test_nobody_listens(tmp_path):
+def test_nobody_listens(kept):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     began = time.monotonic()
-    with pytest.raises(DataError, match="no connection"):
-        load_mnist(cache_dir=tmp_path / "kept", mirrors=[f"http://127.0.0.1:{port}"])
+    assert "no connection" in failure(kept, f"http://127.0.0.1:{port}")
     assert time.monotonic() - began < 3
-    assert_nothing_kept(tmp_path / "kept")
 
 
 def test_mirrors_from_the_environment(server, published, tmp_path, monkeypatch):
     mirror = server.serve(published)
     monkeypatch.setenv("BREAKNET_MIRRORS", f" {server.address}/none , {mirror}, ")
-    assert same(load_mnist(cache_dir=tmp_path / "a"), published.digits())
+    assert_same(load_mnist(cache_dir=tmp_path / "a"), published.digits())
     assert server.asked[0].startswith("/none/")
     server.asked.clear()
-    assert same(load_mnist(cache_dir=tmp_path / "b", mirrors=[mirror]), published.digits())
+    assert_same(load_mnist(cache_dir=tmp_path / "b", mirrors=[mirror]), published.digits())
     assert not any(path.startswith("/none/") for path in server.asked)
 
 
-def test_bad_address_in_the_environment(tmp_path, monkeypatch):
+def test_bad_address_in_the_environment(kept, monkeypatch):
     monkeypatch.setenv("BREAKNET_MIRRORS", "ftp://example.invalid/mnist")
-    with pytest.raises(DataError, match=r"BREAKNET_MIRRORS.*ftp://"):
-        load_mnist(cache_dir=tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("mirrors", "error"),
-    [
-        ("http://127.0.0.1/mnist", TypeError),
-        (7, TypeError),
-        ([7], TypeError),
-        ([], ValueError),
-        (["mnist"], ValueError),
-        (["file:///mnist"], ValueError),
-        (["http://"], ValueError),
-        (["http://[::1"], ValueError),
-    ],
-)
-def test_wrong_mirrors(mirrors, error, tmp_path):
-    with pytest.raises(error, match=r"^mirrors: "):
-        load_mnist(cache_dir=tmp_path, mirrors=mirrors)
-
-
-@pytest.mark.parametrize("folder", [3, b"x", ["x"]])
-def test_wrong_cache_folder(folder):
-    with pytest.raises(TypeError, match=r"^cache_dir: "):
-        load_mnist(cache_dir=folder)
+    message = defect(None, cache_dir=kept)
+    assert message.startswith("BREAKNET_MIRRORS: ")
+    assert "ftp://" in message
 
 
 def test_cache_that_cannot_be_written(server, published, tmp_path):
@@ -338,15 +275,14 @@ def test_cache_that_cannot_be_written(server, published, tmp_path):
     blocked.write_text("in the way of the folder")
     with pytest.warns(RuntimeWarning, match="not kept for the next start") as caught:
         digits = load_mnist(cache_dir=blocked, mirrors=[server.serve(published)])
-    assert same(digits, published.digits())
-    assert caught[0].filename == __file__
+    assert_same(digits, published.digits())
+    assert caught.pop(RuntimeWarning).filename == __file__
     assert blocked.read_text() == "in the way of the folder"
 
 
 def test_user_cache_folder(server, published, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    for name in ("XDG_CACHE_HOME", "HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path))
     import platformdirs
 
     if not platformdirs.user_cache_dir("breaknet", appauthor=False).startswith(str(tmp_path)):
@@ -355,7 +291,7 @@ def test_user_cache_folder(server, published, tmp_path, monkeypatch):
     assert (cache.folder(None) / "mnist.digits").is_file()
 
 
-def test_two_processes_at_once(server, published, tmp_path):
+def test_two_processes_at_once(server, published, kept):
     program = textwrap.dedent("""
         import sys, types
         package = types.ModuleType("breaknet")  # without its other parts, which would load torch
@@ -369,15 +305,10 @@ def test_two_processes_at_once(server, published, tmp_path):
         digits = load_mnist(cache_dir=sys.argv[2], mirrors=[sys.argv[3]])
         print(digits.source, int(digits.train.images.sum()))
     """)
-    command = [sys.executable, "-c", program, repr(idx.PUBLISHED), str(tmp_path / "kept")]
+    command = [sys.executable, "-c", program, repr(idx.PUBLISHED), str(kept), server.serve(published)]
     root = Path(__file__).parents[2]
-    pipe = subprocess.PIPE
-    processes = [
-        subprocess.Popen(
-            [*command, server.serve(published)], cwd=root, stdin=pipe, stdout=pipe, stderr=pipe, text=True
-        )
-        for _ in range(2)
-    ]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    processes = [subprocess.Popen(command, cwd=root, text=True, **pipes) for _ in range(2)]
     for process in processes:
         assert process.stdout.readline() == "ready\n", process.communicate()
     for process in processes:
@@ -385,5 +316,5 @@ def test_two_processes_at_once(server, published, tmp_path):
         process.stdin.flush()
     expected = f"MNIST {int(published.digits().train.images.sum())}\n"
     assert [process.communicate(timeout=60) for process in processes] == [(expected, "")] * 2
-    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["mnist.digits"]
-    assert same(cache.opened(tmp_path / "kept" / "mnist.digits", "MNIST"), published.digits())
+    assert [file.name for file in kept.iterdir()] == ["mnist.digits"]
+    assert_same(cache.opened(kept / "mnist.digits", "MNIST"), published.digits())

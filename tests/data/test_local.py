@@ -11,53 +11,51 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up import assert_same, defect, parts_of
 
 from breaknet.data import idx
 from breaknet.data.mnist import load_mnist
-from breaknet.errors import DataError
 
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = idx.NAMES
 
 
-def assert_same(first, second) -> None:
-    assert first.source == second.source
-    for part in ("train", "valid", "test"):
-        assert np.array_equal(getattr(first, part).images, getattr(second, part).images)
-        assert np.array_equal(getattr(first, part).labels, getattr(second, part).labels)
+@pytest.fixture
+def folder(made_up, tmp_path) -> Path:
+    """The made-up digits as four gzipped files."""
+    return made_up.write(tmp_path / "digits")
 
 
-def defect(source) -> str:
-    with pytest.raises(DataError) as error:
-        load_mnist(source)
-    message = str(error.value)
-    assert "\n" not in message
-    return message
+@pytest.fixture
+def local(made_up):
+    """The digits that every folder named "digits" should give."""
+    return made_up.digits("local: digits")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("dotted", [False, True])
-def test_idx_folder(zipped, dotted, made_up, tmp_path):
+def test_idx_folder(zipped, dotted, made_up, local, tmp_path):
     folder = made_up.write(tmp_path / "digits", zipped)
     if dotted:
         for file in list(folder.iterdir()):
             file.rename(folder / file.name.replace("-idx", ".idx"))
-    assert_same(load_mnist(folder), made_up.digits("local: digits"))
-    assert_same(load_mnist(str(folder)), made_up.digits("local: digits"))
+    for path in (folder, str(folder)):
+        digits = load_mnist(path)
+        assert_same(digits, local)
+        assert digits.train.images.flags.writeable
+        assert digits.test.labels.flags.writeable
 
 
-def test_spellings_and_gzip_may_mix(made_up, tmp_path):
-    folder = made_up.write(tmp_path / "digits", zipped=True)
+def test_spellings_and_gzip_may_mix(made_up, folder, local):
     (folder / f"{LABELS}.gz").write_bytes(made_up.files[LABELS])  # gzipped by name only
     (folder / f"{TEST_IMAGES}.gz").rename(folder / "t10k-images.idx3-ubyte.gz")
     (folder / f"{TEST_LABELS}.gz").unlink()
     (folder / TEST_LABELS).write_bytes(made_up.files[TEST_LABELS])
-    assert_same(load_mnist(folder), made_up.digits("local: digits"))
+    assert_same(load_mnist(folder), local)
 
 
 def test_published_content_is_called_mnist(published, tmp_path):
     assert load_mnist(published.write(tmp_path / "digits")).source == "MNIST"
     published.arrays[TEST_IMAGES][3, 5] ^= 1
-    published.__post_init__()
     assert load_mnist(published.write(tmp_path / "digits")).source == "local: digits"
 
 
@@ -67,18 +65,15 @@ def test_each_published_hash_counts(name, published, tmp_path, monkeypatch):
     assert load_mnist(published.write(tmp_path / "digits")).source == "local: digits"
 
 
-def test_environment_names_the_data(made_up, tmp_path, monkeypatch):
-    folder = made_up.write(tmp_path / "digits")
+def test_environment_names_the_data(folder, local, tmp_path, monkeypatch):
     monkeypatch.setenv("BREAKNET_DATA", str(folder))
-    assert_same(load_mnist(), made_up.digits("local: digits"))
+    assert_same(load_mnist(), local)
     monkeypatch.setenv("BREAKNET_DATA", str(tmp_path / "absent"))
-    with pytest.raises(DataError, match="absent"):
-        load_mnist()
-    assert_same(load_mnist(folder), made_up.digits("local: digits"))  # the argument goes first
+    assert "absent" in defect(None)
+    assert_same(load_mnist(folder), local)  # the argument goes first
 
 
-def test_paths_are_taken_as_users_write_them(made_up, tmp_path, monkeypatch):
-    folder = made_up.write(tmp_path / "digits")
+def test_paths_are_taken_as_users_write_them(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert load_mnist("~/digits").source == "local: digits"
@@ -87,17 +82,9 @@ def test_paths_are_taken_as_users_write_them(made_up, tmp_path, monkeypatch):
 
 
 def test_other_size_is_accepted(made_up, tmp_path):
-    made_up.arrays[IMAGES], made_up.arrays[LABELS] = (made_up.arrays[key][:8] for key in (IMAGES, LABELS))
-    made_up.__post_init__()
+    made_up.arrays |= {name: made_up.arrays[name][:8] for name in (IMAGES, LABELS)}
     digits = load_mnist(made_up.write(tmp_path / "few"))
-    assert [len(part) for part in (digits.train, digits.valid, digits.test)] == [7, 1, 12]
-
-
-def test_arrays_may_be_written_to(made_up, tmp_path):
-    for zipped in (False, True):
-        digits = load_mnist(made_up.write(tmp_path / str(zipped), zipped))
-        assert digits.train.images.flags.writeable
-        assert digits.test.labels.flags.writeable
+    assert [len(part) for part in parts_of(digits)] == [7, 1, 12]
 
 
 def header(magic: int, *numbers: int) -> bytes:
@@ -132,46 +119,50 @@ def test_broken_idx_file(kind, made_up, tmp_path):
     assert message in text
 
 
-def test_mixed_folder(made_up, tmp_path):
-    folder = made_up.write(tmp_path / "digits", zipped=False)
-    made_up.arrays[LABELS] = made_up.arrays[LABELS][:-1]
-    made_up.__post_init__()
-    (folder / LABELS).write_bytes(made_up.files[LABELS])
-    assert "60 training images but 59 training labels" in defect(folder)
-
-
-@pytest.mark.parametrize(("train", "test"), [(5, 12), (60, 0), (0, 0)])
-def test_too_few_rows(train, test, made_up, tmp_path):
-    for name, count in zip(idx.NAMES, (train, train, test, test), strict=True):
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ((60, 59, 12, 12), "60 training images but 59 training labels"),
+        ((60, 60, 11, 12), "11 test images but 12 test labels"),
+        ((5, 5, 12, 12), "5 training and 12 test images; at least 6 and 1"),
+        ((60, 60, 0, 0), "60 training and 0 test images; at least 6 and 1"),
+        ((0, 0, 0, 0), "0 training and 0 test images; at least 6 and 1"),
+    ],
+)
+def test_wrong_numbers_of_rows(counts, message, made_up, tmp_path):
+    for name, count in zip(idx.NAMES, counts, strict=True):
         made_up.arrays[name] = made_up.arrays[name][:count]
-    made_up.__post_init__()
-    folder = made_up.write(tmp_path / "digits")
-    assert f"{train} training and {test} test images; at least 6 and 1" in defect(folder)
+    assert message in defect(made_up.write(tmp_path / "digits"))
 
 
-def test_missing_files_are_named(made_up, tmp_path):
-    folder = made_up.write(tmp_path / "digits")
+def test_missing_files_are_named(folder):
     (folder / f"{LABELS}.gz").unlink()
     (folder / f"{TEST_IMAGES}.gz").unlink()
-    text = defect(folder)
-    assert text.startswith(f"{folder}: lacks {LABELS}, {TEST_IMAGES}")
+    assert defect(folder).startswith(f"{folder}: lacks {LABELS}, {TEST_IMAGES}")
 
 
-def test_foreign_places(tmp_path, made_up):
-    assert "no such folder or file" in defect(tmp_path / "absent")
-    assert "no such folder" in defect("synthetic ")  # only the exact word is not a path
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("notes.txt", b"hello", "not a file of digits"),
+        ("nothing", b"", "not a file of digits"),
+        ("stub.gz", b"\x1f\x8b\x08", "gzip stream"),
+        ("lone.gz", gzip.compress(header(2051, 60, 28, 28)), "name the folder that holds all four"),
+        ("absent", None, "no such folder or file"),
+        ("absent/x", None, "no such folder"),
+        ("nul\0byte", None, "cannot be read"),
+    ],
+)
+def test_foreign_files(name, content, message, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert message in defect(tmp_path / name)
+
+
+def test_foreign_folders(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "holds none of" in defect(tmp_path / "empty")
-    (tmp_path / "notes.txt").write_text("hello")
-    assert "not a file of digits" in defect(tmp_path / "notes.txt")
-    (tmp_path / "nothing").write_bytes(b"")
-    assert "not a file of digits" in defect(tmp_path / "nothing")
-    (tmp_path / "stub.gz").write_bytes(b"\x1f\x8b\x08")
-    assert "gzip stream" in defect(tmp_path / "stub.gz")
-    folder = made_up.write(tmp_path / "digits")
-    assert "name the folder that holds all four" in defect(folder / f"{IMAGES}.gz")
-    assert "cannot be read" in defect("nul\0byte")
-    assert "no such folder" in defect(tmp_path / "notes.txt.d" / "x")
+    assert "no such folder" in defect("synthetic ")  # only the exact word is not a path
     (folder / f"{LABELS}.gz").unlink()
     (folder / f"{LABELS}.gz").mkdir()
     assert "cannot be read" in defect(folder)
@@ -186,8 +177,7 @@ def test_named_pipe_does_not_hang(tmp_path):
 @pytest.mark.skipif(
     os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="permissions do not bind here"
 )
-def test_permission_denied(made_up, tmp_path):
-    folder = made_up.write(tmp_path / "digits")
+def test_permission_denied(folder):
     (folder / f"{LABELS}.gz").chmod(0)
     assert f"{LABELS}.gz: cannot be read (Permission denied)" in defect(folder)
     folder.chmod(0)
@@ -197,35 +187,36 @@ def test_permission_denied(made_up, tmp_path):
         folder.chmod(0o700)
 
 
-def test_permission_denied_simulated(made_up, tmp_path, monkeypatch):
-    folder = made_up.write(tmp_path / "digits")
-
+def test_permission_denied_simulated(folder, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", refuse)
-        with pytest.raises(DataError) as in_file:
-            load_mnist(folder)
-    assert str(in_file.value) == f"{folder / IMAGES}.gz: cannot be read (Permission denied)"
+        in_file = defect(folder)
+    assert in_file == f"{folder / IMAGES}.gz: cannot be read (Permission denied)"
     monkeypatch.setattr(os, "listdir", refuse)
     assert defect(folder) == f"{folder}: cannot be read (Permission denied)"
 
 
-@pytest.mark.parametrize("source", [7, b"folder", ["folder"], True, 1.5])
-def test_wrong_type_of_source(source):
-    with pytest.raises(TypeError, match=r"^source: "):
-        load_mnist(source)
+WRONG = {
+    ("source", TypeError): (7, b"folder", ["folder"], True, 1.5),
+    ("source", ValueError): ("",),
+    ("cache_dir", TypeError): (3, b"x", ["x"]),
+    ("mirrors", TypeError): ("http://127.0.0.1/mnist", 7, [7]),
+    ("mirrors", ValueError): ([], ["mnist"], ["file:///mnist"], ["http://"], ["http://[::1"]),
+}
 
 
-def test_empty_source():
-    with pytest.raises(ValueError, match=r"^source: "):
-        load_mnist("")
+@pytest.mark.parametrize(("name", "error"), WRONG)
+def test_wrong_arguments(name, error, tmp_path):
+    for value in WRONG[name, error]:
+        with pytest.raises(error, match=f"^{name}: "):
+            load_mnist(**({"cache_dir": tmp_path} | {name: value}))
 
 
-def test_local_data_needs_few_packages(made_up, tmp_path):
+def test_local_data_needs_few_packages(folder):
     """`import breaknet` and `load_mnist(folder)` load none of the packages that only downloads or drawing need."""
-    folder = made_up.write(tmp_path / "digits")
     program = (
         "import sys\n"
         "heavy = 'pooch platformdirs requests tqdm matplotlib PIL scipy numba'.split()\n"
@@ -245,20 +236,10 @@ def test_local_data_needs_few_packages(made_up, tmp_path):
 @pytest.mark.mnist
 def test_real_mnist(mnist):
     assert mnist.source == "MNIST"
-    assert [len(part) for part in (mnist.train, mnist.valid, mnist.test)] == [50_000, 10_000, 10_000]
+    assert [len(part) for part in parts_of(mnist)] == [50_000, 10_000, 10_000]
     assert mnist.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(mnist.train.labels).tolist() == [
-        4932,
-        5678,
-        4968,
-        5101,
-        4859,
-        4506,
-        4951,
-        5175,
-        4842,
-        4988,
-    ]
+    counts = "4932 5678 4968 5101 4859 4506 4951 5175 4842 4988"
+    assert " ".join(map(str, np.bincount(mnist.train.labels))) == counts
     train = idx.sha256(idx.IMAGES, mnist.train.images, mnist.valid.images)
     assert train == "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
     assert idx.is_mnist(mnist)

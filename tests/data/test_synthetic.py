@@ -76,7 +76,7 @@ def test_labels_fit_the_images(some):
 
 
 def test_labels_name_the_digit_that_is_seen(some):
-    """Each class's mean image resembles that digit, drawn here anew, more than any other digit."""
+    """Each class's mean image resembles that digit, drawn here again, more than any other digit."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
@@ -133,21 +133,14 @@ def test_fields_are_drawn_alike_again(fields):
     assert len(np.unique(fields.reshape(len(fields), -1), axis=0)) == len(fields)  # no two digits look alike
 
 
-def test_broken_font_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("content", [None, b"no font"])
+def test_missing_and_broken_fonts_are_named(content, tmp_path, monkeypatch):
     import matplotlib
 
     monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
-    fonts = tmp_path / "fonts" / "ttf"
-    fonts.mkdir(parents=True)
-    (fonts / synthetic.FONTS[0]).write_bytes(b"no font")
-    with pytest.raises(DataError, match=r"DejaVuSans\.ttf: matplotlib's font cannot be read"):
-        synthetic.draw(1)
-
-
-def test_missing_fonts_are_named(tmp_path, monkeypatch):
-    import matplotlib
-
-    monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
+    if content is not None:
+        (tmp_path / "fonts" / "ttf").mkdir(parents=True)
+        (tmp_path / "fonts" / "ttf" / synthetic.FONTS[0]).write_bytes(content)
     with pytest.raises(DataError, match=r"DejaVuSans\.ttf: matplotlib's font cannot be read"):
         synthetic.synthetic_digits(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
