@@ -1,26 +1,25 @@
-"""Progress of training as a plain-text bar, which terminals and notebooks both show."""
+"""Progress of training: a plain-text bar for terminals and notebooks, or calls of a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-#: What a caller may pass: called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
+#: Called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
 ProgressCallable = Callable[[int, int, float], Any]
-
 
 _COSTS_SHOWN = 4
 
 
 class CallbackFailed(BaseException):
-    """Carries an exception of the caller's own callable past the backends unchanged."""
+    """Carries an exception of the caller's callable through the backends unchanged."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class Progress:
-    """Passes epochs on to a bar (True), to a callable, or to nobody (False); use as a context manager.
+    """Reports epochs to a bar (True), to a callable, or to nothing (False); use as a context manager.
 
     Raises:
         TypeError: for anything else.
@@ -72,6 +71,6 @@ class Progress:
                 raise CallbackFailed(error) from error
 
     def _shown_costs(self) -> str:
-        """The last cost of each job, in their order; of many jobs the first few."""
+        """The last cost of each job, in order of jobs; of many jobs the first four."""
         costs = [f"{cost:.4f}" for _, cost in sorted(self._costs.items())]
         return " ".join(costs[:_COSTS_SHOWN]) + (" ..." if len(costs) > _COSTS_SHOWN else "")

@@ -1,4 +1,4 @@
-"""Make the project's own environment: python set_up.py FOLDER [--dev]
+"""Make the project's environment: python set_up.py FOLDER [--dev]
 
 On Linux without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds where that can be reached: the
 build that PyPI offers brings several GB of CUDA libraries. TORCH_INDEX names another index, or is "default" to
@@ -60,4 +60,4 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), "--dev" in sys.argv[2:])
     except subprocess.CalledProcessError as error:
-        sys.exit(f"pip could not install breaknet (exit status {error.returncode}); its message stands above")
+        sys.exit(f"pip could not install breaknet (exit status {error.returncode}); its message is above")

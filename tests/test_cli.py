@@ -185,7 +185,7 @@ def test_ctrl_c_says_where_finished_work_is(data, tmp_path):
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=60)
     assert process.returncode == 130, shown
-    assert "What was finished (clean" in shown
+    assert "Finished experiments (clean" in shown
     assert "breaknet: interrupted" in shown
     assert "Traceback" not in shown
     assert finished.exists()

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tiny import write_tiny_idx
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_the_wheel_holds_all_of_breaknet_and_nothing_else(wheel, checkout):
     assert sources | templates | {"breaknet/py.typed"} <= names
 
 
-@pytest.mark.parametrize("how", ["plain", "editable"])
+@pytest.mark.parametrize("how", ["plain", pytest.param("editable", marks=pytest.mark.slow)])
 def test_installs_beside_a_package_named_kernels(how, checkout, wheel, tmp_path):
     python = new_environment(tmp_path / "environment")
     what = [str(wheel)] if how == "plain" else ["--editable", str(checkout)]
@@ -104,16 +105,33 @@ def test_an_install_keeps_the_torch_that_is_there(checkout, tmp_path):
     assert all("torch" not in line and "triton" not in line for line in changes), changes
 
 
-def test_importing_breaknet_is_light(tmp_path, repository):
-    """Only torch, numpy and safetensors are needed to train: compilers, plots and fetching come where they are used."""
-    code = """
+OPTIONAL = [
+    "triton", "numba", "llvmlite", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2", "platformdirs",
+    "requests",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        ("breaknet.training", OPTIONAL),
+        ("breaknet.lesson.fits", ["scipy"]),
+        ("breaknet.lesson.figures", ["matplotlib.pyplot", "torch"]),
+        ("breaknet.lesson.figure_workers", ["torch", "matplotlib"]),
+        ("breaknet.lesson.report", ["jinja2", "matplotlib", "scipy"]),
+    ],
+)
+def test_imports_are_light(imported, heavy, repository):
+    """Compilers, plots and downloads are imported where they are used, and no torch where figures are drawn."""
+    code = f"""
 import sys
-import numpy, safetensors.torch, torch
+import numpy
+if "torch" not in {heavy}:
+    import safetensors.torch, torch  # whatever these import is not counted
 before = set(sys.modules)
-import breaknet
-heavy = [name for name in ("triton", "numba", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2",
-                           "platformdirs", "requests") if name in set(sys.modules) - before]
-assert not heavy, heavy
+import {imported}
+found = set({heavy}) & (set(sys.modules) - before)
+assert not found, found
 """
     run([sys.executable, "-c", code], repository)
 
@@ -121,23 +139,17 @@ assert not heavy, heavy
 def test_training_needs_only_torch_numpy_and_safetensors(repository, tmp_path):
     """With every other dependency hidden, the torch backend trains from a local folder's data."""
     code = """
-import sys
-for name in ("triton", "numba", "llvmlite", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2",
-             "platformdirs", "requests"):
+import pathlib, sys
+folder, *hidden = sys.argv[1:]
+for name in hidden:
     sys.modules[name] = None  # imports fail as if it were not installed
-import pathlib, struct
-import numpy as np
 import breaknet
-folder = pathlib.Path(sys.argv[1])
-for part, count in (("train", 120), ("t10k", 20)):
-    images = np.random.default_rng(0).integers(0, 256, (count, 784), np.uint8)
-    labels = np.arange(count, dtype=np.uint8) % 10
-    (folder / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 2051, count, 28, 28) + images.tobytes())
-    (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 2049, count) + labels.tobytes())
+folder = pathlib.Path(folder)
 digits = breaknet.load_mnist(folder)
 run = breaknet.train(digits.train, valid=digits.valid, epochs=2)
 result = breaknet.evaluate(run.checkpoints, digits.test)
 run.checkpoints.save(folder / "run.safetensors")
 print(run.backend, len(result.cost))
 """
-    assert run([sys.executable, "-c", code, str(tmp_path)], repository).split() == ["torch", "2"]
+    folder = str(write_tiny_idx(tmp_path))
+    assert run([sys.executable, "-c", code, folder, *OPTIONAL], repository).split() == ["torch", "2"]

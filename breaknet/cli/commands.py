@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter
 
-_BEGAN = perf_counter()  # before the slow imports, so that a lesson can say what they took
+_BEGAN = perf_counter()  # before the slow imports, which a lesson reports as a phase
 
 import gc  # noqa: E402
 import sys  # noqa: E402
@@ -35,21 +35,17 @@ app = typer.Typer(
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Where the digits are: a folder or file with MNIST, or 'synthetic'. Without it, MNIST is downloaded "
-        "once and kept; with no network the synthetic digits take its place.",
+        help="The digits: a folder or file with MNIST, or 'synthetic'. Default: MNIST, downloaded once and cached; "
+        "with no network, the synthetic digits.",
         metavar="PATH",
     ),
 ]
 Backend = Annotated[
     str,
-    typer.Option(
-        help="What does the computing: auto, triton (NVIDIA GPU), numba (CPU) or torch (slow, plain)."
-    ),
+    typer.Option(help="The implementation: auto, triton (NVIDIA GPU), numba (CPU) or torch (slow, plain)."),
 ]
-Device = Annotated[str, typer.Option(help="Where it runs: auto, cpu, cuda, cuda:1 ...")]
-Seed = Annotated[
-    int, typer.Option(help="Another seed gives another start and another shuffle of the labels.")
-]
+Device = Annotated[str, typer.Option(help="The device: auto, cpu, cuda, cuda:1 ...")]
+Seed = Annotated[int, typer.Option(help="Draws the starting parameters and the shuffle of the labels.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the whole traceback of an error.")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No progress, no notices: only results and errors.")
@@ -62,8 +58,8 @@ def lesson(
     out: Annotated[
         Path,
         typer.Option(
-            help="The folder for the report, figures, numbers and checkpoints. An older lesson in it "
-            "is replaced once the new one is complete."
+            help="The folder for report, figures, numbers and checkpoints. An older lesson in it is replaced "
+            "once the new one is complete."
         ),
     ] = Path("breaknet-lesson"),
     data: Data = None,
@@ -73,7 +69,7 @@ def lesson(
     epochs_scale: Annotated[
         float,
         typer.Option(
-            help="Train so many times as long: 0.1 gives a quick look, with other curves.", metavar="F"
+            help="Multiplies all numbers of epochs: 0.1 gives a quick, different look.", metavar="F"
         ),
     ] = 1.0,
     verbose: Verbose = False,
@@ -101,28 +97,26 @@ def lesson(
             folder.abandon()
             if folder.finished:
                 done = ", ".join(folder.finished)
-                output.notice(f"What was finished ({done}) is in {folder.unfinished}")
+                output.notice(f"Finished experiments ({done}) are in {folder.unfinished}")
             raise
     output.show_lesson(results, folder.folder)
 
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="The file for the checkpoints of every epoch.")] = Path(
+    out: Annotated[Path, typer.Option(help="The file for the checkpoint of every epoch.")] = Path(
         "run.safetensors"
     ),
     data: Data = None,
-    epochs: Annotated[int, typer.Option(help="How many times to go through the training images.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="How many images a step looks at.")] = 100,
-    learning_rate: Annotated[float, typer.Option(help="How far a step goes.")] = 0.05,
-    hidden: Annotated[
-        str, typer.Option(help="The widths of the two hidden layers.", metavar="N,N")
-    ] = "16,16",
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 100,
+    learning_rate: Annotated[float, typer.Option(help="Step size of gradient descent.")] = 0.05,
+    hidden: Annotated[str, typer.Option(help="Widths of the two hidden layers.", metavar="N,N")] = "16,16",
     shuffle: Annotated[
-        float, typer.Option(help="The part of the training labels to shuffle, 0 to 1.", metavar="FRACTION")
+        float, typer.Option(help="Share of the training labels to shuffle, 0 to 1.", metavar="FRACTION")
     ] = 0.0,
     examples: Annotated[
-        int | None, typer.Option(help="Train on the first so many images only. Default: all.", metavar="N")
+        int | None, typer.Option(help="Train on the first N images only. Default: all.", metavar="N")
     ] = None,
     seed: Seed = 0,
     backend: Backend = "auto",
@@ -130,7 +124,7 @@ def train(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train one network and keep what it was after every epoch."""
+    """Train one network and save a checkpoint of every epoch."""
     output.configure(verbose, quiet)
     import breaknet
 
@@ -157,12 +151,10 @@ def train(
 def evaluate(
     checkpoints: Annotated[Path, typer.Argument(help="A file that `breaknet train` or a lesson wrote.")],
     data: Data = None,
-    split: Annotated[str, typer.Option(help="What to judge by: train, valid or test.")] = "test",
+    split: Annotated[str, typer.Option(help="The images to evaluate on: train, valid or test.")] = "test",
     backend: Backend = "auto",
     device: Device = "auto",
-    confusion: Annotated[
-        bool, typer.Option(help="Count which digit is taken for which (last epoch).")
-    ] = False,
+    confusion: Annotated[bool, typer.Option(help="Show the confusion matrix of the last epoch.")] = False,
     json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -198,7 +190,7 @@ def data(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch the digits if need be, and say what they are."""
+    """Download the digits if necessary, and describe them."""
     output.configure(verbose, quiet)
     digits = _load(data)
     if json:
@@ -209,7 +201,7 @@ def data(
 
 @app.command()
 def doctor(json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
-    """Look at this machine: versions, GPU, what works, and what 'auto' picks."""
+    """Examine this machine: versions, GPU, which backends work, and what 'auto' picks."""
     output.configure(verbose, quiet)
     from .doctor import examine
 
@@ -246,7 +238,7 @@ def kernels(
 
 
 def _import_torch() -> float:
-    """Import what takes longest, and return how many seconds that was."""
+    """Import torch, the slowest import, and return the seconds that it took."""
     began = perf_counter()
     import torch  # noqa: F401
 
@@ -254,7 +246,7 @@ def _import_torch() -> float:
 
 
 def _load(source: str | None) -> Digits:
-    """The digits at `source`; with no network and nothing named, synthetic ones, with a notice nobody can miss."""
+    """The digits at `source`; without a source and without a network, synthetic ones under a banner."""
     from ..data.mnist import load_mnist
     from ..errors import DataError
 
@@ -273,7 +265,7 @@ def _load(source: str | None) -> Digits:
 
 
 def _check_backend(backend: str, device: str) -> None:
-    """A wrong name is found before data is fetched."""
+    """Refuse a wrong name before data are downloaded."""
     from ..backends.select import choices
 
     choices(backend, device)
@@ -301,7 +293,7 @@ def _parse_hidden(text: str) -> tuple[int, int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 1 (failed), 2 (usage) or 130 (Ctrl-C)."""
-    # a usage error of typer's, whichever library its release builds on
+    # typer's usage error, whichever library its release builds on
     usage_error: Any = typer.BadParameter.__mro__[1]
     try:
         status = app(arguments, prog_name="breaknet", standalone_mode=False)
@@ -332,5 +324,5 @@ def run() -> None:
     """The `breaknet` command."""
     warnings.simplefilter("default", RuntimeWarning)
     status = main()
-    gc.freeze()  # the way out would look through all of torch's objects for garbage, for over half a second
+    gc.freeze()  # at exit Python would search torch's objects for garbage, for over half a second
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""What the command line prints: plain text, results on standard output, all else on standard error."""
+"""Output of the command line: plain text, results on standard output, all else on standard error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ _verbose = False
 
 
 def configure(verbose: bool, quiet: bool) -> None:
-    """Set up notices for one command: breaknet's own at INFO, or only errors if `quiet`."""
+    """Set up one command's notices: breaknet's logger at INFO, only errors if `quiet`."""
     global _verbose
     _verbose = verbose
     log = logging.getLogger("breaknet")
@@ -29,7 +29,7 @@ def configure(verbose: bool, quiet: bool) -> None:
 
 
 class _Handler(logging.Handler):
-    """Writes to whatever standard error is at the time."""
+    """Writes to the standard error of the moment, which may have been replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         notice(record.getMessage())
@@ -58,7 +58,7 @@ def notice(text: str) -> None:
 
 
 def banner(title: str, text: str) -> None:
-    """A notice that nobody can miss."""
+    """A notice between two rules of 80 exclamation marks."""
     rule = "!" * 80
     notice(f"\n{rule}\n!!  {title}\n{rule}\n{text}\n{rule}\n")
 
@@ -68,13 +68,14 @@ def show_json(value: Any) -> None:
 
 
 def show_lesson(results: dict[str, Any], folder: Path) -> None:
+    from ..lesson.experiments import CURVES
     from ..lesson.fits import logistic_from
 
     print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
     header = ("experiment", "epochs", "train cost", "valid cost", "train accuracy", "valid accuracy")
     rows = []
     for name, experiment in results["experiments"].items():
-        curves = [experiment[key] for key in ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")]
+        curves = [experiment[key] for key in CURVES]
         last = [curve[-1] if curve else float("nan") for curve in curves]
         costs = [f"{value:.4f}" for value in last[:2]]
         rows.append((name, str(len(curves[0])), *costs, *(f"{100 * value:.1f} %" for value in last[2:])))
@@ -88,8 +89,7 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
         fit = logistic_from(fits[name]["train_accuracy_logistic"])
         found = "no fit" if fit is None else fit.capacity_text
         print(f"{name}: carrying capacity of the train accuracy: {found}")
-    seconds = results["seconds"]
-    print("\nseconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in seconds.items()))
+    print(f"\n{_seconds(results['seconds'])}")
     print(f"\nRead {folder / 'report.html'}")
 
 
@@ -99,7 +99,7 @@ def show_run(run: Run, source: str, out: Path) -> None:
         print(f"train: cost {run.train_cost[-1]:.4f}, accuracy {100 * run.train_accuracy[-1]:.2f} %")
         if run.valid_cost is not None and run.valid_accuracy is not None:
             print(f"valid: cost {run.valid_cost[-1]:.4f}, accuracy {100 * run.valid_accuracy[-1]:.2f} %")
-    print("seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in run.seconds.items()))
+    print(_seconds(run.seconds))
     print(f"checkpoints: {out}")
 
 
@@ -117,14 +117,14 @@ def show_evaluation(result: Evaluation, on: str) -> None:
     ]  # fmt: skip
     print(_table(("epoch", "cost", "accuracy", ""), rows))
     if result.confusion is not None:
-        print("\nlast epoch, rows: true digit, columns: what it was taken for")
-        header = ("", *(str(digit) for digit in range(10)))
+        print("\nlast epoch, rows: true digits, columns: answers")
+        header = ("", *map(str, range(10)))
         counts = [(str(digit), *map(str, row)) for digit, row in enumerate(result.confusion[-1])]
         print(_table(header, counts))
 
 
 def count_labels(digits: Digits) -> dict[str, Any]:
-    """Images in all and of each digit, by split."""
+    """Numbers of images, in all and of each digit, by split."""
     import numpy as np
 
     splits = {"train": digits.train, "valid": digits.valid, "test": digits.test}
@@ -136,7 +136,7 @@ def count_labels(digits: Digits) -> dict[str, Any]:
 
 def show_data(digits: Digits) -> None:
     print(f"{digits.source}: 28 x 28 grey images, one byte a pixel\n")
-    header = ("split", "images", *(str(digit) for digit in range(10)))
+    header = ("split", "images", *map(str, range(10)))
     rows = [
         (name, f"{found['images']:,}", *map(str, found["digits"]))
         for name, found in count_labels(digits).items()
@@ -171,11 +171,12 @@ def show_examination(found: dict[str, Any]) -> None:
         print(f"auto picks nothing: {auto['why']}")
 
 
+def _seconds(phases: Mapping[str, float]) -> str:
+    return "seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in phases.items())
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = []
-    for row in (header, *rows):
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    """A plain-text table: the first column to the left, all others, which hold numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    form = "  ".join(f"{{:{'>' if place else '<'}{width}}}" for place, width in enumerate(widths))
+    return "\n".join(form.format(*row).rstrip() for row in (header, *rows))

@@ -1,8 +1,8 @@
 """MNIST's other two common files: the pickle `mnist.pkl.gz` and Keras's `mnist.npz`.
 
-A pickle can run any program when it is loaded. The one here is read by an unpickler that knows nothing but
-numpy's array and data type, and even for those puts plain stand-ins of its own, which only collect bytes, shape
-and type code. That also keeps numpy's warnings about pickles from Python 2 from appearing.
+Loading a pickle can run any program. The unpickler here admits only numpy's array and data type, and replaces both by
+plain classes of its own, which collect bytes, shape and type code. That also avoids numpy's warnings about pickles
+from Python 2.
 """
 
 from __future__ import annotations
@@ -107,13 +107,13 @@ def _split(images: NDArray[Any], labels: NDArray[Any], where: str) -> Split:
 
 
 def _bytes(images: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """The bytes of images: as they are, or 256 times floats, which must come out whole."""
+    """The bytes of images: unchanged, or 256 times floats, which must be whole numbers."""
     if images.dtype == np.uint8:
         return np.array(images)
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"{where} images of type {images.dtype}, neither uint8 nor floats")
     values = np.empty(images.shape, np.uint8)
-    for start in range(0, len(images), 1000):  # in pieces, for the sake of memory
+    for start in range(0, len(images), 1000):  # in pieces, to save memory
         with np.errstate(all="ignore"):
             scaled = images[start : start + 1000] * 256
             part = scaled.astype(np.uint8)
@@ -135,11 +135,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-# ---- the unpickler and its stand-ins
+# ---- the unpickler, and its classes in place of numpy's
 
 
 class _DataType:
-    """Stands in for numpy.dtype: a type code such as "f4" and a byte order."""
+    """In place of numpy.dtype: a type code such as "f4" and a byte order."""
 
     def __init__(self, code: str | bytes, align: object = False, copy: object = False) -> None:
         code = code.decode("ascii") if isinstance(code, bytes) else code
@@ -154,7 +154,7 @@ class _DataType:
 
 
 class _Array:
-    """Stands in for numpy.ndarray."""
+    """In place of numpy.ndarray."""
 
     def __init__(self, *unused: object) -> None:
         self.array: NDArray[Any] = np.empty(0)
@@ -183,7 +183,7 @@ def _from_buffer(content: Any, kind: object, shape: tuple[int, ...], order: str)
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """Stands in for _codecs.encode, by which Python 3 writes bytes into old pickle formats."""
+    """In place of _codecs.encode, by which Python 3 writes bytes into old pickle formats."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"holds text encoded as {encoding!r}, not an array")
     return text.encode("latin1")

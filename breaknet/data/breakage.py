@@ -1,4 +1,4 @@
-"""Ways to break data: today, true labels given to the wrong images."""
+"""Breaking data: true labels given to the wrong images."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Digits kept in one file that opens in a few milliseconds.
+"""Digits cached in one file that opens in a few milliseconds.
 
 The file holds a header of 64 bytes (a mark with the format's version, then the number of rows of each
 split), the images of all splits row after row, and their labels: N x 784 + N bytes. It is written beside its
 place, flushed to the disk and put in place as a whole, so a file of that name is complete however a process
 or the machine ended; two processes at once write the same bytes, and either may win. Opening checks the mark, the
 size and the labels but not 55 MB of hashes, which may cost 0.1 s at every start: content was checked when it
-was written. A file that does not pass is made anew.
+was written. A file that does not pass is made again.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def folder(cache_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def opened_or_made(path: Path, source: str, make: Callable[[], Digits]) -> Digits:
-    """The digits in the file `path`; where there is no sound one, what `make` gives, kept there for next time.
+    """The digits in the file `path`; where it is missing or broken, those that `make` returns, which are cached.
 
-    A folder that cannot be written costs the next start the same work again: a RuntimeWarning says so.
+    Where the folder cannot be written, a RuntimeWarning says that the next start repeats the work.
     """
     digits = opened(path, source)
     if digits is not None:

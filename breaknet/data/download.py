@@ -1,8 +1,8 @@
 """MNIST from the first mirror that has it, through pooch, in bounded time.
 
-Each file travels in a thread of its own while the caller's thread watches, because not all of the waiting obeys
-the time-outs of an HTTP library: looking up a name, or trying each of a server's addresses in turn, does not.
-A thread that is given up is left to end by itself and can touch nothing but a temporary folder.
+Each file is transferred in a thread of its own while the caller's thread waits, because an HTTP library's time-outs
+do not bind all waiting: a name look-up, or trying each of a server's addresses in turn, can take longer. A thread that
+is given up ends by itself and can write only to a temporary folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import DataError
 from . import archives, idx
 from .splits import Digits
 
-#: In this many seconds, shared out among the mirrors, one must begin to answer. Callers may count on 10.
+#: Within this many seconds, divided among the mirrors, one must begin to answer. Documented as 10.
 ANSWER_SECONDS = 9.0
 #: A transfer ends after so many seconds without a byte.
 SILENCE_SECONDS = 5.0
@@ -54,7 +54,7 @@ class _NoAnswerError(_NotHadError):
 def download(mirrors: Sequence[str]) -> Digits:
     """MNIST from the first of `mirrors` that has it, every file checked against its published hash.
 
-    A file that one mirror lacks, breaks off or falsifies is asked of the next.
+    A file that a mirror lacks, breaks off or alters is requested from the next.
 
     Args:
         mirrors: addresses of folders that hold the four gzipped IDX files, or of an `mnist.pkl.gz`.
@@ -121,7 +121,7 @@ def _defect(error: DataError, path: Path) -> str:
 
 
 class _Watched:
-    """One transfer as both threads see it. pooch takes it for a progress bar and sets `total` at the answer."""
+    """One transfer, shared by both threads. To pooch it is a progress bar, whose `total` is set at the answer."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -65,7 +65,7 @@ def _from_folder(folder: Path, source: str) -> Digits:
 
 
 def _from_file(path: Path, source: str) -> Digits:
-    """What a file holds is told from its first bytes, not from its name."""
+    """The digits in one file, whose kind its first bytes tell, not its name."""
     start = _first_bytes(path)
     if start[:2] == b"PK":
         return archives.read_npz(path, source)

@@ -52,7 +52,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """A whole data set: what to train on, what to judge by, what to keep for the end; and where it is from."""
+    """A data set: training, validation and test split, and its source."""
 
     train: Split
     valid: Split

@@ -1,4 +1,4 @@
-"""Synthetic digits: a stand-in for MNIST that needs no network, drawn from the fonts that matplotlib ships.
+"""Synthetic digits: a substitute for MNIST that needs no network, drawn from the fonts that matplotlib ships.
 
 Each digit of each font is reduced to the middle line of its strokes and kept as a field of distances to that
 line. An image reads the field at coordinates bent by a random affine map and a random smooth (elastic)
@@ -62,10 +62,10 @@ FONTS = (
 SIDE = 28  # pixels of an image's side
 BOX = 20  # pixels of the longer side of an undistorted digit, as in MNIST
 FINE = 4  # cells of a distance field per pixel
-FIELD = 160  # cells of a field's side: 40 pixels, and what lies beyond is as empty as the border
+FIELD = 160  # cells of a field's side, 40 pixels; beyond, everything is as empty as the border
 CHUNK = 500  # images drawn at a time; each chunk has a random generator of its own
 
-# How far the digits are bent: tuned so that the lesson's network ends, and over-fits, about as on MNIST.
+# How much the digits are distorted: tuned so that the lesson's network ends, and over-fits, about as on MNIST.
 ROTATION = 0.16  # radians, standard deviation
 SHEAR = 0.2  # columns per row, standard deviation
 ASPECT = 0.16  # of the logarithm of width over height, standard deviation
@@ -96,7 +96,7 @@ def _draw_all() -> Digits:
 
 
 def _recipe_name() -> str:
-    """A short name for all that decides the bits: the recipe here and the libraries that carry it out."""
+    """A short name for all that determines the bits: this recipe and the versions of the libraries it uses."""
     parts = []
     for library in ("numpy", "scipy", "pillow", "matplotlib"):
         try:
@@ -191,7 +191,7 @@ def _draw_chunk(
     x = pixels[None, None, :] + _per_image(shift[0]) + _displacement(random)
     y = pixels[None, :, None] + _per_image(shift[1]) + _displacement(random)
 
-    # from the image back to the digit: turn back, slant back, scale back, and from pixels to cells
+    # from the image back to the digit: undo rotation, shear and scale, and go from pixels to cells
     cos, sin = np.cos(angle), np.sin(angle)
     across, down = FINE / (size * stretch), FINE * stretch / size
     middle = np.float32((FIELD - 1) / 2)

@@ -1,6 +1,6 @@
-"""The lesson: three experiments as data, run, fitted and summed up in one `results` dictionary.
+"""The lesson's three experiments: as data, trained, fitted, and collected in one dictionary, `results`.
 
-`results` is what results.json holds; figures and the report are drawn from it and from nothing else.
+results.json holds `results`; figures and report are made from it and from nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HIDDEN = (16, 16)
 BATCH_SIZE = 100
 LEARNING_RATE = 0.05
 
-#: The phases that results["seconds"] tells apart, in their order.
+#: The phases in results["seconds"], in their order.
 PHASES = (
     "torch", "imports", "data", "compile", "transfer", "training", "evaluation", "fits", "figures", "report", "total",
 )  # fmt: skip
@@ -38,7 +38,7 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Experiment:
-    """One part of the lesson: how long to train, on what part of the training images, with which labels."""
+    """One training run of the lesson: epochs, labels, and the part of the training images."""
 
     name: str
     epochs: int
@@ -55,7 +55,7 @@ EXPERIMENTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What a lesson depends on.
+    """Seed, scale, backend and device of a lesson.
 
     Raises:
         TypeError, ValueError: for a seed or an `epochs_scale` out of range.
@@ -74,7 +74,7 @@ class Settings:
             raise ValueError(f"epochs_scale: finite and over 0, not {self.epochs_scale!r}")
 
     def epochs(self, experiment: Experiment) -> int:
-        """How many epochs the experiment is trained for: scaled, 1 or more."""
+        """The experiment's number of epochs: scaled, 1 or more."""
         return max(1, round(self.epochs_scale * experiment.epochs))
 
 
@@ -93,7 +93,7 @@ class Lesson:
     progress: Any = False
 
     def training_data(self) -> dict[str, Split]:
-        """What each experiment is trained on; clean and shuffled share their images."""
+        """The training data of each experiment, by name; clean and shuffled share their images."""
         bad = shuffle_labels(self.digits.train, seed=self.settings.seed)
         return {
             experiment.name: (bad if experiment.shuffled else self.digits.train)[: experiment.examples]
@@ -101,10 +101,10 @@ class Lesson:
         }
 
     def run(self, finished: Callable[[dict[str, Run], Results], Any] = lambda runs, results: None) -> Results:
-        """Train all experiments, side by side where the backend can, and return the results without figures.
+        """Train all experiments, side by side where the backend can, and return `results`.
 
-        `finished(runs, results)` is called each time some experiments are done, with their runs by name and
-        the results so far.
+        `finished(runs, results)` is called after each group of experiments, with its runs by name and the
+        results so far.
         """
         data = self.training_data()
         results = self._empty_results()
@@ -130,7 +130,7 @@ class Lesson:
         return results
 
     def _groups(self) -> list[tuple[Experiment, ...]]:
-        """Experiments to train in one call: none waits there for another that ends later, so Ctrl-C loses none."""
+        """Experiments to train in one call. Those of a group end together, so Ctrl-C loses no finished one."""
         first = select.choices(self.settings.backend, self.settings.device)[0]
         clean, shuffled, hundred = EXPERIMENTS
         return (
@@ -163,18 +163,21 @@ def _add_runs(results: Results, runs: dict[str, Run]) -> None:
         used = [*results[key].split(", "), *(getattr(run, key) for run in runs.values())]
         results[key] = ", ".join(dict.fromkeys(value for value in used if value))
     for phase in ("compile", "transfer", "training", "evaluation"):
-        # runs of one call went side by side, so their times are not to be added up
+        # runs of one call share their time, so it is not added up
         results["seconds"][phase] += max(run.seconds.get(phase, 0.0) for run in runs.values())
-    for name, run in runs.items():
-        curves = {key: getattr(run, key).tolist() for key in CURVES}
-        began = perf_counter()
-        found = fit_experiment(name, curves)
-        results["seconds"]["fits"] += perf_counter() - began
-        results["experiments"][name] = {**curves, "diverged_at": run.diverged_at, "fits": found}
+    began = perf_counter()
+    results["experiments"].update((name, outcome(name, run)) for name, run in runs.items())
+    results["seconds"]["fits"] += perf_counter() - began
+
+
+def outcome(name: str, run: Run) -> dict[str, Any]:
+    """What results["experiments"] holds of one run: its four curves [epochs], `diverged_at` and its fits."""
+    curves = {key: getattr(run, key).tolist() for key in CURVES}
+    return {**curves, "diverged_at": run.diverged_at, "fits": fit_experiment(name, curves)}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of every package that can change a result; those not installed are left out."""
+    """Versions of Python and of every package that can change a result, by name; only of those installed."""
     found = {"python": platform.python_version()}
     for package in ("breaknet", "torch", "numpy", "numba", "triton", "scipy", "matplotlib"):
         try:

@@ -1,7 +1,7 @@
 """The lesson's seven figures, and one of sample digits, drawn from the results that results.json holds.
 
-Every function gives a `matplotlib.figure.Figure` without touching pyplot; in a notebook it shows itself. The
-same results give the same bytes, PNG or SVG, whatever style the caller has set.
+Every function returns a `matplotlib.figure.Figure` without using pyplot; a notebook displays it. The same results
+give the same bytes, PNG or SVG, whatever style the caller has set.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ Style = dict[str, Any]
 
 INCHES = (7.2, 4.8)
 DPI = 130
-LEFT = 0.135  # where title, legend and curves begin, as a share of the width
+LEFT = 0.135  # left edge of title, legend and curves, as a share of the width
 
-# Red and blue of different lightness, and different strokes, so that neither colour blindness nor a grey
-# printer makes the two curves alike.
+# Red and blue differ in lightness and stroke, so that the curves stay apart for colour-blind readers and in grey.
 TRAIN: Style = {"color": "#d62f2f", "linestyle": "-", "linewidth": 2.0}
 VALID: Style = {"color": "#1b4f9c", "linestyle": (0, (5, 1.6)), "linewidth": 2.0}
 FIT: Style = {"color": "#111111", "linestyle": ":", "linewidth": 2.2}
@@ -42,7 +41,7 @@ REFERENCE: Style = {"color": "#6b6b6b", "linestyle": "-", "linewidth": 0.9}
 
 #: Accuracy of guessing among ten digits, in percent.
 CHANCE_PERCENT = 10.0
-#: Cost of answering 1/10 on every output: (1 - 1/10)^2 + 9 (1/10)^2, the least without the image.
+#: Cost of the constant output 1/10: (1 - 1/10)^2 + 9 (1/10)^2, the least of any constant.
 CHANCE_COST = 0.9
 
 _RC = {
@@ -59,7 +58,13 @@ _RC = {
 
 
 class LessonFigure(Figure):
-    """A figure that a notebook shows without pyplot."""
+    """A white figure of `figsize` inches that a notebook displays without pyplot."""
+
+    def __init__(
+        self, figsize: tuple[float, float] = INCHES, dpi: float = DPI, facecolor: Any = "white"
+    ) -> None:
+        super().__init__(figsize=figsize, dpi=dpi, facecolor=facecolor)
+        FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:
         return png_bytes(self)
@@ -71,11 +76,11 @@ def clean_cost(results: Results) -> Figure:
 
 
 def clean_cost_fits(results: Results) -> Figure:
-    """Both costs of the clean run with the lines fitted from epoch 20 on, close up, with their slopes."""
+    """Both costs of the clean run and the lines fitted from epoch 20 on, enlarged, with their slopes."""
     run = results["experiments"]["clean"]
     first = FIRST_EPOCH_OF_LINES
     with _style():
-        figure, axes = _new(results, "Clean labels: what the costs do in the long run", "cost per image")
+        figure, axes = _new(results, "Clean labels: cost in the long run, with fits", "cost per image")
         _curves(axes, run, "cost", faded=True)
         for part, word, style in (("train", "training", FIT), ("valid", "validation", SECOND_FIT)):
             line = line_from(run["fits"].get(f"{part}_cost_line"))
@@ -154,8 +159,8 @@ def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: Ar
 
     Args:
         images: [N, 784] or [N, 28, 28], larger values darker.
-        true_labels, shuffled_labels: whole numbers [N]; a shuffled label that differs from the true
-            one stands in red and in bold.
+        true_labels, shuffled_labels: whole numbers [N]; a shuffled label that differs from the true one is
+            red and bold.
 
     Raises:
         ValueError: for other shapes, no images, or lengths that differ.
@@ -174,8 +179,7 @@ def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: Ar
         top, left = place // 5 * height + 2, place % 5 * width + 8
         sheet[top : top + 28, left : left + 28] = pictures[place].reshape(28, 28)
     with _style():
-        figure = LessonFigure(figsize=(5.5, 5.5 * rows * height / (5 * width)), dpi=DPI, facecolor="white")
-        FigureCanvasAgg(figure)
+        figure = LessonFigure((5.5, 5.5 * rows * height / (5 * width)))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.imshow(sheet, cmap="gray_r", interpolation="nearest", aspect="auto")
@@ -215,10 +219,12 @@ def _cost_figure(results: Results, name: str, title: str, chance: bool = False) 
         _curves(axes, run, "cost")
         values = [*run["train_cost"], *run["valid_cost"]]
         if chance:
-            axes.axhline(CHANCE_COST, label=f"knowing nothing: {CHANCE_COST:.2f}", zorder=1.5, **REFERENCE)
+            axes.axhline(CHANCE_COST, label=f"constant 1/10: {CHANCE_COST:.2f}", zorder=1.5, **REFERENCE)
             values.append(CHANCE_COST)
         low, high = min(values, default=0.0), max(values, default=1.0)
-        if low > 0.5 * high:  # curves that lie together far from 0 would be one flat line on a whole axis
+        if (
+            low > 0.5 * high
+        ):  # on an axis from 0, curves close together and far from it would be one flat line
             room = max(0.1 * (high - low), 0.01)
             axes.set_ylim(low - room, high + room)
             axes.set_ylabel("cost per image (axis not from 0)")
@@ -251,8 +257,7 @@ def _accuracy_figure(
 
 
 def _new(results: Results, title: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = LessonFigure(figsize=INCHES, dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = LessonFigure()
     axes = figure.add_axes((LEFT, 0.15, 0.98 - LEFT, 0.66))
     figure.text(LEFT, 0.955, title, fontsize=15, fontweight="bold", va="center", parse_math=False)
     axes.set_xlabel("epoch")
@@ -276,7 +281,7 @@ def _curves(
     scale: float = 1.0,
     faded: bool = False,
 ) -> None:
-    """Plot the curves of `run`; faded, so that a fit drawn over them stands out; short ones with markers."""
+    """Plot the curves of `run`: faded under a fit, with markers where they are short."""
     for part in parts:
         values: NDArray[np.float64] = scale * np.asarray(run[f"{part}_{quantity}"], np.float64)
         style = dict(TRAIN if part == "train" else VALID)
@@ -293,12 +298,12 @@ _PART_LABELS = {"train": "training set", "valid": "validation set"}
 
 
 def _entry(axes: Axes, style: Style, label: str) -> None:
-    """An entry of the legend for something that could not be drawn."""
+    """A legend entry for a fit that could not be drawn."""
     axes.plot([], [], label=label, **style)
 
 
 def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3) -> Figure:
-    """Set the epochs' range, say where training diverged, and put the legend above the curves."""
+    """Set the range of epochs, mark divergence, and place the legend above the curves."""
     epochs = len(run["train_cost"])
     if epochs < 2:
         axes.set_xlim(-0.5, 0.5)
@@ -316,7 +321,7 @@ def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3
 
 
 def _style() -> AbstractContextManager[None]:
-    """matplotlib's own defaults with ours on top, so that no caller's style changes a figure."""
+    """matplotlib's defaults with ours on top, so that no caller's style changes a figure."""
     return matplotlib.rc_context(_settings())
 
 

@@ -1,4 +1,4 @@
-"""Curves fitted to the lesson's curves: straight lines to late costs, logistic curves to rising accuracies.
+"""Least-squares fits: straight lines to late costs, logistic curves to rising accuracies.
 
 Epochs are numbered from 0: the value at index e was taken after epoch e, and every fit uses e as its x. A fit
 that cannot be made is reported through the logger "breaknet" and is None; it never stops a lesson.
@@ -39,13 +39,13 @@ class Line:
         return self.slope * np.asarray(epochs, np.float64) + self.intercept
 
     def to_dict(self) -> dict[str, float]:
-        """As it stands in results.json: slope, intercept."""
+        """The form in results.json: slope, intercept."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """y = a / (1 + exp(-b (epoch - c))) + d, an accuracy in 0..1; b > 0: it leads to a + d."""
+    """y = a / (1 + exp(-b (epoch - c))) + d, an accuracy in 0..1; with b > 0 it tends to a + d."""
 
     a: float
     b: float
@@ -54,7 +54,7 @@ class Logistic:
 
     @property
     def capacity_percent(self) -> float:
-        """The carrying capacity a + d in percent: the accuracy that the curve approaches in the long run."""
+        """The carrying capacity a + d in percent: the curve's limit."""
         return 100 * (self.a + self.d)
 
     def __call__(self, epochs: ArrayLike) -> NDArray[np.float64]:
@@ -62,21 +62,21 @@ class Logistic:
 
     @property
     def capacity_text(self) -> str:
-        """The capacity to read; a fit that extrapolates can be far off any accuracy."""
+        """The capacity as text; that of a fit that extrapolates can be far from any accuracy."""
         capacity = self.capacity_percent
         if abs(capacity) < 1000:
             return f"{capacity:.1f} %"
         return "over 1000 %" if capacity > 0 else "under -1000 %"
 
     def levels_off_within(self, epochs: int) -> bool:
-        """Whether the curve has all but reached its capacity after `epochs` epochs, or only tends to it."""
+        """Whether the curve has nearly reached its capacity after `epochs` epochs."""
         if epochs < 1:
             return False
         missing = abs(float(self([epochs - 1])[0]) - (self.a + self.d))
         return missing <= max(0.1 * abs(self.a), 0.002)
 
     def to_dict(self) -> dict[str, float]:
-        """As it stands in results.json: a, b, c, d, capacity_percent."""
+        """The form in results.json: a, b, c, d, capacity_percent."""
         return {**asdict(self), "capacity_percent": self.capacity_percent}
 
 
@@ -104,12 +104,7 @@ def fit_line(
         raise ValueError(f"first_epoch: 0 or more, not {first_epoch}")
     epochs = np.arange(first_epoch, len(curve), dtype=np.float64)
     late = curve[first_epoch:]
-    if len(late) < 2:
-        needed = first_epoch + 2
-        logger.warning("no line through the %s: it needs %d epochs, here are %d", what, needed, len(curve))
-        return None
-    if not np.isfinite(late).all():
-        logger.warning("no line through the %s: it holds values that are not finite", what)
+    if not _usable(curve, first_epoch, 2, f"line through the {what}"):
         return None
     centred = epochs - epochs.mean()
     slope = float(centred @ (late - late.mean()) / (centred @ centred))
@@ -124,13 +119,11 @@ def fit_logistic(
 ) -> Logistic | None:
     """Least-squares logistic curve through accuracies `values` [E], unbounded from `start` = (a, b, c, d).
 
-    Where the search ends at b < 0 the same curve is written with b > 0, so that a + d is always its long-run
-    level.
+    Where the search ends at b < 0, the same curve is rewritten with b > 0, so that a + d is always its limit.
 
     Returns:
         The curve, or None with a notice where there are fewer than five epochs, a value is not finite, the
-        search does not converge, or it ends where the values do not tell the capacity (they have not begun to
-        rise, and any capacity would do).
+        search does not converge, or the values do not determine the capacity (they have not begun to rise).
 
     Raises:
         ValueError: for values that are not one-dimensional, or a `start` that is not four finite numbers.
@@ -139,18 +132,14 @@ def fit_logistic(
     begin = np.asarray(start, np.float64)
     if begin.shape != (4,) or not np.isfinite(begin).all():
         raise ValueError(f"start: four finite numbers (a, b, c, d), not {start!r}")
-    if len(curve) < 5:
-        logger.warning("no logistic fit to the %s: it needs 5 epochs, here are %d", what, len(curve))
-        return None
-    if not np.isfinite(curve).all():
-        logger.warning("no logistic fit to the %s: it holds values that are not finite", what)
+    if not _usable(curve, 0, 5, f"logistic fit to the {what}"):
         return None
 
     from scipy.optimize import OptimizeWarning, curve_fit
 
     epochs = np.arange(len(curve), dtype=np.float64)
     with warnings.catch_warnings():
-        # That the covariance cannot be estimated (a flat curve, a clean step) is looked at below.
+        # a covariance that cannot be estimated (a flat curve, a clean step) is handled below
         warnings.simplefilter("ignore", OptimizeWarning)
         try:
             found, covariance = curve_fit(_logistic, epochs, curve, p0=begin, maxfev=MAX_CALLS)
@@ -162,7 +151,7 @@ def fit_logistic(
         a, b, d = -a, -b, a + d
     fit = Logistic(a, b, c, d)
     if not np.isfinite([a, b, c, d, fit.capacity_percent]).all():
-        logger.warning("no logistic fit to the %s: the search ran off to infinity", what)
+        logger.warning("no logistic fit to the %s: the search diverged to infinity", what)
         return None
     if c > epochs[-1] and not np.isfinite(covariance).all():
         logger.warning("no logistic fit to the %s: it has not begun to rise", what)
@@ -207,6 +196,18 @@ def _curve(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     if curve.ndim != 1:
         raise ValueError(f"values: one number an epoch, one-dimensional, not {list(curve.shape)}")
     return curve
+
+
+def _usable(curve: NDArray[np.float64], first_epoch: int, needed: int, fit: str) -> bool:
+    """Whether `needed` or more values stand at `first_epoch` and after, all finite; a notice says why not."""
+    late = curve[first_epoch:]
+    if len(late) < needed:
+        logger.warning("no %s: it needs %d epochs, here are %d", fit, first_epoch + needed, len(curve))
+    elif not np.isfinite(late).all():
+        logger.warning("no %s: it holds values that are not finite", fit)
+    else:
+        return True
+    return False
 
 
 def _logistic(epochs: NDArray[np.float64], a: float, b: float, c: float, d: float) -> NDArray[np.float64]:

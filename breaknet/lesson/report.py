@@ -38,9 +38,9 @@ def write_report(results: Results, samples: Figure | bytes | str | None, folder:
 
     Args:
         results: what results.json holds; experiments that are not in it are left out of the page.
-        samples: the figure of sample digits, as a figure or its PNG or SVG; None leaves the picture out.
-        folder: the lesson's folder. Figures are taken from `folder`/figures/NAME.svg as `draw_figures` wrote
-            them; those that are not there are drawn.
+        samples: the sample digits, as a figure or its PNG or SVG; None leaves the picture out.
+        folder: the lesson's folder. Figures are read from `folder`/figures/NAME.svg, where `draw_figures` wrote
+            them; missing ones are drawn.
 
     Raises:
         DataError: where the page cannot be written.
@@ -82,7 +82,7 @@ def render_report(
 
 
 def _section(results: Results, section: Any, folder: Path | None) -> dict[str, Any]:
-    """What the template needs of one experiment; `run` is None where it is not in the results."""
+    """The template's data of one experiment; `run` is None where it is not in the results."""
     run = results["experiments"].get(section.name)
     planned = results["settings"]["epochs"][section.name]
     context = {"text": section, "planned": planned, "run": run}
@@ -101,7 +101,7 @@ def _section(results: Results, section: Any, folder: Path | None) -> dict[str, A
 
 
 def _rows(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The table of final numbers: what, on the training set, on the validation set."""
+    """The table of final numbers: quantity, on the training set, on the validation set."""
     if not run["train_cost"]:
         return []
     last = len(run["train_cost"]) - 1
@@ -148,7 +148,7 @@ def _summary(results: Results) -> list[tuple[str, str, str]]:
 
 
 def describe(results: Results, name: str) -> str:
-    """A figure's text for those who cannot see it: what is drawn, where its curves begin and end."""
+    """A figure's alternative text: its kind, and where its curves begin and end."""
     experiment, _, quantity = name.partition("_")
     run = results["experiments"][experiment]
     kind, write = ("cost", cost) if "cost" in quantity else ("accuracy", percent)
@@ -188,7 +188,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _phases(results: Results) -> list[tuple[str, str]]:
-    """The table of times; the page's own is known only where it is made anew from results.json."""
+    """The table of times; the page's own is known only when it is rendered again from results.json."""
     seconds = results["seconds"]
     return [(PHASE_NAMES.get(k, k), _seconds(v)) for k, v in seconds.items() if k != "report" or v > 0]
 
@@ -221,9 +221,9 @@ def _data_uri(image: bytes) -> str:
 
 
 def network_diagram(hidden: list[int]) -> dict[str, Any]:
-    """Coordinates for the drawing of the network: columns of nodes, and a path of edges between neighbours.
+    """Coordinates of the network's drawing: columns of nodes, and a path of edges between neighbours.
 
-    A column shows at most 16 nodes, the inputs 12 of their 784; `more` says that some are left out.
+    A column shows at most 16 nodes, the inputs 12 of their 784; `more` says whether some are left out.
     """
     columns: list[dict[str, Any]] = []
     layers = [(784, 12, "inputs"), *((width, 16, "hidden") for width in hidden), (10, 10, "outputs")]

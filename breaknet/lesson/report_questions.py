@@ -1,4 +1,4 @@
-"""The lesson's three experiments as the report tells them, outcomes apart: set-up, questions, captions."""
+"""The report's texts on the three experiments that do not depend on a run: set-up, questions, captions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Section:
-    """One experiment as the report tells it, outcomes apart."""
+    """The texts of one experiment."""
 
     name: str
     title: str
@@ -25,14 +25,14 @@ SECTIONS = (
         (
             "Sketch the cost over the epochs, one curve for the training set and one for the validation set. "
             "Which of them ends lower?",
-            "Will the two curves keep company, or part at some point?",
-            "If you could train for ever, where would each of them go?",
+            "Will the two curves stay together, or separate at some point?",
+            "If you could train without end, where would each of them go?",
         ),
         (
             ("clean_cost", "Cost per image after each epoch, true labels."),
             (
                 "clean_cost_fits",
-                "The same curves close up, with a straight line fitted to each from epoch 20 on.",
+                "The same curves enlarged, with a straight line fitted to each from epoch 20 on.",
             ),
         ),
         (
@@ -47,13 +47,13 @@ SECTIONS = (
         "Shuffled labels",
         (
             "Now the data are broken on purpose. The images stay, but their labels are dealt out again at "
-            "random, like cards: every digit is still named as often as before, only the bond between an "
-            "image and its label is cut. The validation set keeps its true labels, and the network starts "
-            "from the very same parameters.",
+            "random, like cards: every digit occurs as often as before, but an image and its label no longer "
+            "belong together. The validation set keeps its true labels, and the network starts from the same "
+            "parameters.",
         ),
         (
-            "Sketch both cost curves once more. What can be learned from labels that mean nothing?",
-            "What accuracy would somebody get who guesses without looking at the image?",
+            "Sketch both cost curves again. What can be learned from labels that mean nothing?",
+            "What accuracy does guessing give, without a look at the image?",
             "Which of the two accuracies can end above guessing, and which below?",
         ),
         (
@@ -67,7 +67,7 @@ SECTIONS = (
         (
             "What do the curves do in the long run, and how does that differ from the clean run?",
             "Is one of the accuracies better than guessing? Is one of them worse? How can that be?",
-            "Why does the training accuracy not go on rising?",
+            "Why does the training accuracy stop rising?",
             "What would happen if the network were given only 100 of these examples?",
         ),
     ),
@@ -75,8 +75,8 @@ SECTIONS = (
         "hundred",
         "A hundred shuffled examples",
         (
-            "The same broken data, but only the first 100 examples of them, and more epochs to make up for "
-            "it. Once more the network starts from the same parameters.",
+            "The same broken data, but only their first 100 examples, and more epochs to make up for it. "
+            "The network starts from the same parameters again.",
         ),
         (
             "What is the highest training accuracy that the network will reach?",
@@ -94,8 +94,7 @@ SECTIONS = (
         (
             "How good was your prediction?",
             "Compare the highest training accuracy with 100 examples and with all of them.",
-            "Why can this network learn the few by heart but not the many? What would you change in it so "
-            "that it could?",
+            "Why can this network memorise the few but not the many? How would you change it so that it could?",
             "Look at the validation accuracy late in the run. Does it rise, and if so, towards what?",
         ),
     ),

@@ -1,13 +1,13 @@
-"""What the report says of a run: sentences chosen by its numbers.
+"""The report's sentences on a run, chosen by its numbers.
 
-`notice(results, name)` gives what there is to see in one experiment. No sentence takes an outcome for
-granted: a validation cost may rise, fall or stay level, training may diverge, a fit may be missing, a run
-may be short.
+`notice(results, name)` describes one experiment. No sentence assumes an outcome: a validation cost may rise, fall or
+stay level, training may diverge, a fit may be missing, a run may be short.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
@@ -39,7 +39,7 @@ def parameter_count(hidden: Sequence[int]) -> int:
 
 
 def notice(results: Results, name: str) -> list[str]:
-    """Sentences on what there is to see in experiment `name`, in the order of the questions after it."""
+    """Sentences on experiment `name`, in the order of the questions after it."""
     run = results["experiments"][name]
     said = []
     if run["diverged_at"] is not None:
@@ -49,13 +49,13 @@ def notice(results: Results, name: str) -> list[str]:
             "helps."
         )
     if not run["train_cost"]:
-        return [*said, "Not one epoch was completed, so there is nothing to see."]
+        return [*said, "No epoch was completed, so there is nothing to see."]
     return said + {"clean": _clean, "shuffled": _shuffled, "hundred": _hundred}[name](results, run)
 
 
 def _clean(results: Results, run: Run) -> list[str]:
     train, valid, last = run["train_cost"], run["valid_cost"], len(run["train_cost"]) - 1
-    best = _argmin(valid)
+    best = valid.index(min(valid))
     said = [
         f"After epoch {last} the cost per image is {cost(train[-1])} on the training set and "
         f"{cost(valid[-1])} on the validation set; the accuracy is {percent(run['train_accuracy'][-1])} and "
@@ -103,22 +103,22 @@ def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
     elif trends[1] == "rising":
         said.append(
             "This is over-fitting in plain sight: whatever the network still learns makes it better on "
-            "images that it has seen and worse on images that it has not."
+            "the images that it is trained on and worse on all others."
         )
     elif trends[1] == "level":
         said.append(
-            "This is over-fitting: the network still gets better on the images that it has seen, and no "
-            "better on others. What it learns by now is those images, not what makes a digit."
+            "This is over-fitting: the network still gets better on the images that it is trained on, and no "
+            "better on others. What it learns by now is those images, not digits."
         )
     elif relative_change(valid, last) > relative_change(train, last) + LEVEL_SHARE:
         said.append(
-            "Both costs still fall, the validation cost more slowly: over-fitting begins, though what is "
+            "Both costs still fall, the validation cost more slowly: over-fitting begins, but what is "
             "learned still helps a little on unseen images."
         )
     else:
         said.append(
-            "Both costs fall about alike: no over-fitting to be seen yet. More epochs would show whether the "
-            "curves part."
+            "Both costs fall about equally: no over-fitting is visible yet. More epochs would show whether the "
+            "curves separate."
         )
     return said
 
@@ -138,7 +138,7 @@ def trend(line: Line, last: int) -> str:
 
 
 def _movement(line: Line, last: int) -> str:
-    verb = {"rising": "rises", "falling": "falls", "level": "is all but level"}[trend(line, last)]
+    verb = {"rising": "rises", "falling": "falls", "level": "is nearly level"}[trend(line, last)]
     return (
         f"{verb} (slope {line.slope:+.2e} per epoch, {100 * relative_change(line, last):+.1f} % to the end)"
     )
@@ -148,30 +148,36 @@ def _shuffled(results: Results, run: Run) -> list[str]:
     train, valid = run["train_cost"][-1], run["valid_cost"][-1]
     right, unseen = run["train_accuracy"][-1], run["valid_accuracy"][-1]
     costs = (
-        f"Whoever knows nothing and answers 1/10 on every output pays 0.90 an image. The training cost ends "
-        f"at {cost(train)}, {_beside_chance(train)}; the validation cost ends at {cost(valid)}, "
+        f"A network that ignores the image and answers 1/10 on every output has a cost of 0.90 per image. The "
+        f"training cost ends at {cost(train)}, {_beside_chance(train)}; the validation cost ends at {cost(valid)}, "
         f"{_beside_chance(valid)}."
     )
     clean = results["experiments"].get("clean")
     if clean and clean["train_cost"]:
         ends = f"{cost(clean['train_cost'][-1])} and {cost(clean['valid_cost'][-1])}"
-        costs += f" With true labels the same network came to {ends}."
+        costs += f" With true labels the same network reached {ends}."
     guessing = "Guessing among ten digits is right in 10 % of all cases."
     if results["data_source"] == "MNIST":
-        guessing += " Always naming the commonest digit of MNIST, the 1, is right in about 11 %."
+        guessing += " Always answering MNIST's most frequent digit, the 1, is right in about 11 %."
     said = [costs, guessing]
     if right > 0.12:
         said.append(
             f"The training accuracy ends at {percent(right)}, better than guessing. The labels say nothing "
-            "about the images, so this is no insight: the network has learned a part of the labels by heart."
+            "about the images, so nothing was understood: the network has memorised a part of the labels."
         )
     else:
-        said.append(f"The training accuracy ends at {percent(right)}: nothing to speak of beyond guessing.")
-    side = "below guessing" if unseen < 0.09 else "above guessing" if unseen > 0.11 else "about like guessing"
+        said.append(f"The training accuracy ends at {percent(right)}: hardly better than guessing.")
+    side = (
+        "below guessing"
+        if unseen < 0.09
+        else "above guessing"
+        if unseen > 0.11
+        else "about the same as guessing"
+    )
     said.append(
-        f"The validation accuracy ends at {percent(unseen)}, {side}. The shuffled labels hold nothing that "
-        "could help here. The network gives whole groups of similar images the same answer, and which answer "
-        "is an accident of the shuffle, so it can land a few points on either side of 10 %."
+        f"The validation accuracy ends at {percent(unseen)}, {side}. The shuffled labels contain nothing "
+        "that could help here. The network gives whole groups of similar images the same answer, and which answer "
+        "depends on the shuffle, so the accuracy can end a few points above or below 10 %."
     )
     said.append(_fit_sentence(run))
     fit = logistic_from(run["fits"].get("train_accuracy_logistic"))
@@ -179,7 +185,7 @@ def _shuffled(results: Results, run: Run) -> list[str]:
         said.append(
             f"Why so little? Labels without a rule can only be stored one by one, and the network has "
             f"{parameter_count(results['settings']['hidden']):,} parameters to store them in. The training "
-            "set of MNIST has 50,000 labels: too many for that memory, at least for this way of training."
+            "set of MNIST has 50,000 labels: too many for that memory, at least with this training rule."
         )
     return said
 
@@ -191,31 +197,29 @@ def _beside_chance(value: float) -> str:
         return "a little below that"
     if value <= 0.905:
         return "the same within 0.005"
-    return "above that, worse than knowing nothing"
+    return "above that, worse than the constant answer"
 
 
 def _hundred(results: Results, run: Run) -> list[str]:
     accuracy, unseen = run["train_accuracy"], run["valid_accuracy"]
-    best = _argmax(accuracy)
+    best = accuracy.index(max(accuracy))
     said = [
         f"The training accuracy is highest, {percent(accuracy[best])}, first after epoch {best}. At that "
         f"moment the validation accuracy is {percent(unseen[best])}; at the end it is {percent(unseen[-1])}."
     ]
     if accuracy[best] >= 0.9:
         said.append(
-            "The network has learned the labels of its 100 images by heart, although there is no rule in "
-            "them, and all that it learned is useless for any other image."
+            "The network has memorised the labels of its 100 images, although there is no rule in them, and "
+            "what it learned is useless for any other image."
             if unseen[-1] < 0.2
-            else "The network has learned the labels of its 100 images by heart."
+            else "The network has memorised the labels of its 100 images."
         )
     else:
-        said.append(
-            "The network has not learned its 100 labels by heart in this run; it may need more epochs."
-        )
+        said.append("The network has not memorised its 100 labels in this run; it may need more epochs.")
     if run["valid_cost"][-1] > 0.95 and unseen[-1] < 0.5:
         said.append(
-            f"The validation cost ends at {cost(run['valid_cost'][-1])}, more than the 0.90 of knowing "
-            "nothing: the network has grown sure of its answers, and they are mostly wrong."
+            f"The validation cost ends at {cost(run['valid_cost'][-1])}, more than the 0.90 of the "
+            "constant answer: the network has become sure of its answers, and they are mostly wrong."
         )
     said.append(_fit_sentence(run))
     shuffled = results["experiments"].get("shuffled")
@@ -225,20 +229,20 @@ def _hundred(results: Results, run: Run) -> list[str]:
             f"With all shuffled examples the training accuracy did not pass "
             f"{percent(max(shuffled['train_accuracy']))}. The network has {parameters:,} parameters: "
             f"{parameters // 100:,} for each of 100 labels, but {parameters / 50_000:.2g} for each of the "
-            "50,000 in MNIST. With much wider hidden layers, trained for longer, it could learn more of them "
-            "by heart, and would know no more about digits."
+            "50,000 in MNIST. With much wider hidden layers and more epochs it could memorise more of them, and "
+            "would know no more about digits."
         )
     return [*said, _late(unseen)]
 
 
 def _late(unseen: Sequence[float]) -> str:
-    """Whether the validation accuracy rises over the last four tenths of the run, and to where."""
+    """Whether the validation accuracy rises over the last four tenths of the run, and towards what."""
     epochs = len(unseen)
     if epochs < 50:
-        return "The run is too short to speak of a late rise of the validation accuracy."
+        return "The run is too short for a late rise of the validation accuracy."
     first = 6 * epochs // 10
     tenth = epochs // 10
-    early, late = _mean(unseen[first : first + tenth]), _mean(unseen[-tenth:])
+    early, late = fmean(unseen[first : first + tenth]), fmean(unseen[-tenth:])
     span = f"from {percent(early)} just after epoch {first} to {percent(late)} at the end"
     if late - early <= 0.003:
         kind = "falls" if early - late > 0.003 else "hardly moves"
@@ -246,9 +250,9 @@ def _late(unseen: Sequence[float]) -> str:
         return f"Late in this run the validation accuracy does not rise: {moves}."
     towards = (
         " It drifts towards the 10 % of guessing: the better the network knows its 100 images, the more its "
-        "answer to any other image is a matter of luck."
+        "answer to any other image is chance."
         if abs(late - 0.1) < abs(early - 0.1)
-        else " It does not come closer to the 10 % of guessing, so luck is the better explanation."
+        else " It does not come closer to the 10 % of guessing, so chance is the better explanation."
     )
     return f"Late in this run the validation accuracy rises, {span} (means of {tenth} epochs).{towards}"
 
@@ -273,9 +277,9 @@ def closing(results: Results) -> list[str]:
     """Sentences that name over-fitting and look back for it in the clean run."""
     run = results["experiments"].get("clean")
     said = [
-        "Over-fitting is the name of what this lesson is about: a model that becomes better and better at "
-        "its training examples without becoming better at the task. With 100 shuffled labels nothing else is "
-        "possible, since there is no task behind them."
+        "Over-fitting is what this lesson is about: a model becomes better and better at its training examples without "
+        "becoming better at the task. With 100 shuffled labels nothing else is possible, since there is no task "
+        "behind them."
     ]
     if not run or not run["train_cost"]:
         return said
@@ -283,24 +287,12 @@ def closing(results: Results) -> list[str]:
     if ratio > OPEN_GAP:
         said.append(
             "It was there in the clean run already: with true labels the network ended at a cost of "
-            f"{cost(run['train_cost'][-1])} on the images that it had seen and {cost(run['valid_cost'][-1])} "
-            "on those that it had not. Only a validation set, kept apart, can show it."
+            f"{cost(run['train_cost'][-1])} on the training images and {cost(run['valid_cost'][-1])} on the "
+            "validation images. Only a validation set, kept apart, can show it."
         )
     else:
         said.append(
             "In this clean run the two costs stayed close together, so there is little of it to see there. "
-            "Only a validation set, kept apart, could tell."
+            "Only a validation set, kept apart, can show it."
         )
     return said
-
-
-def _argmin(values: Sequence[float]) -> int:
-    return min(range(len(values)), key=values.__getitem__)
-
-
-def _argmax(values: Sequence[float]) -> int:
-    return max(range(len(values)), key=values.__getitem__)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

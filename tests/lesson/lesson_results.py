@@ -8,6 +8,12 @@ import numpy as np
 
 from breaknet.lesson.fits import Logistic, fit_experiment
 
+#: The files in a lesson's figures/, without their endings; users rely on them.
+FIGURE_NAMES = (
+    "clean_cost", "clean_cost_fits", "shuffled_cost", "shuffled_accuracy", "hundred_cost", "hundred_valid_accuracy",
+    "hundred_train_accuracy",
+)  # fmt: skip
+
 
 def made_results(
     data_source: str = "MNIST",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lesson_results import FIGURE_NAMES
 from tiny import tiny_digits
 
 import breaknet
@@ -11,10 +12,6 @@ from breaknet import DataError
 from breaknet.lesson.experiments import CURVES, EXPERIMENTS, PHASES, Lesson, Settings
 from breaknet.lesson.output_folder import LessonFolder
 
-FIGURES = (
-    "clean_cost", "clean_cost_fits", "shuffled_cost", "shuffled_accuracy", "hundred_cost", "hundred_valid_accuracy",
-    "hundred_train_accuracy",
-)  # fmt: skip
 QUICK = Settings(epochs_scale=0.25, backend="torch", device="cpu")
 
 
@@ -33,7 +30,7 @@ def made(tmp_path_factory):
 def test_the_folder_holds_what_the_design_lists(made):
     folder, _ = made
     expected = {"report.html", "results.json"}
-    expected |= {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    expected |= {f"figures/{name}.{kind}" for name in FIGURE_NAMES for kind in ("png", "svg")}
     expected |= {f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS}
     assert files_of(folder.folder) == expected
     assert not folder.unfinished.exists()
@@ -43,9 +40,8 @@ def test_results_hold_every_number(made):
     folder, results = made
     stored = json.loads((folder.folder / "results.json").read_text())
     assert stored == json.loads(json.dumps(results))
-    assert set(stored) == {
-        "schema", "data_source", "settings", "versions", "backend", "plan", "device", "seconds", "experiments",
-    }  # fmt: skip
+    expected = "schema data_source settings versions backend plan device seconds experiments"
+    assert set(stored) == set(expected.split())
     assert stored["schema"] == 1
     assert stored["data_source"] == "local: tiny"
     assert stored["settings"]["epochs"] == {"clean": 25, "shuffled": 25, "hundred": 250}
@@ -58,10 +54,9 @@ def test_results_hold_every_number(made):
         for curve in CURVES:
             assert len(experiment[curve]) == stored["settings"]["epochs"][name]
     assert set(stored["experiments"]["clean"]["fits"]) == {"train_cost_line", "valid_cost_line"}
-    line = np.polyfit(np.arange(20, 25), stored["experiments"]["clean"]["train_cost"][20:], 1)
-    assert stored["experiments"]["clean"]["fits"]["train_cost_line"]["slope"] == pytest.approx(
-        line[0], rel=1e-6
-    )
+    clean = stored["experiments"]["clean"]
+    slope = np.polyfit(np.arange(20, 25), clean["train_cost"][20:], 1)[0]
+    assert clean["fits"]["train_cost_line"]["slope"] == pytest.approx(slope, rel=1e-6)
 
 
 def test_experiments_are_what_the_design_says(made):
@@ -74,16 +69,10 @@ def test_experiments_are_what_the_design_says(made):
     assert np.shares_memory(data["clean"].images, data["shuffled"].images)
     assert len(data["hundred"]) == 100
     assert (data["hundred"].labels == bad.labels[:100]).all()
-    alone = breaknet.train(
-        bad[:100],
-        valid=digits.valid,
-        epochs=250,
-        batch_size=100,
-        learning_rate=0.05,
-        backend="torch",
-        device="cpu",
-    )
+    alone = breaknet.train(bad[:100], valid=digits.valid, epochs=250, backend="torch", device="cpu")
     assert results["experiments"]["hundred"]["train_cost"] == alone.train_cost.tolist()
+    other = Lesson(digits, Settings(seed=1)).training_data()
+    assert (other["shuffled"].labels != bad.labels).any()
 
 
 def test_checkpoints_are_those_of_the_curves(made):
@@ -93,33 +82,26 @@ def test_checkpoints_are_those_of_the_curves(made):
     np.testing.assert_allclose(found.cost, results["experiments"]["shuffled"]["valid_cost"], rtol=1e-6)
 
 
-def test_another_seed_gives_another_start_and_shuffle():
-    digits = tiny_digits()
+def test_an_older_lesson_is_replaced_once_the_new_one_is_whole(tmp_path, monkeypatch):
+    out = tmp_path / "out"
     first, second = (
-        Lesson(digits, Settings(seed=seed)).training_data()["shuffled"].labels for seed in (0, 1)
+        Lesson(tiny_digits(), Settings(seed=seed, epochs_scale=0.01, backend="torch")) for seed in (0, 1)
     )
-    assert (first != second).any()
-
-
-def test_an_older_lesson_is_replaced_once_the_new_one_is_whole(made, tmp_path, monkeypatch):
-    folder = LessonFolder(tmp_path / "out")
-    folder.run(Lesson(tiny_digits(), Settings(epochs_scale=0.01, backend="torch")))
-    old = (tmp_path / "out" / "results.json").read_bytes()
-    again = LessonFolder(tmp_path / "out")
+    LessonFolder(out).run(first)
+    old = (out / "results.json").read_bytes()
+    again = LessonFolder(out)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("breaknet.lesson.report.write_report", full)
     with pytest.raises(DataError, match=r"out: cannot be written \(No space left on device\)"):
-        again.run(Lesson(tiny_digits(), Settings(seed=1, epochs_scale=0.01, backend="torch")))
-    assert (tmp_path / "out" / "results.json").read_bytes() == old
+        again.run(second)
+    assert (out / "results.json").read_bytes() == old
     assert again.finished == ["clean", "shuffled", "hundred"]
     monkeypatch.undo()
-    LessonFolder(tmp_path / "out").run(
-        Lesson(tiny_digits(), Settings(seed=1, epochs_scale=0.01, backend="torch"))
-    )
-    assert (tmp_path / "out" / "results.json").read_bytes() != old
+    LessonFolder(out).run(second)
+    assert (out / "results.json").read_bytes() != old
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -138,10 +120,8 @@ def test_ctrl_c_keeps_finished_experiments(tmp_path, backend):
     assert not (tmp_path / "out").exists()
     kept = files_of(folder.unfinished)
     assert kept == {"results.json", "checkpoints/clean.safetensors", "checkpoints/shuffled.safetensors"}
-    assert list(json.loads((folder.unfinished / "results.json").read_text())["experiments"]) == [
-        "clean",
-        "shuffled",
-    ]
+    stored = json.loads((folder.unfinished / "results.json").read_text())
+    assert list(stored["experiments"]) == ["clean", "shuffled"]
 
 
 def test_nothing_is_left_of_a_lesson_that_finished_nothing(tmp_path):
@@ -191,8 +171,8 @@ def test_wrong_epochs_scale(scale):
         Settings(epochs_scale=scale)
 
 
-# What correct runs were seen to give, seed 0, real MNIST, and how far beyond it another correct run may fall: float32
-# runs of 50,000 steps drift apart chaotically, so another processor's order of sums gives another sample.
+# The range of correct runs (seed 0, real MNIST), and how far outside another correct run may end: float32 runs of
+# 50,000 steps diverge chaotically, so another processor's order of sums gives another sample.
 SEEN = {
     ("clean", "train_cost"): (0.041, 0.047, 0.003),
     ("clean", "valid_cost"): (0.085, 0.094, 0.003),

@@ -96,8 +96,3 @@ def _alive(process: int) -> bool:
         return False
     state = Path(f"/proc/{process}/stat")  # a process that nobody waits for stays as a zombie
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
-
-
-def test_the_processes_import_no_torch():
-    code = "import sys, breaknet.lesson.figure_workers, breaknet.lesson.figures; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

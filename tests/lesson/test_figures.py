@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
 import pytest
-from lesson_results import diverged_results, made_results
+from lesson_results import FIGURE_NAMES, diverged_results, made_results
 from PIL import Image
 
 from breaknet.errors import DataError
 from breaknet.lesson import figures
 from breaknet.lesson.figures import DPI, FIGURES, INCHES, draw_figures, png_bytes, sample_digits, svg_bytes
-
-NAMES = [
-    "clean_cost",
-    "clean_cost_fits",
-    "shuffled_cost",
-    "shuffled_accuracy",
-    "hundred_cost",
-    "hundred_valid_accuracy",
-    "hundred_train_accuracy",
-]
 
 
 def texts(figure) -> str:
@@ -35,7 +23,9 @@ def texts(figure) -> str:
 
 def test_seven_figures_in_both_formats(tmp_path):
     paths = draw_figures(made_results(), tmp_path / "figures")
-    assert [path.name for path in paths] == [f"{name}.{kind}" for name in NAMES for kind in ("png", "svg")]
+    assert [path.name for path in paths] == [
+        f"{name}.{kind}" for name in FIGURE_NAMES for kind in ("png", "svg")
+    ]
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(p.name for p in paths)
     for path in paths:
         if path.suffix == ".png":
@@ -60,11 +50,9 @@ def test_drawing_leaves_no_trace_in_matplotlib():
     with matplotlib.rc_context({"font.size": 17}):
         svg_bytes(figures.clean_cost(made_results()))
         assert matplotlib.rcParams["font.size"] == 17
-    code = "import sys, breaknet.lesson.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURE_NAMES)
 def test_what_every_figure_has(name):
     figure = FIGURES[name](made_results(data_source="synthetic digits"))
     written = texts(figure)
@@ -111,7 +99,7 @@ def test_fits_are_printed_on_the_figures():
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURE_NAMES)
 def test_nothing_is_cut_off(name, far):
     results = made_results(data_source="local: " + 90 * "W")
     if far:
@@ -119,14 +107,11 @@ def test_nothing_is_cut_off(name, far):
             results["experiments"][run]["fits"]["train_accuracy_logistic"] |= {"a": 40.0, "c": 5000.0}
     figure = FIGURES[name](results)
     figure.canvas.draw()
-    inside = figure.bbox
     axes = figure.axes[0]
     for artist in (axes.get_legend(), axes.yaxis.label, axes.xaxis.label, *figure.texts):
         box = artist.get_window_extent()
-        assert box.x0 >= 0, artist
-        assert box.x1 <= inside.width, artist
-        assert box.y0 >= 0, artist
-        assert box.y1 <= inside.height, artist
+        assert 0 <= box.x0 <= box.x1 <= figure.bbox.width, artist
+        assert 0 <= box.y0 <= box.y1 <= figure.bbox.height, artist
     if figure.texts[1:]:
         assert not axes.xaxis.label.get_window_extent().overlaps(figure.texts[1].get_window_extent())
 
@@ -142,23 +127,32 @@ def test_missing_fits_are_said_and_the_rest_is_drawn():
         assert len(figure.axes[0].get_lines()[0].get_ydata()) > 1
 
 
-@pytest.mark.parametrize("epochs", [1, 21])
-def test_short_runs_are_drawn(epochs, tmp_path):
-    assert len(draw_figures(made_results(epochs=epochs), tmp_path)) == 14
+def without_hundred():
+    results = made_results()
+    del results["experiments"]["hundred"]
+    return results
+
+
+@pytest.mark.parametrize(
+    ("results", "files"),
+    [
+        (made_results(epochs=1), 14),
+        (made_results(epochs=21), 14),
+        (diverged_results(0), 14),
+        (diverged_results(30), 14),
+        (without_hundred(), 8),
+    ],
+    ids=["an epoch", "short", "diverged at once", "diverged", "a part"],
+)
+def test_incomplete_runs_are_drawn(results, files, tmp_path):
+    assert len(draw_figures(results, tmp_path)) == files
 
 
 @pytest.mark.parametrize("at", [0, 30])
-def test_diverged_runs_are_drawn_and_named(at, tmp_path):
+def test_divergence_is_written_on_the_figure(at):
     results = diverged_results(at)
-    assert len(draw_figures(results, tmp_path)) == 14
     assert f"training diverged in epoch {at}" in texts(figures.shuffled_cost(results))
     assert "diverged" not in texts(figures.clean_cost(results))
-
-
-def test_experiments_that_were_not_run_are_left_out(tmp_path):
-    results = made_results()
-    del results["experiments"]["hundred"]
-    assert len(draw_figures(results, tmp_path)) == 8
 
 
 def test_a_folder_name_is_no_formula(tmp_path, recwarn):
@@ -195,10 +189,8 @@ def test_sample_digits_show_both_labels():
 
 
 def test_sample_digits_wrong_calls():
-    images = np.zeros((3, 784), np.uint8)
-    with pytest.raises(ValueError, match="images"):
-        sample_digits(np.zeros((3, 100)), [1, 2, 3], [1, 2, 3])
-    with pytest.raises(ValueError, match="images"):
-        sample_digits(images[:0], [], [])
+    for images in (np.zeros((3, 100)), np.zeros((0, 784))):
+        with pytest.raises(ValueError, match=r"^images: "):
+            sample_digits(images, [1, 2, 3], [1, 2, 3])
     with pytest.raises(ValueError, match="differ in length: 3, 2 and 3"):
-        sample_digits(images, [1, 2], [1, 2, 3])
+        sample_digits(np.zeros((3, 784)), [1, 2], [1, 2, 3])

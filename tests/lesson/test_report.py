@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -60,17 +58,26 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Stand-ins for drawn figures, so that tests of words need not draw."""
+    """Substitutes for drawn figures, so that tests of words need not draw."""
     folder = tmp_path_factory.mktemp("figures")
     for name in FIGURES:
         (folder / f"{name}.svg").write_bytes(SVG % name.encode())
     return folder
 
 
+@pytest.fixture
+def page_of(drawn):
+    """Renders results with substitutes for the figures, and parses the page."""
+    return lambda results: Page(render_report(results, None, drawn))
+
+
 def picture(attributes: dict[str, str | None]) -> bytes:
     kind, _, data = attributes["src"].partition(";base64,")
     assert kind in ("data:image/svg+xml", "data:image/png")
     return base64.b64decode(data, validate=True)
+
+
+# ---- the page
 
 
 def test_the_page_is_whole_and_holds_the_drawn_figures(tmp_path):
@@ -99,13 +106,13 @@ def test_figures_that_are_not_there_are_drawn():
     assert [picture(image) for image in images] == [svg_bytes(draw(results)) for draw in FIGURES.values()]
 
 
-def test_everything_that_is_asked_is_on_the_page(drawn):
-    page = Page(render_report(made_results(), None, drawn))
+def test_everything_that_is_asked_is_on_the_page(page_of):
+    text = page_of(made_results()).text
     for section in SECTIONS:
         for sentence in (*section.setup, *section.before, *section.after):
-            assert sentence in page.text
+            assert sentence in text
         for sentence in notice(made_results(), section.name):
-            assert sentence in page.text
+            assert sentence in text
     for word in (
         "Over-fitting",
         "universal approximation",
@@ -114,15 +121,11 @@ def test_everything_that_is_asked_is_on_the_page(drawn):
         "one by one",
         "61.2 s",
     ):
-        assert word in page.text
+        assert word in text
 
 
-def test_headings_come_in_order(drawn):
-    levels = [
-        int(tag[1])
-        for tag, _ in Page(render_report(made_results(), None, drawn)).tags
-        if tag[0] == "h" and tag[1:].isdigit()
-    ]
+def test_headings_come_in_order(page_of):
+    levels = [int(tag[1]) for tag, _ in page_of(made_results()).tags if re.fullmatch(r"h\d", tag)]
     assert levels.count(1) == 1
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -141,8 +144,7 @@ def test_nothing_is_loaded_from_anywhere(drawn):
 def test_names_are_escaped(drawn):
     evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     results = made_results(data_source=f"local: {evil}")
-    results["device"] = evil
-    results["versions"]["torch"] = evil
+    results["device"] = results["versions"]["torch"] = evil
     page = render_report(results, None, drawn)
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -152,116 +154,26 @@ def test_names_are_escaped(drawn):
     assert evil in parsed.text
 
 
-def test_a_banner_names_data_that_are_not_mnist(drawn):
-    assert not Page(render_report(made_results(), None, drawn)).all("aside")
+def test_a_banner_names_data_that_are_not_mnist(drawn, page_of):
+    assert not page_of(made_results()).all("aside")
+    assert "This is not MNIST: local: mine" in page_of(made_results("local: mine")).text
     page = render_report(made_results(data_source="synthetic digits"), None, drawn)
-    assert "This is not MNIST: synthetic digits" in Page(page).text
-    assert page.index("This is not MNIST") < page.index("<h1>")
+    assert page.index("This is not MNIST: synthetic digits") < page.index("<h1>")
     assert "(synthetic digits)" in page.partition("</title>")[0]
     assert page.count("Data: synthetic digits.") == 7
-    assert (
-        "This is not MNIST: local: mine" in Page(render_report(made_results("local: mine"), None, drawn)).text
-    )
 
 
-@pytest.mark.parametrize(("scale", "word"), [(0.1, "shortened"), (2.0, "lengthened"), (1.0, None)])
-def test_a_scaled_run_says_so(scale, word, drawn):
-    text = Page(render_report(made_results(scale=scale), None, drawn)).text
-    assert [candidate for candidate in ("shortened", "lengthened") if candidate in text] == (
-        [word] if word else []
-    )
+@pytest.mark.parametrize(("scale", "words"), [(0.1, ["shortened"]), (2.0, ["lengthened"]), (1.0, [])])
+def test_a_scaled_run_says_so(scale, words, page_of):
+    text = page_of(made_results(scale=scale)).text
+    assert [word for word in ("shortened", "lengthened") if word in text] == words
 
 
-@pytest.mark.parametrize(
-    ("train_slope", "valid_slope", "expected", "unexpected"),
-    [
-        (-3e-4, 1e-4, "validation cost rises (slope +1.00e-04", "all but level"),
-        (-3e-4, 1e-5, "validation cost is all but level (slope +1.00e-05", "in plain sight"),
-        (-3e-4, -1e-5, "validation cost is all but level (slope -1.00e-05", "in plain sight"),
-        (-3e-4, -1e-4, "Both costs still fall, the validation cost more slowly", "all but level"),
-        (-3e-4, -5e-4, "Both costs fall about alike", "This is over-fitting"),
-        (2e-4, 1e-4, "training cost has stopped falling", "This is over-fitting"),
-    ],
-)
-def test_clean_words_follow_the_slopes(train_slope, valid_slope, expected, unexpected):
-    said = " ".join(notice(made_results(train_slope=train_slope, valid_slope=valid_slope), "clean"))
-    assert expected in said
-    assert unexpected not in said
-
-
-def test_overfitting_is_named_for_rising_and_for_level_validation_cost():
-    assert "This is over-fitting in plain sight" in " ".join(notice(made_results(valid_slope=1e-4), "clean"))
-    assert "This is over-fitting: the network" in " ".join(notice(made_results(valid_slope=0.0), "clean"))
-
-
-def test_clean_numbers():
-    said = notice(made_results(train_slope=-3e-4, valid_slope=1e-4), "clean")
-    assert "After epoch 99 the cost per image is 0.0463 on the training set and 0.0979" in said[0]
-    assert "97.5 % and 94.8 %" in said[0]
-    assert "lowest, 0.0900, after epoch 20, and ends 8.8 % above that" in said[1]
-    assert "2.1 times the training cost" in said[-1]
-
-
-def test_closing_looks_back_at_the_clean_run():
-    assert "It was there in the clean run already" in closing(made_results())[-1]
-    assert "stayed close together" in closing(made_results(train_slope=2e-4, valid_slope=0.0))[-1]
-    alone = made_results()
-    del alone["experiments"]["clean"]
-    assert len(closing(alone)) == 1
-
-
-@pytest.mark.parametrize(
-    ("train", "valid", "expected"),
-    [
-        (0.145, 0.072, ["better than guessing", "7.2 %, below guessing"]),
-        (0.101, 0.101, ["nothing to speak of beyond guessing", "10.1 %, about like guessing"]),
-        (0.145, 0.125, ["better than guessing", "12.5 %, above guessing"]),
-    ],
-)
-def test_shuffled_words_follow_the_accuracies(train, valid, expected):
-    results = made_results()
-    run = results["experiments"]["shuffled"]
-    run["train_accuracy"][-1], run["valid_accuracy"][-1] = train, valid
-    said = " ".join(notice(results, "shuffled"))
-    for words in expected:
-        assert words in said
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (0.6, "clearly below"),
-        (0.89, "a little below"),
-        (0.9, "the same within"),
-        (0.93, "worse than knowing"),
-    ],
-)
-def test_shuffled_cost_is_compared_with_knowing_nothing(value, words):
-    results = made_results()
-    run = results["experiments"]["shuffled"]
-    run["train_cost"][-1] = run["valid_cost"][-1] = value
-    assert notice(results, "shuffled")[0].count(words) == 2
-
-
-def test_fits_are_worded_by_what_they_found():
-    results = made_results()
-    fits = results["experiments"]["shuffled"]["fits"]
-    said = " ".join(notice(results, "shuffled"))
-    assert f"levels off at {fits['train_accuracy_logistic']['capacity_percent']:.1f} %" in said
-    assert "13,002 parameters" in said
-    fits["train_accuracy_logistic"] |= {"a": 40.0, "c": 500.0}
-    said = " ".join(notice(results, "shuffled"))
-    assert "extrapolation" in said
-    assert "Why so little" not in said
-    fits["train_accuracy_logistic"] = None
-    assert "No logistic curve could be fitted" in " ".join(notice(results, "shuffled"))
-
-
-def test_missing_fits_on_the_page(drawn):
+def test_missing_fits_on_the_page(page_of):
     results = made_results()
     for run in results["experiments"].values():
         run["fits"] = dict.fromkeys(run["fits"])
-    text = Page(render_report(results, None, drawn)).text
+    text = page_of(results).text
     assert text.count("no fit") == 4
     assert "There are no lines to compare" in text
     assert text.count("No logistic curve could be fitted") == 2
@@ -269,64 +181,29 @@ def test_missing_fits_on_the_page(drawn):
     assert "with the fitted logistic curve" in describe(made_results(), "shuffled_accuracy")
 
 
-@pytest.mark.parametrize(
-    ("end", "expected"),
-    [
-        (
-            0.10,
-            "rises, from 8.0 % just after epoch 600 to 9.8 % at the end (means of 100 epochs). It drifts",
-        ),
-        (0.08, "does not rise: it hardly moves, from 8.0 %"),
-        (0.06, "does not rise: it falls, from 8.0 %"),
-        (0.20, "It does not come closer to the 10 % of guessing"),
-    ],
-)
-def test_the_late_validation_accuracy_is_told_as_it_was(end, expected):
-    results = made_results()
-    late = np.interp(
-        np.arange(1000), [0, 700, 900, 910, 999], [0.08, 0.08, end * 0.98, end * 0.98, end * 0.98]
-    )
-    if end == 0.08:
-        late[:] = 0.08
-    results["experiments"]["hundred"]["valid_accuracy"] = late.tolist()
-    assert expected in notice(results, "hundred")[-1]
-
-
-def test_hundred_that_memorised_and_hundred_that_did_not():
-    said = " ".join(notice(made_results(), "hundred"))
-    assert "by heart, although there is no rule in them" in said
-    assert "130 for each of 100 labels, but 0.26 for each of the 50,000" in said
-    results = made_results()
-    run = results["experiments"]["hundred"]
-    run["train_accuracy"] = [0.15] * 1000
-    said = " ".join(notice(results, "hundred"))
-    assert "has not learned its 100 labels" in said
-    assert "useless" not in said
-
-
 @pytest.mark.parametrize("at", [0, 1, 30])
-def test_diverged_runs(at, drawn):
+def test_diverged_runs(at, page_of):
     results = diverged_results(at)
-    said = notice(results, "shuffled")
-    assert f"diverged in epoch {at}" in said[0]
-    assert (said[-1] == "Not one epoch was completed, so there is nothing to see.") == (at == 0)
-    text = Page(render_report(results, None, drawn)).text
+    sentences = notice(results, "shuffled")
+    assert f"diverged in epoch {at}" in sentences[0]
+    assert (sentences[-1] == "No epoch was completed, so there is nothing to see.") == (at == 0)
+    text = page_of(results).text
     assert f"Training diverged in epoch {at} of 100" in text
     assert text.count("Cost after epoch") == (2 if at == 0 else 3)
     assert "diverged" not in " ".join(notice(results, "clean"))
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 5, 21, 22])
-def test_short_runs(epochs, drawn):
-    page = Page(render_report(made_results(epochs=epochs, scale=epochs / 100), None, drawn))
-    assert ("There are no lines to compare" in page.text) == (epochs < 22)
-    assert "nan" not in page.text.lower().split()
+def test_short_runs(epochs, page_of):
+    text = page_of(made_results(epochs=epochs, scale=epochs / 100)).text
+    assert ("There are no lines to compare" in text) == (epochs < 22)
+    assert "nan" not in text.lower().split()
 
 
-def test_experiments_that_were_not_run_are_said_to_be_missing(drawn):
+def test_experiments_that_were_not_run_are_said_to_be_missing(page_of):
     results = made_results()
     del results["experiments"]["hundred"]
-    page = Page(render_report(results, None, drawn))
+    page = page_of(results)
     assert page.text.count("This experiment was not run.") == 1
     assert len(page.all("img")) == 4
 
@@ -357,13 +234,112 @@ def test_an_older_page_stays_when_the_new_one_fails(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_folder_that_cannot_be_written(tmp_path, drawn):
+def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "lesson").write_text("a file")
     with pytest.raises(DataError, match=r"report\.html: cannot be written"):
         write_report(made_results(epochs=2), None, tmp_path / "lesson")
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed():
-    heavy = "{'jinja2', 'matplotlib', 'scipy'}"
-    code = f"import sys, breaknet.lesson.report; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+# ---- the sentences
+
+
+def sentences(name: str, last: dict[str, float] | None = None, **made: float) -> str:
+    """What is said of experiment `name` in made-up results, the `last` values of some curves replaced."""
+    results = made_results(**made)
+    for curve, value in (last or {}).items():
+        results["experiments"][name][curve][-1] = value
+    return " ".join(notice(results, name))
+
+
+@pytest.mark.parametrize(
+    ("train_slope", "valid_slope", "expected", "unexpected"),
+    [
+        (-3e-4, 1e-4, "validation cost rises (slope +1.00e-04", "nearly level"),
+        (-3e-4, 1e-4, "This is over-fitting in plain sight", "This is over-fitting: the network"),
+        (-3e-4, 1e-5, "validation cost is nearly level (slope +1.00e-05", "in plain sight"),
+        (-3e-4, 0.0, "This is over-fitting: the network", "in plain sight"),
+        (-3e-4, -1e-5, "validation cost is nearly level (slope -1.00e-05", "in plain sight"),
+        (-3e-4, -1e-4, "Both costs still fall, the validation cost more slowly", "nearly level"),
+        (-3e-4, -5e-4, "Both costs fall about equally", "This is over-fitting"),
+        (2e-4, 1e-4, "training cost has stopped falling", "This is over-fitting"),
+    ],
+)
+def test_clean_words_follow_the_slopes(train_slope, valid_slope, expected, unexpected):
+    found = sentences("clean", train_slope=train_slope, valid_slope=valid_slope)
+    assert expected in found
+    assert unexpected not in found
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ({"train_accuracy": 0.145, "valid_accuracy": 0.072}, "14.5 %, better than guessing"),
+        ({"train_accuracy": 0.145, "valid_accuracy": 0.072}, "7.2 %, below guessing"),
+        ({"train_accuracy": 0.101, "valid_accuracy": 0.101}, "10.1 %: hardly better than guessing"),
+        ({"train_accuracy": 0.101, "valid_accuracy": 0.101}, "10.1 %, about the same as guessing"),
+        ({"train_accuracy": 0.145, "valid_accuracy": 0.125}, "12.5 %, above guessing"),
+        ({"train_cost": 0.6, "valid_cost": 0.93}, "0.600, clearly below that; the"),
+        ({"train_cost": 0.6, "valid_cost": 0.93}, "0.930, above that, worse than the constant answer."),
+        ({"train_cost": 0.89, "valid_cost": 0.9}, "0.890, a little below that; the"),
+        ({"train_cost": 0.89, "valid_cost": 0.9}, "0.900, the same within 0.005."),
+    ],
+)
+def test_shuffled_words_follow_the_last_values(last, expected):
+    assert expected in sentences("shuffled", last)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (0.10, "rises, from 8.0 % just after epoch 600 to 9.8 % at the end (means of 100 epochs). It drifts"),
+        (0.0816, "does not rise: it hardly moves, from 8.0 %"),
+        (0.06, "does not rise: it falls, from 8.0 %"),
+        (0.20, "It does not come closer to the 10 % of guessing"),
+    ],
+)
+def test_late_words_follow_the_validation_accuracy(end, expected):
+    results = made_results()
+    late = np.interp(np.arange(1000), [0, 700, 900, 999], [0.08, 0.08, end * 0.98, end * 0.98])
+    results["experiments"]["hundred"]["valid_accuracy"] = late.tolist()
+    assert expected in notice(results, "hundred")[-1]
+
+
+def test_clean_numbers():
+    found = notice(made_results(train_slope=-3e-4, valid_slope=1e-4), "clean")
+    assert "After epoch 99 the cost per image is 0.0463 on the training set and 0.0979" in found[0]
+    assert "97.5 % and 94.8 %" in found[0]
+    assert "lowest, 0.0900, after epoch 20, and ends 8.8 % above that" in found[1]
+    assert "2.1 times the training cost" in found[-1]
+
+
+def test_closing_looks_back_at_the_clean_run():
+    assert "It was there in the clean run already" in closing(made_results())[-1]
+    assert "stayed close together" in closing(made_results(train_slope=2e-4, valid_slope=0.0))[-1]
+    alone = made_results()
+    del alone["experiments"]["clean"]
+    assert len(closing(alone)) == 1
+
+
+def test_fits_are_worded_by_what_they_found():
+    results = made_results()
+    fits = results["experiments"]["shuffled"]["fits"]
+    found = " ".join(notice(results, "shuffled"))
+    assert f"levels off at {fits['train_accuracy_logistic']['capacity_percent']:.1f} %" in found
+    assert "13,002 parameters" in found
+    fits["train_accuracy_logistic"] |= {"a": 40.0, "c": 500.0}
+    found = " ".join(notice(results, "shuffled"))
+    assert "extrapolation" in found
+    assert "Why so little" not in found
+    fits["train_accuracy_logistic"] = None
+    assert "No logistic curve could be fitted" in " ".join(notice(results, "shuffled"))
+
+
+def test_hundred_that_memorised_and_hundred_that_did_not():
+    found = sentences("hundred")
+    assert "memorised the labels of its 100 images, although there is no rule in them" in found
+    assert "130 for each of 100 labels, but 0.26 for each of the 50,000" in found
+    results = made_results()
+    results["experiments"]["hundred"]["train_accuracy"] = [0.15] * 1000
+    found = " ".join(notice(results, "hundred"))
+    assert "has not memorised its 100 labels" in found
+    assert "useless" not in found
