@@ -1,14 +1,13 @@
 """Shared by all tests: kernels run on a GPU where there is one, else under Triton's interpreter.
 
-With BREAKNET_TEST_TARGET=sm_75 (or another of `kernels.targets`) they run as Triton compiles them for that GPU, by a
-machine for PTX (`tests/ptx`), which knows of races and addresses out of bounds.
+With BREAKNET_TEST_TARGET=sm_75 (or another target of the kernels) they run as Triton compiles them for that GPU, on a
+fake one (`tools/ptx_machine`), which finds races and addresses out of bounds.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,6 @@ TARGET = os.environ.get("BREAKNET_TEST_TARGET")
 # Triton decides when a kernel is decorated whether it is compiled or interpreted, so this comes before any import.
 if TARGET:
     os.environ.pop("TRITON_INTERPRET", None)
-    sys.path[:0] = [str(Path(__file__).parent / "backends")]
 elif not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
     spare_the_interpreter()
@@ -56,11 +54,9 @@ def _compiled() -> Iterator[None]:
     if not TARGET:
         yield
         return
-    from breaknet.kernels.host.targets import parse_target
-    from tools.ptx_machine.fake_gpu import PROCESSORS, CompiledGpus
+    from fake_gpus import largest
 
-    capability = parse_target(TARGET).capability
-    with CompiledGpus(capability, PROCESSORS[capability]):
+    with largest(TARGET):
         yield
 
 

@@ -1,4 +1,4 @@
-"""How many passes through memory the lesson's kernels take, counted on what Triton compiles for a GPU.
+"""Memory transactions of the lesson's kernels, counted on what Triton compiles for a GPU.
 
     python memory_traffic.py sm_75 [evaluation] [cooperative] [packed] [--lines]
 
@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
-HERE = Path(__file__).parent
-TESTS = HERE.parent
-sys.path[:0] = [str(TESTS / folder) for folder in ("backends", "kernels", "", "..")]
-os.environ.pop("TRITON_INTERPRET", None)
+from scenarios import prepare
+
+prepare()
 
 import packed_cases  # noqa: E402
 import torch  # noqa: E402
+from fake_gpus import largest  # noqa: E402
 from trainer_cases import Problem, train_cooperatively  # noqa: E402
 
 from breaknet.kernels import evaluation  # noqa: E402
-from breaknet.kernels.host.targets import TARGETS, parse_target  # noqa: E402
+from breaknet.kernels.host.targets import TARGETS  # noqa: E402
 from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
 from breaknet.kernels.jobs import Shape  # noqa: E402
-from tools.ptx_machine.fake_gpu import PROCESSORS, CompiledGpus  # noqa: E402
-from tools.ptx_machine.traffic import Traffic  # noqa: E402
+from tools.ptx_machine import Traffic  # noqa: E402
+from tools.ptx_machine.fake_gpu import FakeGpus  # noqa: E402
 
 INPUTS, HIDDEN, OUTPUTS, BATCH = 784, (16, 16), 10, 100
 
 
-def evaluate(gpus: CompiledGpus) -> None:
+def evaluate(gpus: FakeGpus) -> None:
     """8 networks on 128 images: four programs."""
     random = torch.Generator().manual_seed(0)
     rows = torch.randn(8, evaluation.parameter_count(INPUTS, HIDDEN, OUTPUTS), generator=random)
@@ -43,7 +40,7 @@ def evaluate(gpus: CompiledGpus) -> None:
         evaluation.evaluate_checkpoints(*(one.to("cuda") for one in (rows, images, labels)), HIDDEN, OUTPUTS)
 
 
-def train_one(gpus: CompiledGpus) -> None:
+def train_one(gpus: FakeGpus) -> None:
     """Two steps of a network by all its programs."""
     with gpus:
         problem = Problem(Shape(INPUTS, *HIDDEN, OUTPUTS), 2 * BATCH, device=torch.device("cuda"))
@@ -52,7 +49,7 @@ def train_one(gpus: CompiledGpus) -> None:
         train_cooperatively(problem, config, [problem.job(BATCH, 1)])
 
 
-def train_packed(gpus: CompiledGpus) -> None:
+def train_packed(gpus: FakeGpus) -> None:
     """Two steps of a network by one program."""
     shape = packed_cases.Shape(INPUTS, HIDDEN, OUTPUTS, BATCH, 2 * BATCH)
     with gpus:
@@ -61,15 +58,14 @@ def train_packed(gpus: CompiledGpus) -> None:
         )
 
 
-WORK: dict[str, Callable[[CompiledGpus], None]] = {
+WORK: dict[str, Callable[[FakeGpus], None]] = {
     "evaluation": evaluate, "cooperative": train_one, "packed": train_packed,
 }  # fmt: skip
 
 
 def counted(work: str, target: str) -> Traffic:
     """The traffic of one of `WORK` on a target's largest GPU."""
-    capability = parse_target(target).capability
-    gpus = CompiledGpus(capability, PROCESSORS[capability])
+    gpus = largest(target)
     gpus.traffic = Traffic()
     WORK[work](gpus)
     return gpus.traffic
@@ -86,11 +82,11 @@ def main() -> None:
         traffic = counted(work, arguments.target)
         totals[work] = {space: vars(traffic.total(space)) for space in ("shared", "global")}
         if arguments.lines:
-            print(f"{work}: passes, requests, instruction, source")
+            print(f"{work}: transactions, requests, instruction, source")
             for (_, source, opcode), count in sorted(
-                traffic.counts.items(), key=lambda item: -item[1].passes
+                traffic.counts.items(), key=lambda item: -item[1].transactions
             ):
-                print(f"{count.passes:9,} {count.requests:9,}  {opcode:24} {source}")
+                print(f"{count.transactions:9,} {count.requests:9,}  {opcode:24} {source}")
     print(json.dumps(totals))
 
 

@@ -1,4 +1,4 @@
-"""Passes through memory, counted by hand."""
+"""Memory transactions, counted by hand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import torch
 from ptx_kernels import module
 
 from tools.ptx_machine.machine import Machine
-from tools.ptx_machine.traffic import Count, Traffic, bank_passes, lines
+from tools.ptx_machine.traffic import Count, Traffic, bank_transactions, lines
 
 LANES = np.arange(32)
 
 
 @pytest.mark.parametrize(
-    ("addresses", "size", "passes"),
+    ("addresses", "size", "transactions"),
     [
         (4 * LANES, 4, 1),
         (0 * LANES, 4, 1),  # one word for all
@@ -29,10 +29,10 @@ LANES = np.arange(32)
         (0 * LANES, 16, 4),
     ],
 )
-def test_passes_of_shared_memory(addresses, size, passes):
-    assert bank_passes(LANES, addresses, size) == passes
+def test_transactions_of_shared_memory(addresses, size, transactions):
+    assert bank_transactions(LANES, addresses, size) == transactions
     two_warps = np.concatenate([LANES, LANES + 32]), np.concatenate([addresses, addresses])
-    assert bank_passes(*two_warps, size) == 2 * passes
+    assert bank_transactions(*two_warps, size) == 2 * transactions
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_launch_counts_the_threads_that_take_part():
     machine.traffic = traffic = Traffic()
     machine.run((1, 1, 1), [torch.zeros(64, dtype=torch.int32)])
     counts = {opcode: count for (_, _, opcode), count in traffic.counts.items()}
-    assert counts["st.shared.b32"] == Count(requests=2, passes=4)  # two threads to a bank
-    assert counts["ld.shared.b32"] == Count(requests=2, passes=3)  # eight threads of the second warp
+    assert counts["st.shared.b32"] == Count(requests=2, transactions=4)  # two threads to a bank
+    assert counts["ld.shared.b32"] == Count(requests=2, transactions=3)  # eight threads of the second warp
     assert counts["st.global.b32"].requests == 2
     assert traffic.total("shared") == Count(4, 7)
 
@@ -77,4 +77,4 @@ def test_rows_of_a_matrix_are_served_together():
     machine = Machine(module(body, 1, threads=32), 1024)
     machine.traffic = traffic = Traffic()
     machine.run((1, 1, 1), [torch.zeros(4)])
-    assert traffic.total("shared") == Count(requests=4, passes=4)
+    assert traffic.total("shared") == Count(requests=4, transactions=4)

@@ -1,14 +1,14 @@
-"""What the warps of a launch ask of memory, and in how many passes it comes.
+"""Memory transactions of a launch's warps, bank conflicts among them.
 
     machine.traffic = traffic = Traffic()
     machine.run(...)
-    traffic.total("shared").passes
+    traffic.total("shared").transactions
 
-Shared memory has 32 banks of 4 bytes, word i in bank i % 32. An access of up to 4 bytes a thread takes as many passes
-as there are different words in the bank that is asked for most; one of 8 or 16 bytes a thread is served by halves or
-quarters of a warp. (NVIDIA, CUDA C++ Programming Guide, "Shared Memory" of compute capability 5.x and newer; Nsight
-Compute counts so, too.) Global memory comes in sectors of 32 bytes, four to a line, and a line is looked up at a time:
-passes are lines here.
+Shared memory has 32 banks of 4 bytes, word i in bank i % 32. An access of up to 4 bytes a thread takes as many
+transactions as there are different words in the bank that is asked for most; one of 8 or 16 bytes a thread is served
+by halves or quarters of a warp. (NVIDIA, CUDA C++ Programming Guide, "Shared Memory" of compute capability 5.x and
+newer; Nsight Compute counts so, too.) Global memory comes in sectors of 32 bytes, four to a line, and a line is
+looked up at a time: transactions are lines here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BANKS, BANK_BYTES, LINE = 32, 4, 128
 
 @dataclass
 class Count:
-    """Accesses by a warp, and the passes that they took."""
+    """Accesses by a warp, and the transactions that they took."""
 
     requests: int = 0
-    passes: int = 0
+    transactions: int = 0
 
     def __add__(self, other: Count) -> Count:
-        return Count(self.requests + other.requests, self.passes + other.passes)
+        return Count(self.requests + other.requests, self.transactions + other.transactions)
 
 
 class Traffic:
@@ -46,16 +46,16 @@ class Traffic:
         threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int,
     ) -> None:  # fmt: skip
         """One access of `size` bytes by each of the threads, all in one instruction."""
-        passes = bank_passes if space == "shared" else lines
+        transactions = bank_transactions if space == "shared" else lines
         warps = np.unique(threads // WARP).size
-        self.counts[space, source, opcode] += Count(warps, passes(threads, addresses, size))
+        self.counts[space, source, opcode] += Count(warps, transactions(threads, addresses, size))
 
     def total(self, space: str) -> Count:
         return sum((count for (where, *_), count in self.counts.items() if where == space), Count())
 
 
-def bank_passes(threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> int:
-    """Passes of shared memory."""
+def bank_transactions(threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> int:
+    """Transactions of shared memory."""
     words = max(size // BANK_BYTES, 1)
     served = np.repeat(threads // (WARP // words), words)  # lanes that are served together
     word = (addresses[:, None] // BANK_BYTES + np.arange(words)).ravel()

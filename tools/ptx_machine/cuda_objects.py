@@ -1,4 +1,4 @@
-"""What `gpu_host` hands out in the place of CUDA's and Triton's own objects."""
+"""What a fake GPU hands out in place of CUDA's and Triton's own objects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import triton
 
+from tools.ptx_machine.machine import Machine
+
 if TYPE_CHECKING:
-    from tools.ptx_machine.host import Gpus
+    from tools.ptx_machine.fake_gpu import FakeGpus
 
 
 class Refused(RuntimeError):
@@ -24,7 +26,7 @@ class Launch:
     grid: tuple[int, ...]
     types: dict[str, str]
     constants: dict[str, Any]
-    divisible: frozenset[str]
+    divisible: frozenset[str]  # arguments that are multiples of 16
     options: dict[str, Any]
     arguments: dict[str, Any]
     gpu: int
@@ -32,9 +34,11 @@ class Launch:
 
 
 class Kernel:
-    """Stands for a CompiledKernel."""
+    """In place of a CompiledKernel."""
 
-    def __init__(self, gpus: Gpus, source: Any, options: dict[str, Any]) -> None:
+    machine: Machine | None = None
+
+    def __init__(self, gpus: FakeGpus, source: Any, options: dict[str, Any]) -> None:
         self.gpus, self.src, self.options = gpus, source, options
         self.metadata = SimpleNamespace(shared=gpus.shared, num_warps=options["num_warps"])
         self.function = self.packed_metadata = None
@@ -43,7 +47,7 @@ class Kernel:
         return None
 
     def _init_handles(self) -> None:
-        if self.gpus.broken is not None and self.src.fn.__name__ == self.gpus.broken:
+        if self.src.fn.__name__ == self.gpus.broken:
             raise triton.runtime.errors.OutOfResources(99, 1, "shared memory")
         self.n_regs, self.n_spills = self.gpus.registers, 0
 
@@ -54,10 +58,11 @@ class Kernel:
 
 
 class Event:
-    """Stands for torch.cuda.Event."""
+    """In place of torch.cuda.Event; its times are counts of what the GPU was given to do."""
 
-    def __init__(self, gpus: Gpus, enable_timing: bool = False) -> None:
-        self.gpus, self.timed, self.moment = gpus, enable_timing, None
+    def __init__(self, gpus: FakeGpus, enable_timing: bool = False) -> None:
+        self.gpus, self.timed = gpus, enable_timing
+        self.moment: int | None = None
 
     def record(self, stream: Any = None) -> None:
         self.moment = self.gpus.tick()
@@ -66,19 +71,35 @@ class Event:
         self.gpus.wait(self.moment)
 
     def elapsed_time(self, later: Event) -> float:
-        if not (self.timed and later.timed) or self.gpus.finished < later.moment:
-            raise Refused("elapsed_time: both events must be timed and have passed")
+        if not (self.timed and later.timed and self.moment and later.moment):
+            raise Refused("elapsed_time: both events must be timed and recorded")
+        if self.gpus.finished < later.moment:
+            raise Refused("elapsed_time: the later event has not passed")
         return float(later.moment - self.moment)
 
 
 @dataclass(eq=False)
-class Graph:
-    """Stands for torch.cuda.CUDAGraph."""
+class Stream:
+    """In place of torch.cuda.Stream; work on all of them runs in the order of the calls."""
 
-    gpus: Gpus
+    gpu: int
+    cuda_stream: int = 0
+
+    def wait_stream(self, other: Stream) -> None:
+        pass
+
+
+@dataclass(eq=False)
+class Graph:
+    """In place of torch.cuda.CUDAGraph: the launches of its capture, which keep their tensors alive."""
+
+    gpus: FakeGpus
     work: list[Any] = field(default_factory=list)
+    complete: bool = False
 
     def replay(self) -> None:
+        if not self.complete:
+            raise Refused("replay: no capture has ended before")
         for again in self.work:
             self.gpus.tick()
             again()

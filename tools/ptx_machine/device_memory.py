@@ -1,0 +1,203 @@
+"""The memory of GPUs that are not there: CPU tensors, each known to lie on a GPU or on the host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tools.ptx_machine.cuda_objects import Graph, Refused
+
+_WAITS = {getattr(Tensor, name) for name in ("item", "tolist", "__bool__", "__int__", "__float__")}
+_MIXES = {getattr(Tensor, name) for name in ("__getitem__", "__setitem__", "to", "type")}
+_ALLOCATES = {torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty}
+
+
+class Placement(TorchFunctionMode):
+    """Every call of torch in the thread that enters it goes through `DeviceMemory.call`."""
+
+    def __init__(self, memory: DeviceMemory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.memory.call(func, args, dict(kwargs or {}))
+
+
+class DeviceMemory:
+    """Where tensors lie, each thread's current GPU, and what the host has waited for.
+
+    Tensors of two places do not mix, except in a copy. New memory is NaN, or `unwritten`. A copy to page-locked memory
+    that is not waited for arrives once an event after it has been waited for, and is NaN until then.
+    """
+
+    unwritten = float("nan")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.host_waits = 0  # by results that the host reads
+        self.finished = 0  # the moment up to which work is waited for
+        self.capturing: Graph | None = None
+        self._moment = 0
+        self._here = threading.local()
+        self._on: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._pinned: dict[int, StorageWeakRef] = {}
+        self._copies: list[tuple[int, Tensor, Tensor]] = []
+
+    # ---- time ------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> int:
+        self._moment += 1
+        return self._moment
+
+    def wait(self, moment: int | None = None) -> None:
+        """All up to `moment` is done: the copies among it arrive."""
+        if self.capturing is not None:
+            raise Refused("operation not permitted when stream is capturing")
+        self.finished = max(self.finished, self._moment if moment is None else moment)
+        with torch._C.DisableTorchFunction():
+            for at, target, value in self._copies:
+                if at <= self.finished:
+                    target.copy_(value)
+        self._copies = [copy for copy in self._copies if copy[0] > self.finished]
+
+    def _host_wait(self) -> None:
+        self.host_waits += 1
+        self.wait()
+
+    # ---- places ----------------------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> int:
+        return getattr(self._here, "index", 0)
+
+    def set_current(self, index: int) -> None:
+        self._here.index = index
+
+    @contextmanager
+    def device(self, device: Any) -> Iterator[None]:
+        before, index = self.current, self.index(device)
+        self.set_current(before if index is None else index)
+        try:
+            yield
+        finally:
+            self.set_current(before)
+
+    def index(self, device: Any) -> int | None:
+        """The number of a GPU that exists; None for the host."""
+        if isinstance(device, int):
+            return device if device >= 0 else None
+        device = torch.device(device)
+        if device.type != "cuda":
+            return None
+        index = self.current if device.index is None else device.index
+        if index >= self.count:
+            raise Refused(f"CUDA error: invalid device ordinal {index}")
+        return index
+
+    def place(self, tensor: Tensor) -> int | None:
+        """The GPU that a tensor lies on; None for the host."""
+        with torch._C.DisableTorchFunction():
+            found = self._on.get(tensor.untyped_storage()._cdata)
+        return None if found is None else found[1]
+
+    def _put(self, tensor: Tensor, index: int) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            reference = StorageWeakRef(tensor.untyped_storage())
+        self._on[reference.cdata] = (reference, index)
+        return tensor
+
+    def _pin(self, tensor: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            reference = StorageWeakRef(tensor.untyped_storage())
+        self._pinned[reference.cdata] = reference
+        return tensor
+
+    # ---- operators -------------------------------------------------------------------------------------------------
+
+    def call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """One of torch's functions on tensors of any place."""
+        name = getattr(func, "__name__", "")
+        if name == "__get__" and func == Tensor.device.__get__:
+            index = self.place(args[0])
+            return func(*args) if index is None else torch.device("cuda", index)
+        if name == "__get__" and func == Tensor.is_cuda.__get__:
+            return self.place(args[0]) is not None
+        if func is Tensor.get_device:
+            index = self.place(args[0])
+            return -1 if index is None else index
+        if func is Tensor.pin_memory:
+            if self.place(args[0]) is not None:
+                raise Refused("pin_memory: only dense CPU tensors can be pinned")
+            return self._pin(args[0].clone())
+        if func in (Tensor.to, Tensor.cpu):
+            return self._to(func, args, kwargs)
+        if func is Tensor.copy_:
+            return self._copy(*args, **kwargs)
+        return self._compute(func, name, args, kwargs)
+
+    def _compute(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        places = {index for tensor in tensors if (index := self.place(tensor)) is not None}
+        if places and func is Tensor.numpy:
+            raise Refused("can't convert cuda device type tensor to numpy")
+        if places and func in _WAITS:
+            self._host_wait()
+        if places and func not in _MIXES:
+            strangers = [one for one in tensors if self.place(one) is None and one.dim() > 0]
+            if len(places) > 1 or strangers:
+                raise Refused(f"{name}: expected all tensors to be on the same device")
+        index = next(iter(places), None)
+        if kwargs.get("device") is not None:
+            index = self.index(kwargs["device"])
+            kwargs["device"] = "cpu"
+        pinned = kwargs.pop("pin_memory", False)
+        found = func(*args, **kwargs)
+        if index is not None:
+            self.tick()
+            tree_map(lambda leaf: self._put(leaf, index) if isinstance(leaf, Tensor) else leaf, found)
+            if func in _ALLOCATES:
+                found.fill_(self.unwritten if found.is_floating_point() else 0)
+        elif pinned:
+            self._pin(found)
+        return found
+
+    def _to(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        tensor, *rest = args
+        target = "cpu" if func is Tensor.cpu else kwargs.get("device")
+        for one in rest:
+            if isinstance(one, (str, torch.device, int)) and not isinstance(one, bool):
+                target = one
+            elif isinstance(one, Tensor):
+                target = one.device
+        here = self.place(tensor)
+        there = here if target is None else self.index(target)
+        dtypes = [one for one in [*rest, kwargs.get("dtype")] if isinstance(one, torch.dtype)]
+        dtype = next(iter(dtypes), tensor.dtype)
+        if not kwargs.get("copy", False) and here == there and dtype == tensor.dtype:
+            return tensor
+        result = tensor.to(dtype, copy=True)
+        if there is not None:
+            self.tick()
+            return self._put(result, there)
+        if here is not None:
+            self._host_wait()
+        return result
+
+    def _copy(self, target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+        here, there = self.place(source), self.place(target)
+        moment = self.tick()
+        if here is None or there is not None:
+            return target.copy_(source)
+        if not non_blocking or target.untyped_storage()._cdata not in self._pinned:
+            self._host_wait()
+            return target.copy_(source)
+        self._copies.append((moment, target.detach(), source.clone()))
+        return target.fill_(float("nan") if target.is_floating_point() else 0)
