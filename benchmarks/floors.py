@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from breaknet.kernels.jobs import Shape
+
 INPUTS, OUTPUTS = 784, 10
 
 
@@ -33,8 +35,7 @@ class Work:
 
 def parameter_count(hidden: tuple[int, int] = (16, 16)) -> int:
     """All weights and biases of 784 -> hidden -> 10."""
-    first, second = hidden
-    return (INPUTS + 1) * first + (first + 1) * second + (second + 1) * OUTPUTS
+    return Shape(INPUTS, *hidden, OUTPUTS).parameters
 
 
 def training_step(

@@ -8,18 +8,16 @@ import platform
 import re
 import shutil
 import subprocess
-from contextlib import suppress
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.rows import Machine
+from breaknet.versions import versions
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("breaknet", "torch", "triton", "numba", "numpy", "scipy", "matplotlib", "jax", "pytest-benchmark")
 
 
 def here(device: str = "cpu", ceilings: dict[str, float] | None = None) -> Machine:
@@ -41,7 +39,7 @@ def here(device: str = "cpu", ceilings: dict[str, float] | None = None) -> Machi
         gpu=gpu,
         power_limit_w=float(limit) if limit and re.fullmatch(r"\d+(\.\d+)?", limit) else None,
         driver=facts.get("driver_version"),
-        versions=versions(),
+        versions=_versions(),
         commit=commit(),
         date=date.today().isoformat(),
         ceilings=dict(ceilings or {}),
@@ -76,12 +74,8 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def versions() -> dict[str, str]:
-    """Python and every package that can change a time; those not installed are left out."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
+def _versions() -> dict[str, str]:
+    found = versions("jax", "pytest-benchmark")
     found["torch"] = torch.__version__  # with the kind of build
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda

@@ -10,7 +10,7 @@ import torch
 
 from ..backends import select
 from ..backends.check import check_backend
-from ..lesson.experiments import versions
+from ..versions import versions
 
 
 def examine() -> dict[str, Any]:

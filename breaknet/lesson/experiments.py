@@ -6,10 +6,8 @@ results.json holds `results`; figures and report are made from it and from nothi
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from time import perf_counter
 from typing import Any
 
@@ -19,6 +17,7 @@ from ..data.splits import Digits, Split
 from ..inputs import check_seed
 from ..run import Run
 from ..training import Job, train_many
+from ..versions import versions
 from .fits import fit_experiment
 
 SCHEMA = 1
@@ -174,14 +173,3 @@ def outcome(name: str, run: Run) -> dict[str, Any]:
     """What results["experiments"] holds of one run: its four curves [epochs], `diverged_at` and its fits."""
     curves = {key: getattr(run, key).tolist() for key in CURVES}
     return {**curves, "diverged_at": run.diverged_at, "fits": fit_experiment(name, curves)}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of every package that can change a result, by name; only of those installed."""
-    found = {"python": platform.python_version()}
-    for package in ("breaknet", "torch", "numpy", "numba", "triton", "scipy", "matplotlib"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

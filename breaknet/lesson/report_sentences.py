@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from ..kernels.jobs import Shape
+from ..model import INPUTS, OUTPUTS
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
 
 Results = Mapping[str, Any]
@@ -35,7 +37,7 @@ def cost(value: float) -> str:
 def parameter_count(hidden: Sequence[int]) -> int:
     """Weights and biases of 784 inputs, two hidden layers and 10 outputs."""
     first, second = hidden
-    return 784 * first + first + first * second + second + second * 10 + 10
+    return Shape(INPUTS, first, second, OUTPUTS).parameters
 
 
 def notice(results: Results, name: str) -> list[str]:
