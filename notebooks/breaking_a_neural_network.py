@@ -1,11 +1,3 @@
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Breaking a neural network
 #
@@ -46,9 +38,6 @@
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py
 
 # %%
-import matplotlib.pyplot as plt
-import torch
-
 import breaknet
 from breaknet.lesson import figures, notebook_display
 
@@ -66,24 +55,17 @@ data = None  # None: fetch MNIST; or a folder or file that you have; or "synthet
 # ## Data
 #
 # An example is an image and a label. The images are 28 × 28 grey pixels, the labels say which digit each is
-# meant to be. There are three sets: the **training set**, from which the network learns; the **validation
-# set**, with which we judge it and from which it never learns; and a test set, which this lesson leaves
-# alone.
+# shows. There are three sets: the **training set**, from which the network learns; the **validation set**, with
+# which we evaluate it and from which it never learns; and a test set, which this lesson does not use.
 
 # %%
 digits = breaknet.load_mnist(data)
 print(f"{digits.source}: {len(digits.train):,} images to train on, {len(digits.valid):,} to validate")
-
-# %%
-figure, places = plt.subplots(2, 8, figsize=(9, 2.9))
-for place, image, label in zip(places.flat, digits.train.images, digits.train.labels, strict=False):
-    place.imshow(image.reshape(28, 28), cmap="gray_r")
-    place.set_title(f"label {label}", fontsize=11)
-    place.axis("off")
+notebook_display.digits_with_labels(digits.train)
 
 # %% [markdown]
-# To the network an image is a row of 784 numbers, each from 0 (paper) to almost 1 (ink). It is told nothing
-# else: not that pixels have neighbours, not what a digit is.
+# To the network an image is a row of 784 numbers, each from 0 (paper) to almost 1 (ink). It has no other
+# information: not that pixels have neighbours, not what a digit is.
 #
 # ## Building the network
 #
@@ -125,11 +107,7 @@ my_parameters = None  # a number instead of None
 
 # %%
 model = breaknet.MLP.seeded(seed)
-for name, parameter in model.named_parameters():
-    print(f"{name:15} {' × '.join(map(str, parameter.shape)):>9} = {parameter.numel():6,}")
-notebook_display.compared(
-    {"parameters": (my_parameters, sum(parameter.numel() for parameter in model.parameters()))}
-)
+notebook_display.parameters(model, my_parameters)
 
 # %% [markdown] tags=["instructor"]
 # > **Answer.** (784 + 1) · 16 + (16 + 1) · 16 + (16 + 1) · 10 = 12,560 + 272 + 170 = 13,002. The usual slip
@@ -140,17 +118,8 @@ notebook_display.compared(
 # The parameters start as random numbers. This is what the network says of the first training image before it
 # has learned anything; the bar that ought to be 1 is red, all others ought to be 0.
 
-
 # %%
-def answer(model, number):
-    """The network's answer to training image `number`, drawn."""
-    image = digits.train.images[number]
-    with torch.no_grad():
-        outputs = model(torch.tensor(image) / 256)
-    return notebook_display.one_answer(image, outputs, digits.train.labels[number])
-
-
-answer(model, 0)
+notebook_display.answer(model, digits.train, 0)
 
 # %% [markdown]
 # ## Training
@@ -191,7 +160,7 @@ print(f"{len(clean.train_cost)} epochs in {clean.seconds['total']:.1f} s, {clean
 # Here is the first training image once more, as the network sees it now:
 
 # %%
-answer(clean.checkpoints[-1], 0)
+notebook_display.answer(clean.checkpoints[-1], digits.train, 0)
 
 # %% [markdown]
 # ## When is a model done learning?
@@ -203,12 +172,8 @@ notebook_display.with_prediction(
 )
 
 # %%
-notebook_display.compared(
-    {
-        "training cost at the end": (my_train_cost, clean.train_cost[-1]),
-        "validation cost at the end": (my_valid_cost, clean.valid_cost[-1]),
-        "epoch of the lowest validation cost": (my_best_epoch, clean.valid_cost.argmin()),
-    }
+notebook_display.outcomes(
+    results, "clean", train_cost=my_train_cost, valid_cost=my_valid_cost, best_epoch=my_best_epoch
 )
 
 # %% [markdown]
@@ -231,9 +196,6 @@ figures.clean_cost_fits(results)
 
 # %% [markdown] tags=["student"]
 # *Your answer:*
-
-# %% [markdown] tags=["instructor"]
-# ### Answers
 
 # %% tags=["instructor"]
 notebook_display.noticed(results, "clean")
@@ -277,11 +239,8 @@ notebook_display.with_prediction(
 )
 
 # %%
-notebook_display.compared(
-    {
-        "training cost at the end": (my_shuffled_train_cost, shuffled.train_cost[-1]),
-        "validation cost at the end": (my_shuffled_valid_cost, shuffled.valid_cost[-1]),
-    }
+notebook_display.outcomes(
+    results, "shuffled", train_cost=my_shuffled_train_cost, valid_cost=my_shuffled_valid_cost
 )
 
 # %% [markdown]
@@ -327,12 +286,8 @@ notebook_display.with_prediction(
 )
 
 # %%
-train_percent, valid_percent = 100 * shuffled.train_accuracy[-1], 100 * shuffled.valid_accuracy[-1]
-notebook_display.compared(
-    {
-        "training accuracy at the end, percent": (my_shuffled_train_accuracy, train_percent),
-        "validation accuracy at the end, percent": (my_shuffled_valid_accuracy, valid_percent),
-    }
+notebook_display.outcomes(
+    results, "shuffled", train_accuracy=my_shuffled_train_accuracy, valid_accuracy=my_shuffled_valid_accuracy
 )
 
 # %% [markdown]
@@ -342,9 +297,6 @@ notebook_display.compared(
 
 # %% [markdown] tags=["student"]
 # *Your answers:*
-
-# %% [markdown] tags=["instructor"]
-# ### Answers
 
 # %% tags=["instructor"]
 notebook_display.noticed(results, "shuffled")
@@ -385,12 +337,8 @@ notebook_display.with_prediction(figures.hundred_valid_accuracy(results), valida
 notebook_display.with_prediction(figures.hundred_train_accuracy(results), training=my_best_train_accuracy)
 
 # %%
-best = hundred.train_accuracy.argmax()
-notebook_display.compared(
-    {
-        "highest training accuracy, percent": (my_best_train_accuracy, 100 * hundred.train_accuracy[best]),
-        "validation accuracy then, percent": (my_valid_accuracy_then, 100 * hundred.valid_accuracy[best]),
-    }
+notebook_display.outcomes(
+    results, "hundred", best_train_accuracy=my_best_train_accuracy, valid_accuracy_then=my_valid_accuracy_then
 )
 
 # %% [markdown]
@@ -400,9 +348,6 @@ notebook_display.compared(
 
 # %% [markdown] tags=["student"]
 # *Your answers:*
-
-# %% [markdown] tags=["instructor"]
-# ### Answers
 
 # %% tags=["instructor"]
 notebook_display.noticed(results, "hundred")
@@ -438,11 +383,7 @@ print(f"{examples} examples, hidden layers {hidden}: at best {highest:.1%} learn
 # Put the three runs side by side. Same network, same start, same rule:
 
 # %%
-for name, run in {"true labels": clean, "shuffled labels": shuffled, "100 shuffled": hundred}.items():
-    print(
-        f"{name:16} {run.train_accuracy[-1]:6.1%} right on the training set, "
-        f"{run.valid_accuracy[-1]:6.1%} on the validation set"
-    )
+notebook_display.side_by_side(results)
 
 # %% [markdown]
 # Before you run the next cell: what would you call what happened in the third run? And was there any of it in

@@ -2,19 +2,21 @@
 
 A source is a notebook in jupytext's py:percent form. It gives two notebooks without outputs:
 
-    NAME.ipynb              for students: without the cells tagged `instructor`
-    NAME_instructor.ipynb   for teachers: without the cells tagged `student`
+    NAME.ipynb              for students: without cells tagged `instructor`, and without what stands in a cell
+                            between lines `### BEGIN SOLUTION` and `### END SOLUTION`
+    NAME_instructor.ipynb   for instructors: without cells tagged `student`, and without those lines
 
 What the build fills in, so that it is written down once:
 
-* a code cell tagged `set-up` becomes scripts/notebook_set_up.py with the project's address;
+* a code cell tagged `set-up` becomes scripts/notebook_set_up.py with the project's address, one tagged
+  `course-set-up` that and scripts/course_set_up.py;
 * a line `<!-- lesson: EXPERIMENT PART -->` in a text cell becomes what the lesson's report says there, from
   breaknet/lesson/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
   a range such as `after 2-4` or `after 3-3` for some of them;
 * where the address is on GitHub, the first cell is a badge that opens the notebook on Colab.
 
 The address is the setting `address` under [tool.breaknet] in pyproject.toml. The same source always gives the same
-bytes; with --check nothing is written and the exit status says whether the notebooks are what the sources give.
+bytes; with --check nothing is written and the exit status says whether the notebooks match their sources.
 """
 
 from __future__ import annotations
@@ -33,11 +35,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from breaknet.lesson.report_questions import SECTIONS  # noqa: E402
+from notebooks.course.blanks import blank, solved  # noqa: E402
 from scripts.render_colab import address  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
-SET_UP = ROOT / "scripts" / "notebook_set_up.py"
 BRANCH = "main"
+
+#: Tag of a cell -> the scripts that it is filled with.
+FILLED = {"set-up": ("notebook_set_up",), "course-set-up": ("notebook_set_up", "course_set_up")}
+#: What every notebook says of itself.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 #: What the file name ends in -> the tag of the cells that this version is without.
 VERSIONS = {"": "instructor", "_instructor": "student"}
@@ -54,7 +64,7 @@ def built(source: Path, published: str) -> dict[str, NotebookNode]:
     """Both notebooks of `source` by file name; `published` is the project's address, or empty.
 
     Raises:
-        ValueError: for a cell that is tagged for both versions, or a part of the lesson that there is not.
+        ValueError: for a cell that is tagged for both versions, or a part of the lesson that does not exist.
     """
     whole = jupytext.read(source, fmt="py:percent")
     for cell in whole.cells:
@@ -79,25 +89,25 @@ def text_of(notebook: NotebookNode) -> str:
 def _version(whole: NotebookNode, name: str, left_out: str, published: str) -> NotebookNode:
     cells = [deepcopy(cell) for cell in whole.cells if left_out not in tags(cell)]
     for cell in cells:
-        if "set-up" in tags(cell):
-            cell.source = set_up(published)
+        for tag in FILLED.keys() & set(tags(cell)):
+            cell.source = "\n\n".join(set_up(script, published) for script in FILLED[tag])
         if cell.cell_type == "markdown":
             cell.source = _LESSON.sub(lambda found: _from_the_lesson(*found.groups()), cell.source)
+        else:
+            cell.source = (solved if left_out == "student" else blank)(cell.source).strip()
     cells = _badge(name, published) + cells
     _name_cells(cells)
-    metadata = {key: value for key, value in whole.metadata.items() if key != "jupytext"}
-    metadata["language_info"] = {"name": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
     nbformat.validate(notebook)
     return notebook
 
 
-def set_up(published: str) -> str:
-    """The source of the set-up cell, with the project's address in it."""
-    text = SET_UP.read_text(encoding="utf-8").strip()
+def set_up(script: str, published: str) -> str:
+    """The text of scripts/SCRIPT.py, with the project's address in it."""
+    text = (ROOT / "scripts" / f"{script}.py").read_text(encoding="utf-8").strip()
     before = 'ADDRESS = ""'
     if text.count(before) != 1:
-        raise ValueError(f"{SET_UP.name}: exactly one line {before}")
+        raise ValueError(f"{script}.py: exactly one line {before}")
     return text.replace(before, f'ADDRESS = "{published}"')
 
 
@@ -126,7 +136,7 @@ def _badge(name: str, published: str) -> list[NotebookNode]:
 
 
 def _name_cells(cells: list[NotebookNode]) -> None:
-    """Give every cell an id that follows from its text, so that an edit changes no other cell's."""
+    """Give every cell an id that depends on its text alone, so that an edit changes no other cell's."""
     seen: dict[str, int] = {}
     for cell in cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
@@ -149,7 +159,7 @@ def main(check: bool) -> int:
     for name in differ:
         if not check:
             (NOTEBOOKS / name).write_text(wanted[name], encoding="utf-8")
-        print(f"notebooks/{name}: {'not what its source gives' if check else 'written'}")
+        print(f"notebooks/{name}: {'differs from its source' if check else 'written'}")
     for name in orphans:
         print(f"notebooks/{name}: has no source")
     return 1 if orphans or (check and differ) else 0

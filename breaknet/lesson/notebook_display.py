@@ -1,26 +1,29 @@
-"""What a notebook of the lesson shows beside its runs: results to draw from, predictions beside outcomes, answers.
+"""The cells of the lesson's notebook: results of its runs, predictions beside outcomes, answers.
 
     results = sum_up(digits, clean=run)
     with_prediction(figures.clean_cost(results), training=0.1)
+    outcomes(results, "clean", train_cost=0.1)
 
-Figures are matplotlib figures that show themselves in a notebook, texts and tables are `Markdown` that does.
+Figures are matplotlib figures that show themselves in a notebook, texts and tables are `Markdown`, which does too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from ..data.splits import Digits
+from ..data.splits import Digits, Split
+from ..model import MLP
 from ..run import Run
 from .experiments import CURVES, EXPERIMENTS
 from .figures import DPI, TRAIN, VALID, LessonFigure
@@ -44,15 +47,22 @@ class Markdown(str):
         return str(self)
 
 
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> Markdown:
+    """A table of texts, columns after the first to the right, with a note below it."""
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return Markdown(f"{text}\n\n{note}" if note else text)
+
+
 def sum_up(digits: Digits, **runs: Run) -> Results:
-    """What the lesson's figures and texts are made from, of the experiments that have been run.
+    """The experiments that have been run, in the form that the lesson's figures and texts are made from.
 
     Args:
         digits: the data that they were run on.
         runs: any of `clean`, `shuffled` and `hundred`, each with validation data.
 
     Raises:
-        TypeError: for another experiment, or something that is no run.
+        TypeError: for another experiment, or something that is not a run.
         ValueError: for a run without validation data.
     """
     names = [experiment.name for experiment in EXPERIMENTS]
@@ -76,13 +86,73 @@ def sum_up(digits: Digits, **runs: Run) -> Results:
 
 
 def noticed(results: Results, name: str) -> Markdown:
-    """What there was to notice in experiment `name`, in the order of the lesson's questions after it."""
-    return _bullets(notice(results, name))
+    """Answers to the lesson's questions after experiment `name`, in their order, under a heading."""
+    return Markdown(f"### Answers\n\n{_bullets(notice(results, name))}")
 
 
 def looking_back(results: Results) -> Markdown:
     """What went wrong, named, and whether there was any of it in the clean run."""
     return _bullets(closing(results))
+
+
+#: What can be predicted of an experiment: the text of its row, and the outcome from the experiment's curves.
+_OUTCOMES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
+    "train_cost": ("training cost at the end", lambda run: run["train_cost"][-1]),
+    "valid_cost": ("validation cost at the end", lambda run: run["valid_cost"][-1]),
+    "best_epoch": ("epoch of the lowest validation cost", lambda run: int(np.argmin(run["valid_cost"]))),
+    "train_accuracy": ("training accuracy at the end, percent", lambda run: 100 * run["train_accuracy"][-1]),
+    "valid_accuracy": (
+        "validation accuracy at the end, percent",
+        lambda run: 100 * run["valid_accuracy"][-1],
+    ),
+    "best_train_accuracy": (
+        "highest training accuracy, percent",
+        lambda run: 100 * max(run["train_accuracy"]),
+    ),
+    "valid_accuracy_then": (
+        "validation accuracy then, percent",
+        lambda run: 100 * run["valid_accuracy"][int(np.argmax(run["train_accuracy"]))],
+    ),
+}
+
+
+def outcomes(results: Results, name: str, **predictions: float | None) -> Markdown:
+    """A table of predictions of experiment `name` beside the outcomes.
+
+    Args:
+        predictions: by what was predicted, accuracies in percent; None where there is no prediction.
+
+    Raises:
+        TypeError: for a prediction of something else, or one that is neither a number nor None.
+    """
+    if unknown := predictions.keys() - _OUTCOMES.keys():
+        raise TypeError(f"predictions: any of {', '.join(_OUTCOMES)}, not {', '.join(sorted(unknown))}")
+    run = results["experiments"][name]
+    texts = {key: _OUTCOMES[key] for key in predictions}
+    return compared({text: (predictions[key], outcome(run)) for key, (text, outcome) in texts.items()})
+
+
+def side_by_side(results: Results) -> Markdown:
+    """The accuracies of all experiments at their end."""
+    names = {"clean": "true labels", "shuffled": "shuffled labels", "hundred": "100 shuffled"}
+    runs = results["experiments"]
+    return table(
+        ("", "training accuracy", "validation accuracy"),
+        [
+            (names[name], *(f"{runs[name][f'{part}_accuracy'][-1]:.1%}" for part in ("train", "valid")))
+            for name in runs
+        ],
+    )
+
+
+def parameters(model: MLP, prediction: float | None = None) -> Markdown:
+    """The model's parameter tensors, their shapes and sizes, and their total beside its prediction."""
+    rows = [
+        (name, " × ".join(map(str, one.shape)), f"{one.numel():,}") for name, one in model.named_parameters()
+    ]
+    total = sum(one.numel() for one in model.parameters())
+    listed = table(("", "shape", "parameters"), rows)
+    return Markdown(f"{listed}\n\n{compared({'parameters': (prediction, total)})}")
 
 
 def compared(rows: Mapping[str, tuple[float | None, float]]) -> Markdown:
@@ -94,12 +164,12 @@ def compared(rows: Mapping[str, tuple[float | None, float]]) -> Markdown:
     Raises:
         TypeError: for a prediction that is neither a number nor None.
     """
-    lines = ["| | your prediction | outcome | off by |", "|---|---|---|---|"]
+    lines = []
     for what, (prediction, outcome) in rows.items():
         guess = _number(prediction, what)
-        told = ("–", "–") if guess is None else (_written(guess), _written(abs(guess - outcome)))
-        lines.append(f"| {what} | {told[0]} | {_written(outcome)} | {told[1]} |")
-    return Markdown("\n".join(lines))
+        texts = ("–", "–") if guess is None else (_written(guess), _written(abs(guess - outcome)))
+        lines.append((what, texts[0], _written(outcome), texts[1]))
+    return table(("", "your prediction", "outcome", "off by"), lines)
 
 
 def with_prediction(
@@ -165,6 +235,26 @@ def network(hidden: tuple[int, int] = (16, 16)) -> Figure:
         axes.text(columns[-1]["x"] + 14, y, f"{digit}", va="center", fontsize=12)
     axes.text(columns[0]["x"] - 20, 160, "28 × 28\npixels", ha="right", va="center", fontsize=12)
     return figure
+
+
+def digits_with_labels(split: Split) -> Figure:
+    """The first 16 images of `split` under their labels."""
+    figure = LessonFigure(figsize=(9, 2.9), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    cells = figure.subplots(2, 8).flat
+    for axes, image, label in zip(cells, split.images, split.labels, strict=False):
+        axes.imshow(image.reshape(28, 28), cmap="gray_r")
+        axes.set_title(f"label {label}", fontsize=11)
+        axes.set_axis_off()
+    return figure
+
+
+def answer(model: MLP, split: Split, number: int) -> Figure:
+    """The model's answer to image `number` of `split`, as `one_answer` draws it."""
+    image = split.images[number]
+    with torch.no_grad():
+        outputs = model(torch.from_numpy(image.copy()) / 256)
+    return one_answer(image, outputs, int(split.labels[number]))
 
 
 def one_answer(image: ArrayLike, outputs: ArrayLike, label: int) -> Figure:

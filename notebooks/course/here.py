@@ -1,7 +1,7 @@
 """Where the course runs: the device, Triton or why there is none, sizes, and the digits.
 
-Import this before anything else that may import Triton: without a GPU it asks for Triton's interpreter, and Triton
-reads that wish when a kernel is decorated.
+Import this before anything else that may import Triton: without a GPU it sets TRITON_INTERPRET, which Triton reads
+when a kernel is decorated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import cache
 
-# torch's profiler would announce its every start and stop on standard error
+# torch's profiler would report every start and stop on standard error
 os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 import torch
@@ -35,30 +35,30 @@ __all__ = [
     "triton",
 ]
 
-#: Exercises run as Python on CPU tensors, program after program.
+#: Whether exercises run as Python on CPU tensors, program after program.
 INTERPRETED = DEVICE == "cpu"
 #: How much is measured: BREAKNET_COURSE is "quick" (a minute of one core for the whole course), "full", or "rehearse",
-#: which tries everything and whose figures mean nothing.
+#: which runs everything and gives meaningless times.
 SIZE = os.environ.get("BREAKNET_COURSE", "quick")
 if SIZE not in ("rehearse", "quick", "full"):
     raise ValueError(f"BREAKNET_COURSE: rehearse, quick or full, not {SIZE!r}")
 
 
 def introduction() -> str:
-    """Three lines on what the course will run on."""
+    """Three lines on the machine, how kernels run on it, and how much is measured."""
     if DEVICE == "cuda":
         name = torch.cuda.get_device_name()
-        machine = f"{name}, {torch.cuda.get_device_properties(0).multi_processor_count} multiprocessors"
+        machine = f"{name}, {torch.cuda.get_device_properties(0).multi_processor_count} SMs"
     else:
         machine = f"no CUDA GPU here: a CPU with {torch.get_num_threads()} thread(s)"
     if not HAVE_TRITON:
-        kernels = f"no kernel can run here ({why_not()}): the checkers will say so; all else works"
+        kernels = f"no kernel can run here ({why_not()}): the checkers will say so; everything else works"
     elif INTERPRETED:
         kernels = f"Triton {triton.__version__}'s interpreter: the same code, thousands of times slower"
     else:
         kernels = f"compiled by Triton {triton.__version__} for your GPU"
     sizes = {
-        "rehearse": "a rehearsal, whose figures mean nothing",
+        "rehearse": "a rehearsal, whose times mean nothing",
         "quick": "quick ones (BREAKNET_COURSE=full for full sizes)",
         "full": "at full size",
     }

@@ -1,4 +1,4 @@
-"""What a training step does and takes on this machine: profiled, counted and timed, never typed."""
+"""What a training step does on this machine, profiled, counted and timed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ BOOKKEEPING = "bookkeeping"
 
 
 def wait() -> None:
-    """Until the device has done all that it was asked for."""
+    """Return once the device has finished its work."""
     if DEVICE == "cuda":
         torch.cuda.synchronize()
 
 
 def least_seconds(call: Callable[[], object], repeats: int = 7) -> float:
-    """The shortest of several calls after one that warms up, the device waited for: other work only adds time."""
+    """The shortest of several calls after a warm-up, including the device's work: other load only adds time."""
     times = []
     for _ in range(repeats + 1):
         wait()
@@ -46,10 +46,9 @@ def least_seconds(call: Callable[[], object], repeats: int = 7) -> float:
 
 
 def module_step(images: Split) -> Callable[[], None]:
-    """One step of the tidy nn.Module loop on the first batch of `images`, again and again from where it is."""
-    x = torch.from_numpy(images.images[:BATCH].copy()).to(DEVICE).float() / 256
-    labels = torch.from_numpy(images.labels[:BATCH].copy()).long()
-    target = nn.functional.one_hot(labels, 10).to(DEVICE).float()
+    """A function that does one step of the tidy nn.Module loop on the first batch of `images`, and can be repeated."""
+    x, labels = _batch(images)
+    target = nn.functional.one_hot(labels, 10).float()
     model = MLP.seeded(0).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
@@ -62,12 +61,11 @@ def module_step(images: Split) -> Callable[[], None]:
 
 
 def fused_step(images: Split) -> Callable[[], None]:
-    """The same step out of the project's operators: three fused layers and the summed cost, under autograd."""
+    """The same step with the project's operators: three fused layers and the summed cost, under autograd."""
     from breaknet.kernels.linear_sigmoid import LinearSigmoid
     from breaknet.kernels.summed_mse import summed_mse
 
-    x = torch.from_numpy(images.images[:BATCH].copy()).to(DEVICE).float() / 256
-    labels = torch.from_numpy(images.labels[:BATCH].copy()).long().to(DEVICE)
+    x, labels = _batch(images)
     model = nn.Sequential(LinearSigmoid(784, 16), LinearSigmoid(16, 16), LinearSigmoid(16, 10)).to(DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
@@ -80,8 +78,14 @@ def fused_step(images: Split) -> Callable[[], None]:
     return step
 
 
+def _batch(images: Split) -> tuple[Tensor, Tensor]:
+    """The first batch on the device: x [B, 784] in 0..1, labels int64 [B]."""
+    x = torch.from_numpy(images.images[:BATCH].copy()).to(DEVICE).float() / 256
+    return x, torch.from_numpy(images.labels[:BATCH].copy()).long().to(DEVICE)
+
+
 def counted(call: Callable[[], object]) -> str:
-    """What one call launches, in words: torch operators on a CPU, kernels and launches on a GPU."""
+    """The launches of one call, in words: torch operators on a CPU, kernels and launches on a GPU."""
     from benchmarks.launches import of_torch
 
     found = of_torch(call, 1, torch.device(DEVICE))
@@ -89,7 +93,7 @@ def counted(call: Callable[[], object]) -> str:
 
 
 def ceilings() -> dict[str, float]:
-    """The bytes and the operations a second that this device can be brought to, measured once."""
+    """The highest rates of this device, bytes and operations a second, measured once."""
     from benchmarks.ceilings import measured
 
     return measured(DEVICE, SIZE == "rehearse")
@@ -97,15 +101,15 @@ def ceilings() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class StepProfile:
-    """What one step of the nn.Module loop does.
+    """One step of the nn.Module loop.
 
     Attributes:
-        seconds: of a step, without the profiler.
-        calls: torch operators called for themselves, not by another operator, a step.
-        kernels: launches of kernels a step, on a GPU; 0 on a CPU.
-        busy: seconds in which the GPU works, a step; 0 on a CPU.
-        shares: of the time that the profiler saw within operators, by purpose.
-        operators: (name, calls a step, share of that time), the largest share first.
+        seconds: duration, without the profiler.
+        calls: torch operators that are not called by another operator.
+        kernels: launches of kernels on a GPU; 0 on a CPU.
+        busy: seconds in which the GPU works; 0 on a CPU.
+        shares: of the profiler's time within operators, by purpose.
+        operators: (name, calls, share of that time), the largest share first.
     """
 
     seconds: float
@@ -117,11 +121,11 @@ class StepProfile:
 
     def __str__(self) -> str:
         lines = [
-            f"{1e6 * self.seconds:.0f} µs a step, in which torch is asked for {self.calls:.0f} operations"
+            f"{1e6 * self.seconds:.0f} µs per step, in which torch is called for {self.calls:.0f} operations"
         ]
         if self.kernels:
             lines.append(
-                f"{self.kernels:.0f} kernels are launched for it; the GPU works {1e6 * self.busy:.0f} µs of the "
+                f"it launches {self.kernels:.0f} kernels; the GPU works {1e6 * self.busy:.0f} µs of the "
                 f"{1e6 * self.seconds:.0f}, that is {self.busy / self.seconds:.0%}"
             )
         named = ", ".join(f"{purpose} {share:.0%}" for purpose, share in self.shares.items())
@@ -182,19 +186,19 @@ class Overhead:
 
     @property
     def call(self) -> float:
-        """What a call costs that has next to nothing to do, in seconds."""
+        """Seconds of a call that has next to nothing to do."""
         return min(self.seconds)
 
     @property
     def worth_it(self) -> str:
-        """In words, from how many values on the work takes longer than the call."""
+        """In words, the number of values from which the work takes longer than the call."""
         short = [size for size, each in zip(self.sizes, self.seconds, strict=True) if each <= 2 * self.call]
         longer = [size for size in self.sizes if size > max(short)]
         return f"from about {longer[0]:,} values on" if longer else f"beyond {self.sizes[-1]:,} values only"
 
 
 def overhead() -> Overhead:
-    """Time the addition of 1 to ever more values: a floor that is all call, then a slope that is all work."""
+    """Time the addition of 1 to ever more values: first the call dominates, then the work."""
     sizes = [4**power for power in range({"rehearse": 5, "quick": 11, "full": 12}[SIZE])]
     seconds = []
     for size in sizes:
@@ -212,15 +216,15 @@ def overhead() -> Overhead:
 
 @dataclass(frozen=True)
 class Batched:
-    """Seconds for one model's second layer, by the number of models: one call each, or one call for all."""
+    """Seconds for one network's second layer, by the number of networks: one call each, or one call for all."""
 
-    models: list[int]
+    networks: list[int]
     alone: list[float]
     together: list[float]
 
 
 def many_small_layers() -> Batched:
-    """The second layer, 16 to 16 on a batch, of ever more models."""
+    """The second layer, 16 to 16 on a batch, of ever more networks."""
     counts = [4**power for power in range({"rehearse": 2, "quick": 5, "full": 6}[SIZE])]
     alone, together = [], []
     for count in counts:
@@ -240,9 +244,9 @@ def many_small_layers() -> Batched:
 
 
 def order_matters(parts: int = 1000, orders: int = 200) -> tuple[int, float]:
-    """The same float32 numbers summed in random orders: how many different sums, and how far apart, relatively."""
+    """The same float32 numbers summed in random orders: the number of different sums, and their relative spread."""
     random = np.random.default_rng(0)
     values = random.standard_normal(parts, dtype=np.float32)
-    # one after the other, as atomics do it in the order in which programs happen to arrive
+    # one after the other, as atomics add them in the order in which programs happen to arrive
     sums = [float(np.cumsum(random.permutation(values))[-1]) for _ in range(orders)]
     return len(set(sums)), (max(sums) - min(sums)) / abs(float(values.astype(np.float64).sum()))

@@ -1,4 +1,4 @@
-"""The course's figures of what was measured, counted or compiled on the machine at hand."""
+"""The course's figures of what was measured, counted or compiled on the present machine."""
 
 from __future__ import annotations
 
@@ -10,184 +10,184 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from breaknet.kernels.host.targets import REGISTERS_PER_SM
-from notebooks.course.drawing import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, new, plain_style
+from notebooks.course.comparisons import seconds_of, stored_comparisons
 from notebooks.course.measure import BOOKKEEPING, Batched, Overhead, StepProfile
-from notebooks.course.precision import WAYS, StepError
-from notebooks.course.timings import seconds_of, stored_ladders
+from notebooks.course.pictures import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, CourseFigure, plain_style
+from notebooks.course.precision import PRODUCTS, StepError
 
 _MARKS = "osD^vP*Xh<>pd"
-_OF_WAY = dict(zip(WAYS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
+_OF_PRODUCT = dict(zip(PRODUCTS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
 
 
+def _panels(
+    width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `rows` by `columns` axes, in inches, and its axes row by row."""
+    figure = CourseFigure(width, height, layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **layout).ravel())
+
+
+@plain_style()
 def where_time_goes(profile: StepProfile) -> Figure:
     """The shares of a step's purposes, and its operators by how often they are called."""
-    with plain_style():
-        figure, (left, right) = new(9, 3.4, columns=2, gridspec_kw={"width_ratios": (1, 1.2)})
-        names = list(profile.shares)[::-1]
-        colours = [GREY if name == BOOKKEEPING else BLUE for name in names]
-        bars = left.barh(names, [100 * profile.shares[name] for name in names], color=colours)
-        left.bar_label(bars, fmt="%.0f %%", padding=3)
-        left.set_title("time within operators, by purpose")
-        left.set_xlim(0, 118 * max(profile.shares.values()))
-        left.set_xticks([])
-        left.spines["bottom"].set_visible(False)
-        shown = profile.operators[:10][::-1]
-        labels = [f"{name.removeprefix('aten::')} × {calls:.0f}" for name, calls, _ in shown]
-        right.barh(labels, [100 * share for *_, share in shown], color=BLUE)
-        right.set_title("the ten longest × calls a step")
-        right.set_xlabel("% of the time within operators")
-        return figure
+    figure, (left, right) = _panels(9, 3.4, columns=2, gridspec_kw={"width_ratios": (1, 1.2)})
+    names = list(profile.shares)[::-1]
+    colours = [GREY if name == BOOKKEEPING else BLUE for name in names]
+    bars = left.barh(names, [100 * profile.shares[name] for name in names], color=colours)
+    left.bar_label(bars, fmt="%.0f %%", padding=3)
+    left.set_title("time within operators, by purpose")
+    left.set_xlim(0, 118 * max(profile.shares.values()))
+    left.set_xticks([])
+    left.spines["bottom"].set_visible(False)
+    shown = profile.operators[:10][::-1]
+    labels = [f"{name.removeprefix('aten::')} × {calls:.0f}" for name, calls, _ in shown]
+    right.barh(labels, [100 * share for *_, share in shown], color=BLUE)
+    right.set_title("the ten longest × calls per step")
+    right.set_xlabel("% of the time within operators")
+    return figure
 
 
+@plain_style()
 def overhead_curve(overhead: Overhead) -> Figure:
     """Time of one call against the number of values: flat, then a slope."""
-    with plain_style():
-        figure, (axes,) = new(7, 3.2)
-        axes.loglog(overhead.sizes, [1e6 * each for each in overhead.seconds], "o-", color=BLUE)
-        axes.axhline(1e6 * overhead.call, color=GREY, linestyle="--", zorder=0)
-        axes.text(
-            overhead.sizes[-1], 0.9e6 * overhead.call, "the call itself", ha="right", va="top", color=INK
+    figure, (axes,) = _panels(7, 3.2)
+    axes.loglog(overhead.sizes, [1e6 * each for each in overhead.seconds], "o-", color=BLUE)
+    axes.axhline(1e6 * overhead.call, color=GREY, linestyle="--", zorder=0)
+    axes.text(overhead.sizes[-1], 0.9e6 * overhead.call, "the call itself", ha="right", va="top", color=INK)
+    axes.set_title("One call of torch.add")
+    axes.set_xlabel("values added")
+    axes.set_ylabel("µs")
+    axes.set_ylim(bottom=0.4e6 * overhead.call)
+    axes.grid(True, alpha=0.3)
+    return figure
+
+
+@plain_style()
+def networks_curve(batched: Batched) -> Figure:
+    """Time for one network against the number of networks: one call each, one call for all."""
+    figure, (axes,) = _panels(7, 3.2)
+    for seconds, label, colour, mark in (
+        (batched.alone, "a call for each network", GREY, "s"),
+        (batched.together, "one call for all", BLUE, "o"),
+    ):
+        axes.semilogx(
+            batched.networks, [1e6 * each for each in seconds], f"{mark}-", color=colour, label=label
         )
-        axes.set_title("One call of torch.add")
-        axes.set_xlabel("values added")
-        axes.set_ylabel("µs")
-        axes.set_ylim(bottom=0.4e6 * overhead.call)
-        axes.grid(True, alpha=0.3)
-        return figure
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(batched.networks, [str(count) for count in batched.networks])
+    axes.minorticks_off()
+    axes.set_xlabel("networks")
+    axes.set_ylabel("µs for one network")
+    axes.set_title("The second layer of many networks")
+    axes.legend()
+    axes.grid(True, alpha=0.3)
+    return figure
 
 
-def models_curve(batched: Batched) -> Figure:
-    """Time for one model against how many there are: one call each, one call for all."""
-    with plain_style():
-        figure, (axes,) = new(7, 3.2)
-        for seconds, label, colour, mark in (
-            (batched.alone, "a call for each model", GREY, "s"),
-            (batched.together, "one call for all", BLUE, "o"),
-        ):
-            axes.semilogx(
-                batched.models, [1e6 * each for each in seconds], f"{mark}-", color=colour, label=label
-            )
-        axes.set_ylim(bottom=0)
-        axes.set_xticks(batched.models, [str(count) for count in batched.models])
-        axes.minorticks_off()
-        axes.set_xlabel("models")
-        axes.set_ylabel("µs for one model")
-        axes.set_title("The second layer of many models")
-        axes.legend()
-        axes.grid(True, alpha=0.3)
-        return figure
-
-
+@plain_style()
 def precision_bars(errors: Sequence[StepError]) -> Figure:
-    """How far each way's step is from float64's, as a share of what the contract allows."""
+    """The error of a step with each kind of product, as a share of what the contract allows."""
     names = list(dict.fromkeys(error.parameter for error in errors))
-    with plain_style():
-        figure, (axes,) = new(9, 3.4)
-        for way, (colour, mark) in _OF_WAY.items():
-            shares = [error.share for error in errors if error.way == way]
-            axes.semilogy(range(len(names)), shares, mark, color=colour, label=way, markersize=8)
-        axes.axhline(1, color=INK, linewidth=1.3)
-        axes.text(len(names) - 0.55, 1.15, "allowed", ha="right", va="bottom", color=INK)
-        axes.set_xticks(range(len(names)), [name.replace(".", "\n") for name in names])
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_ylabel("error of one step ÷ allowed error")
-        axes.set_title("One training step against float64")
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-        axes.grid(True, axis="y", alpha=0.3)
-        return figure
+    figure, (axes,) = _panels(9, 3.4)
+    for product, (colour, mark) in _OF_PRODUCT.items():
+        shares = [error.share for error in errors if error.product == product]
+        axes.semilogy(range(len(names)), shares, mark, color=colour, label=product, markersize=8)
+    axes.axhline(1, color=INK, linewidth=1.3)
+    axes.text(len(names) - 0.55, 1.15, "allowed", ha="right", va="bottom", color=INK)
+    axes.set_xticks(range(len(names)), [name.replace(".", "\n") for name in names])
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylabel("error of one step ÷ allowed error")
+    axes.set_title("One training step against float64")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.grid(True, axis="y", alpha=0.3)
+    return figure
 
 
+@plain_style()
 def spill_bars(rows: Sequence[Any]) -> Figure:
-    """What a limit on registers does: spills, and blocks that fit a multiprocessor. `rows` are ResourceRows."""
+    """Spills, and blocks that fit an SM, under limits on the registers. `rows` are ResourceRows."""
     labels = [row.config for row in rows]
-    with plain_style():
-        figure, (left, right) = new(9, 2.3, columns=2)
-        bars = left.barh(labels[::-1], [row.spill_instructions for row in rows][::-1], color=RED)
-        left.bar_label(bars, padding=3)
-        left.set_title("instructions that spill")
-        left.set_xlim(0, 1.2 * max(1, *(row.spill_instructions for row in rows)))
-        bars = right.barh(labels[::-1], [row.blocks_per_sm for row in rows][::-1], color=BLUE)
-        right.bar_label(bars, padding=3)
-        right.set_title("blocks that fit one multiprocessor")
-        right.set_xlim(0, 1.2 * max(row.blocks_per_sm for row in rows))
-        right.set_yticks([])
-        for axes in (left, right):
-            axes.set_xticks([])
-            axes.spines["bottom"].set_visible(False)
-        return figure
+    figure, (left, right) = _panels(9, 2.3, columns=2)
+    bars = left.barh(labels[::-1], [row.spill_instructions for row in rows][::-1], color=RED)
+    left.bar_label(bars, padding=3)
+    left.set_title("instructions that spill")
+    left.set_xlim(0, 1.2 * max(1, *(row.spill_instructions for row in rows)))
+    bars = right.barh(labels[::-1], [row.blocks_per_sm for row in rows][::-1], color=BLUE)
+    right.bar_label(bars, padding=3)
+    right.set_title("blocks that fit one SM")
+    right.set_xlim(0, 1.2 * max(row.blocks_per_sm for row in rows))
+    right.set_yticks([])
+    for axes in (left, right):
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+    return figure
 
 
+@plain_style()
 def register_file(rows: Sequence[Any], registers: int = REGISTERS_PER_SM) -> Figure:
-    """Each row's blocks in the register file of a multiprocessor, one beside the other."""
-    with plain_style():
-        figure, (axes,) = new(9, 0.42 * len(rows) + 0.9)
-        for place, row in enumerate(reversed(rows)):
-            each = -(-row.registers * 32 // 256) * 256 * row.warps
-            for block in range(row.blocks_per_sm):
-                axes.barh(place, each, left=block * each, color=PALE[BLUE], edgecolor=BLUE)
-        axes.axvline(registers, color=INK, linewidth=2)
-        axes.set_yticks(range(len(rows)), [f"{row.kernel}, {row.target}" for row in reversed(rows)])
-        axes.set_xlim(0, 1.02 * registers)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.set_xlabel(f"registers taken; a box is a block, the line the whole file of {registers:,}")
-        return figure
+    """Each row's blocks in the register file of an SM, one beside the other."""
+    figure, (axes,) = _panels(9, 0.42 * len(rows) + 0.9)
+    for place, row in enumerate(reversed(rows)):
+        each = -(-row.registers * 32 // 256) * 256 * row.warps
+        for block in range(row.blocks_per_sm):
+            axes.barh(place, each, left=block * each, color=PALE[BLUE], edgecolor=BLUE)
+    axes.axvline(registers, color=INK, linewidth=2)
+    axes.set_yticks(range(len(rows)), [f"{row.kernel}, {row.target}" for row in reversed(rows)])
+    axes.set_xlim(0, 1.02 * registers)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlabel(f"registers; a box is a block, the line the whole file of {registers:,}")
+    return figure
 
 
-def ladder_steps(rows: Sequence[Any]) -> Figure:
-    """Every rung's time and its floor, and how many times faster it is than the first of its kind."""
+@plain_style()
+def times_and_floors(rows: Sequence[Any]) -> Figure:
+    """Every contender's time and floor, and its speed in multiples of the first one's, for steps and evaluations."""
     kinds = [
-        ("step of training", [row for row in rows if row.name.startswith("step/")]),
-        ("1,000 images judged", [row for row in rows if row.name.startswith("score/")]),
+        ("training step", [row for row in rows if row.name.startswith("step/")]),
+        ("evaluation of 1,000 images", [row for row in rows if row.name.startswith("score/")]),
     ]
-    with plain_style():
-        heights = [0.34 * len(some) + 0.9 for _, some in kinds]
-        figure, both = new(9, sum(heights), rows=2, gridspec_kw={"height_ratios": heights})
-        for axes, (title, some) in zip(both, kinds, strict=True):
-            times = [1e6 * seconds_of(row) for row in some]
-            for place, (row, each) in enumerate(zip(some, times, strict=True)):
-                if row.floor:
-                    floor = each / row.distance
-                    axes.plot([floor, each], [place, place], color=GREY, linewidth=1.5, zorder=1)
-                    axes.plot(floor, place, "|", color=RED, markersize=14, markeredgewidth=2.5)
-                axes.plot(each, place, "o", color=BLUE, markersize=9)
-                axes.annotate(
-                    f"{times[0] / each:,.3g} ×",
-                    (each, place),
-                    (9, 0),
-                    textcoords="offset points",
-                    va="center",
-                )
-            axes.set_yticks(range(len(some)), [row.title for row in some])
-            axes.set_ylim(len(some) - 0.4, -0.6)
-            axes.set_xscale("log")
-            axes.set_xlim(right=2.5 * max(times, default=1.0))
-            axes.set_title(f"{title}: µs, and the floor in red")
-            axes.grid(True, axis="x", alpha=0.3)
-        return figure
+    heights = [0.34 * len(some) + 0.9 for _, some in kinds]
+    figure, both = _panels(9, sum(heights), rows=2, gridspec_kw={"height_ratios": heights})
+    for axes, (title, some) in zip(both, kinds, strict=True):
+        times = [1e6 * seconds_of(row) for row in some]
+        for place, (row, each) in enumerate(zip(some, times, strict=True)):
+            if row.floor:
+                floor = each / row.distance
+                axes.plot([floor, each], [place, place], color=GREY, linewidth=1.5, zorder=1)
+                axes.plot(floor, place, "|", color=RED, markersize=14, markeredgewidth=2.5)
+            axes.plot(each, place, "o", color=BLUE, markersize=9)
+            axes.annotate(
+                f"{times[0] / each:,.3g} ×", (each, place), (9, 0), textcoords="offset points", va="center"
+            )
+        axes.set_yticks(range(len(some)), [row.title for row in some])
+        axes.set_ylim(len(some) - 0.4, -0.6)
+        axes.set_xscale("log")
+        axes.set_xlim(right=2.5 * max(times, default=1.0))
+        axes.set_title(f"{title}: µs, and the floor in red")
+        axes.grid(True, axis="x", alpha=0.3)
+    return figure
 
 
+@plain_style()
 def roofline(rows: Sequence[Any], ceilings: Mapping[str, float], title: str) -> Figure:
-    """Rows with floors in the plane of operations a byte and operations a second, under the measured roof."""
-    with plain_style():
-        figure, (axes,) = new(9, 4.2)
-        _roof(axes, rows, ceilings)
-        axes.set_title(title)
-        return figure
+    """Rows with floors in the plane of operations per byte and operations per second, under the measured roof."""
+    figure, (axes,) = _panels(9, 4.2)
+    _roof(axes, rows, ceilings)
+    axes.set_title(title)
+    return figure
 
 
+@plain_style()
 def stored_rooflines() -> Figure | None:
-    """The same for every machine with a stored ladder, GPUs first; a line says so, and None, where there is none."""
-    ladders = [one for one in stored_ladders() if {"bytes_per_s", "flop_per_s"} <= set(one[0].ceilings)]
-    if not any(device == "cuda" for _, device, _ in ladders):
-        print("on a GPU: not measured yet")
-    if not ladders:
+    """The same for every machine whose comparison is stored, GPUs first; None where there is none."""
+    found = [one for one in stored_comparisons() if {"bytes_per_s", "flop_per_s"} <= set(one[0].ceilings)]
+    if not found:
         return None
-    with plain_style():
-        figure, all_axes = new(9, 4.2 * len(ladders), rows=len(ladders))
-        for axes, (machine, device, rows) in zip(all_axes, ladders, strict=True):
-            _roof(axes, list(rows.values()), machine.ceilings)
-            axes.set_title(f"{machine.gpu if device == 'cuda' else machine.cpu}, {machine.date}")
-        return figure
+    figure, all_axes = _panels(9, 4.2 * len(found), rows=len(found))
+    for axes, (machine, device, rows) in zip(all_axes, found, strict=True):
+        _roof(axes, list(rows.values()), machine.ceilings)
+        axes.set_title(f"{machine.gpu if device == 'cuda' else machine.cpu}, {machine.date}")
+    return figure
 
 
 def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> None:
@@ -206,8 +206,8 @@ def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> Non
             each, row.floor["operations"] / row.median, _MARKS[number % len(_MARKS)], markersize=9, linestyle="none",
             color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5], label=f"{row.title}: {row.distance:,.3g} × its floor",
         )  # fmt: skip
-    axes.set_xlabel("operations a byte of memory")
-    axes.set_ylabel("operations a second")
+    axes.set_xlabel("operations per byte of memory")
+    axes.set_ylabel("operations per second")
     axes.set_ylim(top=6 * peak)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
     axes.grid(True, alpha=0.3)

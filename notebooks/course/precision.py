@@ -1,21 +1,23 @@
 """What tensor cores would do to a training step: operands of every product rounded to TF32, sums in float32.
 
 TF32 keeps float32's 8 bits of exponent and 10 of its 23 bits of mantissa. Rounding is to nearest, ties away from zero
-(PTX's cvt.rna.tf32.f32), the kinder of what hardware does. Products of two such numbers are exact in float32.
+(PTX's cvt.rna.tf32.f32), the most accurate rounding that hardware does. Products of two such numbers are exact in
+float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from breaknet import reference
 
 Product = Callable[[Tensor, Tensor], Tensor]
-Parameters = Mapping[str, Tensor]
-LAYERS = ("hidden1", "hidden2", "output")
 _DROPPED = 13  # of float32's 23 bits of mantissa
 
 
@@ -30,60 +32,41 @@ def tensor_core_product(a: Tensor, b: Tensor) -> Tensor:
     return to_tf32(a) @ to_tf32(b)
 
 
-def split_product(a: Tensor, b: Tensor, product: Product = tensor_core_product) -> Tensor:
-    """A product of float32 accuracy from three products on tensor cores: each operand as a sum of two TF32 numbers."""
+def split_product(a: Tensor, b: Tensor) -> Tensor:
+    """A product with float32's accuracy from three on tensor cores: each operand is the sum of two TF32 numbers."""
     a_high, b_high = to_tf32(a), to_tf32(b)
-    a_low, b_low = a - a_high, b - b_high
-    return product(a_high, b_high) + (product(a_high, b_low) + product(a_low, b_high))
+    cross_terms = tensor_core_product(a_high, b - b_high) + tensor_core_product(a - a_high, b_high)
+    return tensor_core_product(a_high, b_high) + cross_terms
 
 
-@torch.no_grad()
-def step(
-    parameters: Parameters, x: Tensor, labels: Tensor, rate: float, product: Product
-) -> dict[str, Tensor]:
-    """The parameters after one step of the lesson's training, every matrix product by `product`.
-
-    x [B, 784] and the parameters in one dtype, labels integer [B].
-    """
-    activations = [x]
-    for layer in LAYERS:
-        z = product(activations[-1], parameters[f"{layer}.weight"].T) + parameters[f"{layer}.bias"]
-        activations.append(torch.sigmoid(z))
-    delta = 2 * (activations[-1] - one_hot(labels.long(), activations[-1].shape[1]))
-    after = {}
-    for number, layer in reversed(list(enumerate(LAYERS))):
-        y = activations[number + 1]
-        delta = delta * y * (1 - y)
-        weight = parameters[f"{layer}.weight"]
-        after[f"{layer}.weight"] = weight - rate * product(delta.T, activations[number])
-        after[f"{layer}.bias"] = parameters[f"{layer}.bias"] - rate * delta.sum(0)
-        if number:
-            delta = product(delta, weight)
-    return {name: after[name] for name in parameters}
-
-
-@torch.no_grad()
-def cost(parameters: Parameters, x: Tensor, labels: Tensor, product: Product) -> float:
-    """The mean cost of the images x [N, 784], every matrix product by `product`; summed in float64."""
-    y = x
-    for layer in LAYERS:
-        y = torch.sigmoid(product(y, parameters[f"{layer}.weight"].T) + parameters[f"{layer}.bias"])
-    return float((y.double() - one_hot(labels.long(), y.shape[1])).square().sum() / len(x))
-
-
-#: How a product may be made, by what a figure calls it.
-WAYS: dict[str, Product] = {
+#: Products of two matrices, by their names in figures.
+PRODUCTS: dict[str, Product] = {
     "float32": torch.matmul,
     "TF32": tensor_core_product,
     "TF32, split in three": split_product,
 }
 
 
+class UsingProduct(TorchDispatchMode):
+    """Within it, `a @ b` of two matrices is `product(a, b)`."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.product = product
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if operator is torch.ops.aten.mm.default:
+            return self.product(*args)
+        return operator(*args, **(kwargs or {}))
+
+
 @dataclass(frozen=True)
 class StepError:
-    """How far a way's step is from float64's for one parameter, and how far the project's contract lets it be."""
+    """How far one kind of product takes a step from float64's in one parameter tensor, and how far is allowed."""
 
-    way: str
+    product: str
     parameter: str
     error: float
     allowed: float
@@ -94,25 +77,36 @@ class StepError:
         return self.error / self.allowed
 
 
-def step_errors(parameters: Parameters, x: Tensor, labels: Tensor, rate: float = 0.05) -> list[StepError]:
-    """Every way's step from one state, against a float64 step from it.
+def step_errors(
+    parameters: Mapping[str, Tensor], x: Tensor, labels: Tensor, learning_rate: float = 0.05
+) -> list[StepError]:
+    """A step with every kind of product, against a float64 step from the same parameters.
 
-    The contract allows, for each tensor, 1e-5 of the update's norm and 1e-7 of the parameter's.
+    x [B, 784] in 0..1, labels integer [B]. The contract allows, for each tensor, 1e-5 of the update's norm plus 1e-7 of
+    the parameter's.
     """
-    doubled = {name: value.double() for name, value in parameters.items()}
-    exact = step(doubled, x.double(), labels, rate, torch.matmul)
+    exact = reference.step(parameters, x, labels, learning_rate)
     errors = []
-    for way, product in WAYS.items():
-        found = step(parameters, x, labels, rate, product)
-        for name, reference in exact.items():
-            allowed = 1e-5 * (reference - doubled[name]).norm() + 1e-7 * doubled[name].norm()
-            error = (found[name].double() - reference).norm()
-            errors.append(StepError(way, name, float(error), float(allowed)))
+    for name, product in PRODUCTS.items():
+        with UsingProduct(product):
+            found = reference.step(parameters, x, labels, learning_rate, torch.float32)
+        for key, value in exact.items():
+            before = parameters[key].double()
+            allowed = 1e-5 * (value - before).norm() + 1e-7 * before.norm()
+            errors.append(StepError(name, key, float((found[key].double() - value).norm()), float(allowed)))
     return errors
 
 
-def cost_errors(parameters: Parameters, x: Tensor, labels: Tensor) -> dict[str, float]:
-    """By how much of itself each way's cost differs from float64's; the contract allows 1e-6."""
-    doubled = {name: value.double() for name, value in parameters.items()}
-    exact = cost(doubled, x.double(), labels, torch.matmul)
-    return {way: abs(cost(parameters, x, labels, product) - exact) / exact for way, product in WAYS.items()}
+def cost_errors(parameters: Mapping[str, Tensor], images: Any, labels: Any) -> dict[str, float]:
+    """The relative error of the cost with every kind of product; the contract allows 1e-6.
+
+    Images uint8 or 0..1, [N, 784], labels [N]. The squares are summed in float64.
+    """
+    target = torch.nn.functional.one_hot(torch.as_tensor(labels).long(), len(parameters["output.bias"]))
+    exact = float(reference.cost(parameters, images, labels))
+    errors = {}
+    for name, product in PRODUCTS.items():
+        with UsingProduct(product):
+            outputs = reference.outputs(parameters, images, torch.float32)
+        errors[name] = abs(float((outputs.double() - target).square().sum()) / exact - 1)
+    return errors

@@ -19,7 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from notebooks.course.show import Table
+from breaknet.lesson.notebook_display import Markdown
+from breaknet.lesson.notebook_display import table as text_table
 
 if TYPE_CHECKING:
     from breaknet.kernels.host.resources import ResourceRow
@@ -59,7 +60,7 @@ def _rows() -> list[ResourceRow]:
     return _compiled(tasks + [(*TRAINER, 75, cap) for cap in caps])
 
 
-def table(rows: Sequence[ResourceRow]) -> Table:
+def table(rows: Sequence[ResourceRow]) -> Markdown:
     """The columns of the report that this course is about."""
     from breaknet.kernels.host.targets import parse_target
 
@@ -77,7 +78,7 @@ def table(rows: Sequence[ResourceRow]) -> Table:
         for row in rows
     ]
     note = "Registers of a thread, instructions that spill, bytes and warps of a block"
-    return Table(header, lines, [f"{note}; compiled by Triton {rows[0].triton} just now."] if rows else ())
+    return text_table(header, lines, f"{note}; compiled by Triton {rows[0].triton} just now." if rows else "")
 
 
 def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:

@@ -1,47 +1,43 @@
-"""What each exercise is to compute: a few lines of torch, with shapes in the annotations.
+"""Each exercise's specification: a few lines of torch, with shapes in the annotations.
 
-`F32[B, K]` is a float32 tensor of B rows and K columns; the checkers bind the letters to the sizes of the inputs and
-allocate the outputs by the return annotation. Every spec works in any floating dtype, so that float64 can judge.
+`F32[B, K]` is a float32 tensor of B rows and K columns. Every spec works in any floating dtype, so that float64 can be
+the reference; the kernels get float32.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from breaknet.lesson.notebook_display import Markdown
+
 # The letters of the shapes.
 B, C, E, H, K, M, N, P, R, W = "BCEHKMNPRW"
 
 
-class _Shaped:
-    """`F32[B, K]`: a tensor of one dtype, annotated with its shape."""
-
-    dtype: torch.dtype
+class F32:
+    """`F32[B, K]`: a tensor annotated with its dtype and shape."""
 
     def __class_getitem__(cls, shape: Any) -> Any:
-        letters = shape if isinstance(shape, tuple) else (shape,)
-        return Annotated[Tensor, cls.dtype, letters]
+        return Annotated[Tensor, cls, shape if isinstance(shape, tuple) else (shape,)]
 
 
-class F32(_Shaped):
-    """float32 in the kernels; whatever dtype the spec is given."""
-
-    dtype = torch.float32
-
-
-class U8(_Shaped):
+class U8(F32):
     """Bytes."""
 
-    dtype = torch.uint8
 
-
-class I32(_Shaped):
+class I32(F32):
     """int32."""
 
-    dtype = torch.int32
+
+def shown(spec: Callable[..., Any]) -> Markdown:
+    """The source of a spec, for a notebook."""
+    return Markdown(f"```python\n{inspect.getsource(spec).strip()}\n```")
 
 
 def scale_bytes_spec(pixels: U8[N]) -> F32[N]:
@@ -55,7 +51,7 @@ def linear_sigmoid_spec(x: F32[B, K], weight: F32[N, K], bias: F32[N]) -> F32[B,
 
 
 def linear_sigmoid_backward_spec(grad: F32[B, N], y: F32[B, N], x: F32[B, K]) -> tuple[F32[N, K], F32[N]]:
-    """Its parameters' gradients, from `grad`, the cost's derivative by y."""
+    """The gradients of its parameters, from `grad`, the derivative of the cost by y."""
     dz = grad * y * (1 - y)
     return dz.T @ x, dz.sum(0)
 
@@ -74,15 +70,15 @@ def rounds_spec(value: F32[P, W], rounds: int) -> F32[P, W]:
 
 
 def train_many_spec(
-    image: F32[E, K], label: I32[M, E], rate: F32[M], weight: F32[M, N, K], batch: int
+    image: F32[E, K], label: I32[M, E], learning_rate: F32[M], weight: F32[M, N, K], batch: int
 ) -> F32[M, N, K]:
-    """One epoch of plain gradient descent for M one-layer networks on the same images, each with its own labels."""
+    """One epoch of plain SGD for M one-layer networks on the same images, each with its own labels."""
     weight = weight.clone()
-    for model in range(len(weight)):
-        target = one_hot(label[model].long(), weight.shape[1]).to(weight.dtype)
+    for network in range(len(weight)):
+        target = one_hot(label[network].long(), weight.shape[1]).to(weight.dtype)
         for x, t in zip(image.split(batch), target.split(batch), strict=True):
-            y = torch.sigmoid(x @ weight[model].T)
-            weight[model] -= rate[model] * (2 * (y - t) * y * (1 - y)).T @ x
+            y = torch.sigmoid(x @ weight[network].T)
+            weight[network] -= learning_rate[network] * (2 * (y - t) * y * (1 - y)).T @ x
     return weight
 
 
@@ -92,10 +88,5 @@ def first_maximum_spec(output: F32[M, B, C]) -> I32[M, B]:
 
 
 def split_product_spec(a: F32[B, K], b: F32[K, N]) -> F32[B, N]:
-    """A product whose result must be as good as float32's."""
+    """A product with float32's accuracy."""
     return a @ b
-
-
-def blocks_per_sm_spec(registers: int, warps: int, shared_bytes: int, sm: Any) -> int:
-    """How many blocks fit one multiprocessor: `sm` is a `breaknet.kernels.host.targets.Target`."""
-    return sm.blocks_per_sm(registers, warps, shared_bytes)

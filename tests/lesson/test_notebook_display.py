@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from lesson_results import made_results
 from tiny import tiny_digits
 
@@ -51,13 +52,44 @@ def test_compared_puts_predictions_beside_outcomes():
         {"cost": (0.02, 0.04519), "parameters": (12960, 13002), "percent": (None, np.float64(97.349))}
     )
     assert table._repr_markdown_().splitlines() == [
-        "| | your prediction | outcome | off by |",
-        "|---|---|---|---|",
+        "|  | your prediction | outcome | off by |",
+        "| --- | --: | --: | --: |",
         "| cost | 0.02 | 0.0452 | 0.0252 |",
         "| parameters | 12,960 | 13,002 | 42 |",
         "| percent | – | 97.3 | – |",
     ]
     assert repr(table) == str(table)
+
+
+def test_outcomes_come_from_the_experiments_curves():
+    curves = {"train_cost": [3.0, 2.0, 1.5], "valid_cost": [3.0, 1.25, 2.5]}
+    curves |= {"train_accuracy": [0.25, 0.75, 0.5], "valid_accuracy": [0.5, 0.125, 0.375]}
+    results = {"experiments": {"clean": curves}}
+    expected = {
+        "train_cost": ("training cost at the end", "1.5"),
+        "valid_cost": ("validation cost at the end", "2.5"),
+        "best_epoch": ("epoch of the lowest validation cost", "1"),
+        "train_accuracy": ("training accuracy at the end, percent", "50"),
+        "valid_accuracy": ("validation accuracy at the end, percent", "37.5"),
+        "best_train_accuracy": ("highest training accuracy, percent", "75"),
+        "valid_accuracy_then": ("validation accuracy then, percent", "12.5"),
+    }
+    table = notebook_display.outcomes(results, "clean", **dict.fromkeys(expected))
+    assert table.splitlines()[2:] == [f"| {text} | – | {value} | – |" for text, value in expected.values()]
+    with pytest.raises(TypeError, match=r"predictions: any of train_cost, .*, not cost"):
+        notebook_display.outcomes(results, "clean", cost=1.0)
+    assert notebook_display.side_by_side(results).splitlines()[-1] == "| true labels | 50.0% | 37.5% |"
+
+
+def test_parameters_are_listed_and_counted():
+    text = notebook_display.parameters(breaknet.MLP.seeded(0), 12960)
+    assert "| hidden1.weight | 16 × 784 | 12,544 |" in text.splitlines()
+    assert text.splitlines()[-1] == "| parameters | 12,960 | 13,002 | 42 |"
+
+
+def test_cells_of_a_table_may_hold_bars():
+    table = notebook_display.table(("", "a"), [("x", "p | q")], "a note")
+    assert table.splitlines() == ["|  | a |", "| --- | --: |", "| x | p \\| q |", "", "a note"]
 
 
 @pytest.mark.parametrize("wrong", ["15 %", True, [15]])
@@ -111,6 +143,18 @@ def test_the_network_is_drawn_with_a_line_for_every_weight_between_units_shown()
     assert lines == [12 * 16, 16 * 4, 4 * 10]
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"784 inputs", "16 hidden", "4 hidden", "10 outputs", "0", "9"} <= set(texts)
+
+
+def test_digits_stand_under_their_labels_and_the_model_answers_one(digits):
+    figure = notebook_display.digits_with_labels(digits.train)
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"label {label}" for label in digits.train.labels[:16]
+    ]
+    model = breaknet.MLP.seeded(0)
+    _, bars = notebook_display.answer(model, digits.train, 3).axes
+    outputs = model(torch.from_numpy(digits.train.images[3:4]) / 256)[0].tolist()
+    assert [bar.get_height() for bar in bars.patches] == pytest.approx(outputs)
+    assert f"label {digits.train.labels[3]}" in bars.get_title(loc="left")
 
 
 def test_one_answer_shows_the_outputs_and_their_cost():

@@ -18,14 +18,6 @@ from scripts.build_notebooks import NOTEBOOKS, built, set_up, sources, tags, tex
 ADDRESS = "https://github.com/somebody/breaknet"
 
 SOURCE = """\
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # Title
 #
@@ -38,7 +30,18 @@ SOURCE = """\
 # write here
 
 # %% tags=["instructor"]
-solution = 1
+mistake = 1
+
+# %%
+def double(x):
+    # times two
+    ### BEGIN SOLUTION
+    solution = 2 * x
+    ### END SOLUTION
+    y = x
+    ### BEGIN SOLUTION
+    return solution + y - y
+    ### END SOLUTION
 
 # %%
 print("both")
@@ -74,11 +77,14 @@ def test_the_same_source_gives_the_same_bytes_and_other_ids_only_where_cells_dif
 def test_students_get_no_solution_and_instructors_no_blank(source):
     student, instructor = built(source, "").values()
     assert list(built(source, "")) == ["example.ipynb", "example_instructor.ipynb"]
-    assert "solution" not in text_of(student)
     assert "write here" in text_of(student)
-    assert "solution = 1" in text_of(instructor)
+    assert "mistake" not in text_of(student)
+    assert "mistake = 1" in text_of(instructor)
     assert "write here" not in text_of(instructor)
-    assert len(student.cells) == len(instructor.cells) == 5
+    blank, solved = (notebook.cells[3].source for notebook in (student, instructor))
+    assert blank == "def double(x):\n    # times two\n    y = x"
+    assert solved.splitlines()[2:] == ["    solution = 2 * x", "    y = x", "    return solution + y - y"]
+    assert len(student.cells) == len(instructor.cells) == 6
 
 
 def test_a_cell_for_both_is_refused(source):
@@ -160,12 +166,12 @@ class TestSetUp:
 
     def test_nothing_is_installed_elsewhere(self, commands):
         assert "google.colab" not in sys.modules
-        exec(set_up(ADDRESS), {})
+        exec(set_up("notebook_set_up", ADDRESS), {})
         assert commands == []
 
     def test_colab_installs_an_uploaded_wheel_and_keeps_its_torch(self, commands, on_colab, tmp_path):
         (tmp_path / "breaknet-0.1.0-py3-none-any.whl").touch()
-        exec(set_up(""), {})
+        exec(set_up("notebook_set_up", ""), {})
         [[*_, what, torch]] = commands
         assert what == str(tmp_path / "breaknet-0.1.0-py3-none-any.whl")
         assert torch == f"torch=={metadata.version('torch')}"
@@ -173,16 +179,16 @@ class TestSetUp:
     def test_colab_installs_a_clone(self, commands, on_colab, tmp_path):
         (tmp_path / "cloned" / "breaknet").mkdir(parents=True)
         (tmp_path / "cloned" / "breaknet" / "__init__.py").touch()
-        exec(set_up(""), {})
+        exec(set_up("notebook_set_up", ""), {})
         assert commands[0][-2] == str(tmp_path / "cloned")
 
     def test_colab_installs_from_the_address(self, commands, on_colab):
-        exec(set_up(ADDRESS), {})
+        exec(set_up("notebook_set_up", ADDRESS), {})
         assert commands[0][-2] == f"git+{ADDRESS}"
 
     def test_colab_says_what_to_upload(self, commands, on_colab):
         with pytest.raises(FileNotFoundError, match=r"Upload breaknet-\*\.whl"):
-            exec(set_up(""), {})
+            exec(set_up("notebook_set_up", ""), {})
         assert commands == []
 
     def test_colab_shows_why_pip_failed(self, commands, on_colab, monkeypatch):
@@ -190,11 +196,11 @@ class TestSetUp:
             subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stderr="no room")
         )
         with pytest.raises(RuntimeError, match="no room"):
-            exec(set_up(ADDRESS), {})
+            exec(set_up("notebook_set_up", ADDRESS), {})
 
     def test_colab_installs_once(self, commands, on_colab, monkeypatch):
         monkeypatch.setattr(metadata, "distributions", lambda name: iter([name]))
-        exec(set_up(ADDRESS), {})
+        exec(set_up("notebook_set_up", ADDRESS), {})
         assert commands == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from executed_notebooks import outputs, pictures, printed, run_in_one_kernel, shown
 from tiny import write_tiny_idx
 
 from scripts.build_notebooks import NOTEBOOKS, tags
@@ -45,31 +46,19 @@ def read(ending: str = "") -> nbformat.NotebookNode:
     return nbformat.read(NOTEBOOKS / f"{NAME}{ending}.ipynb", as_version=4)
 
 
-def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
-
-
-def pictures(notebook: nbformat.NotebookNode) -> int:
-    return sum("image/png" in output.get("data", {}) for output in outputs(notebook))
-
-
-def shown(notebook: nbformat.NotebookNode) -> str:
-    """All tables and texts."""
-    return "\n".join(output.get("data", {}).get("text/markdown", "") for output in outputs(notebook))
-
-
-def printed(notebook: nbformat.NotebookNode, stream: str) -> str:
-    return "".join(output.text for output in outputs(notebook) if output.get("name") == stream)
-
-
 def reduced(folder: Path) -> dict[str, object]:
     return {"data": str(write_tiny_idx(folder / "tiny")), "epochs_all": 24, "epochs_few": 30}
 
 
 def table_rows(notebook: nbformat.NotebookNode) -> list[str]:
-    return [
-        line for line in shown(notebook).splitlines() if line.startswith("| ") and "prediction" not in line
-    ]
+    """The rows of all tables of predictions."""
+    found = re.findall(r"your prediction \| outcome \| off by \|\n.*\n((?:\|.*\n?)+)", texts(notebook))
+    return [line for rows in found for line in rows.splitlines()]
+
+
+def texts(notebook: nbformat.NotebookNode) -> str:
+    """All tables and texts."""
+    return "\n\n".join(shown(notebook))
 
 
 def assert_whole_and_clean(notebook: nbformat.NotebookNode) -> None:
@@ -81,35 +70,32 @@ def assert_whole_and_clean(notebook: nbformat.NotebookNode) -> None:
     assert "30 epochs in" in printed(notebook, "stdout")
 
 
-def test_students_see_their_predictions_beside_the_outcomes(tmp_path):
-    notebook = read()
-    for cell in notebook.cells:
+def test_students_see_predictions_beside_outcomes_and_instructors_answers_too(tmp_path):
+    """One test, so that both run in one kernel."""
+    student = read()
+    for cell in student.cells:
         if "prediction" in tags(cell):
-            cell.source = re.sub(
-                r"^(\w+) = None",
-                lambda found: f"{found[1]} = {PREDICTIONS[found[1]]}",
-                cell.source,
-                flags=re.M,
-            )
-    done = executed(notebook, tmp_path, reduced(tmp_path))
-    assert_whole_and_clean(done)
-    rows = table_rows(done)
+            predicted = r"^(\w+) = None", lambda found: f"{found[1]} = {PREDICTIONS[found[1]]}"
+            cell.source = re.sub(*predicted, cell.source, flags=re.M)
+    settings = reduced(tmp_path)
+    both = [with_parameters(notebook, settings) for notebook in (student, read("_instructor"))]
+    student, instructor = run_in_one_kernel(both, tmp_path)
+
+    assert_whole_and_clean(student)
+    rows = table_rows(student)
     assert rows[0] == "| parameters | 12,960 | 13,002 | 42 |"
     assert len(rows) == len(PREDICTIONS)
     for row, prediction in zip(rows, PREDICTIONS.values(), strict=True):
         assert row.split(" | ")[1].replace(",", "") == str(prediction)
         assert "–" not in row
-    assert "Over-fitting is the name" in shown(done)
-    assert not [answer for answer in ANSWERS if answer in shown(done)]
+    assert "Over-fitting is the name" in texts(student)
+    assert not [answer for answer in ANSWERS if answer in texts(student)]
 
-
-def test_instructors_see_answers_and_without_predictions_outcomes_alone(tmp_path):
-    done = executed(read("_instructor"), tmp_path, reduced(tmp_path))
-    assert_whole_and_clean(done)
-    rows = table_rows(done)
+    assert_whole_and_clean(instructor)  # without predictions the outcomes stand alone
+    rows = table_rows(instructor)
     assert len(rows) == len(PREDICTIONS)
     assert all(re.fullmatch(r"\| [^|]+ \| – \| [\d.,]+ \| – \|", row) for row in rows), rows
-    assert not [answer for answer in ANSWERS if answer not in shown(done)]
+    assert not [answer for answer in ANSWERS if answer not in texts(instructor)]
 
 
 def test_every_prediction_cell_is_known():
@@ -138,11 +124,11 @@ def test_the_whole_lesson_at_full_size(mnist, tmp_path: Path):
     assert pictures(done) == PICTURES
     assert printed(done, "stderr") == ""
     assert "MNIST: 50,000 images" in printed(done, "stdout")
-    ends = re.findall(r"(\d+\.\d)% right .* +(\d+\.\d)% on the validation", printed(done, "stdout"))
+    ends = re.findall(r"^\| .* \| (\d+\.\d)% \| (\d+\.\d)% \|$", texts(done), re.M)
     (clean, clean_valid), (shuffled, _), (hundred, hundred_valid) = [map(float, pair) for pair in ends]
     assert clean > 96.5
     assert clean_valid > 94
     assert 13 < shuffled < 16
     assert hundred > 97
     assert hundred_valid < 15
-    assert "no logistic curve" not in shown(done).lower()
+    assert "no logistic curve" not in texts(done).lower()

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from checks import exact_step, random_labels, sparse_images, start_of
+from checks import random_labels, sparse_images, start_of
 
 from benchmarks.floors import training_step
 from benchmarks.rows import Machine, Row, save
+from breaknet import reference
 from breaknet.data.splits import Split
 from breaknet.kernels._triton import HAVE_TRITON
 from breaknet.kernels.host.targets import TARGETS
-from notebooks.course import measure, pictures, plots, precision, resources, timings
+from notebooks.course import comparisons, measure, pictures, plots, precision, resources, specs
 from notebooks.course.here import DEVICE
-from notebooks.course.show import Table, shown
 
 PNG = b"\x89PNG"
 
@@ -50,22 +50,27 @@ def test_bytes_over_256_are_exact_in_tf32():
     assert torch.equal(precision.to_tf32(pixels), pixels)
 
 
-def test_the_step_is_the_lessons(batch):
-    images, labels = batch
-    start = start_of()
-    doubled = {name: value.double() for name, value in start.items()}
-    found = precision.step(doubled, images.double(), labels, 0.05, torch.matmul)
-    exact = exact_step(start, images, labels, 0.05)
-    assert list(found) == list(exact)
-    for name, reference in exact.items():
-        assert torch.allclose(found[name], reference, rtol=1e-12, atol=1e-15), name
+def test_every_product_of_two_matrices_is_replaced(batch):
+    """Three forward, three for the weights' gradients, two or three for the layers below."""
+    shapes = []
+
+    def noted(a, b):
+        shapes.append((*a.shape, b.shape[1]))
+        return a @ b
+
+    with precision.UsingProduct(noted):
+        found = reference.step(start_of(), *batch, 0.05)
+    assert len(shapes) in (8, 9)
+    assert {(100, 784, 16), (16, 100, 784), (10, 100, 16), (100, 10, 16)} <= set(shapes)
+    exact = reference.step(start_of(), *batch, 0.05)
+    assert all(torch.equal(found[name], exact[name]) for name in exact)
 
 
 def test_tf32_breaks_the_contract_and_three_products_keep_it(batch):
-    """What section 9 says, for every parameter, by a margin."""
+    """The claim of section 9, for every parameter, by a margin."""
     shares: dict[str, list[float]] = {}
     for error in precision.step_errors(start_of(), *batch):
-        shares.setdefault(error.way, []).append(error.share)
+        shares.setdefault(error.product, []).append(error.share)
     assert min(shares["TF32"]) > 2
     assert max(shares["float32"]) < 0.5
     assert max(shares["TF32, split in three"]) < 0.5
@@ -108,16 +113,16 @@ def test_the_order_of_a_float32_sum_matters():
     assert 0 < spread < 1e-3
 
 
-def test_one_call_for_many_models_is_cheaper():
+def test_one_call_for_many_networks_is_cheaper():
     batched = measure.many_small_layers()
     assert batched.together[-1] < batched.alone[-1]
-    assert plots.models_curve(batched)._repr_png_().startswith(PNG)
+    assert plots.networks_curve(batched)._repr_png_().startswith(PNG)
 
 
-# ---- the ladder, here and stored
+# ---- comparisons, here and stored
 
 
-def row(name: str, device: str, median: float, title: str = "a rung", **conditions) -> Row:
+def row(name: str, device: str, median: float, title: str = "a contender", **conditions) -> Row:
     return Row(
         name=f"{name.split('/')[0]}/{device}/{name.split('/')[1]}", group="ladder", title=title, work="one step",
         device=device, median=median, low=0.9 * median, high=1.2 * median, repeats=3,
@@ -135,27 +140,35 @@ def machine(name: str, gpu: str | None) -> Machine:
 
 @pytest.fixture
 def measured(monkeypatch):
-    """This machine's ladder as if it had been climbed."""
+    """Rows of this machine as if they had been measured."""
     rows = [
         row("step/notebook", DEVICE, 1e-3, "the notebook's loop"),
         row("step/sliced", DEVICE, 4e-4, "sliced tensors"),
         row("score/vectorised-accuracy", DEVICE, 1e-2, "vectorised accuracy", images=10_000),
     ]
-    monkeypatch.setattr(timings, "climbed", lambda: {timings.rung_of(one): one for one in rows})
+    named = {comparisons.contender_of(one): one for one in rows}
+    monkeypatch.setattr(comparisons, "_measured", named)
+    monkeypatch.setattr(
+        comparisons, "measured", lambda names: {name: named[name] for name in names if name in named}
+    )
     return rows
 
 
+def cells(table: str) -> list[list[str]]:
+    """The header and the rows of a table in Markdown, without its rule."""
+    lines = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line] for line in lines[:1] + lines[2:]]
+
+
 @pytest.mark.skipif(DEVICE != "cpu", reason="what a machine without a GPU shows")
-def test_without_stored_rows_a_gpu_is_not_measured_yet(measured, monkeypatch, capsys):
-    monkeypatch.setattr(timings, "stored_ladders", list)
-    monkeypatch.setattr(plots, "stored_ladders", list)
-    table = timings.side_by_side("sliced", "fused", "hand-written")
-    assert table.header == ["", "here (cpu)", "launches here", "stored: a GPU"]
-    assert table.lines[0][1:] == ["400 µs (360 µs – 480 µs)", "49 torch operators", timings.NOT_MEASURED]
-    assert table.lines[1][1:] == ["needs a GPU", "–", timings.NOT_MEASURED]
-    assert table.lines[2][1:] == ["left out", "–", "–"]
+def test_without_stored_rows_this_machines_stand_alone(measured, monkeypatch):
+    monkeypatch.setattr(comparisons, "stored_comparisons", list)
+    monkeypatch.setattr(plots, "stored_comparisons", list)
+    header, *rows = cells(comparisons.comparison("sliced", "fused", "hand-written"))
+    assert header == ["", "here (cpu)", "launches here"]
+    assert rows[0][1:] == ["400 µs (360 µs – 480 µs)", "49 torch operators"]
+    assert [row[1:] for row in rows[1:]] == [["needs a GPU", "–"], ["left out", "–"]]
     assert plots.stored_rooflines() is None
-    assert capsys.readouterr().out == "on a GPU: not measured yet\n"
 
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="what a machine without a GPU shows")
@@ -167,28 +180,29 @@ def test_stored_rows_stand_beside_those_of_this_machine(measured, monkeypatch, t
 
     stored = evidence.stored
     monkeypatch.setattr(evidence, "stored", lambda: stored(tmp_path))
-    table = timings.side_by_side("sliced", "fused")
-    assert table.header[3:] == ["stored: Some GPU", "stored: Some CPU"]
-    assert table.lines[0][3:] == ["200 µs", "300 µs"]
-    assert table.lines[1][3:] == ["100 µs", "–"]
-    figure = plots.stored_rooflines()
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [
-        "Some GPU, 2026-01-02",
-        "Some CPU, 2026-01-02",
+    header, *lines = cells(comparisons.comparison("sliced", "fused", "compiled"))
+    assert header[3:] == ["stored: Some GPU", "stored: Some CPU"]
+    assert [line[3:] for line in lines] == [
+        ["200 µs", "300 µs"],
+        ["100 µs", "–"],
+        [comparisons.NOT_MEASURED, "–"],
     ]
+    figure = plots.stored_rooflines()
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["Some GPU, 2026-01-02", "Some CPU, 2026-01-02"]
 
 
-def test_scores_are_told_for_a_thousand_images(measured):
-    table = timings.side_by_side("vectorised-accuracy")
-    assert table.lines[0][1].startswith("1 ms")
-    assert "1,000 images" in table.notes[0]
+def test_evaluations_are_given_for_a_thousand_images(measured):
+    table = comparisons.comparison("vectorised-accuracy")
+    assert cells(table)[1][1].startswith("1 ms")
+    assert "1,000 images" in table.splitlines()[-1]
 
 
-def test_the_ladder_is_drawn_with_its_floors(measured):
-    figure = plots.ladder_steps(timings.ladder())
+def test_contenders_are_drawn_with_their_floors(measured):
+    figure = plots.times_and_floors(measured)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert texts == ["1 ×", "2.5 ×", "1 ×"]
-    roof = plots.roofline(timings.ladder(), {"bytes_per_s": 1e10, "flop_per_s": 1e11}, "a roof")
+    roof = plots.roofline(measured, {"bytes_per_s": 1e10, "flop_per_s": 1e11}, "a roof")
     labels = [text.get_text() for text in roof.axes[0].get_legend().get_texts()]
     assert labels[1] == "sliced tensors: 4 × its floor"
     for drawn in (figure, roof):
@@ -196,14 +210,15 @@ def test_the_ladder_is_drawn_with_its_floors(measured):
 
 
 @pytest.mark.slow
-def test_rungs_are_climbed_on_this_machine(monkeypatch):
-    timings.climbed.cache_clear()
-    rows = timings.climbed()
+def test_contenders_are_measured_on_this_machine(monkeypatch):
+    monkeypatch.setattr(comparisons, "_measured", {})
+    rows = {comparisons.contender_of(row): row for row in comparisons.all_contenders()}
     assert {"sliced", "vectorised-accuracy"} <= set(rows)
+    assert comparisons.measured(["sliced"])["sliced"] is rows["sliced"]  # not measured again
     sliced = rows["sliced"]
     assert sliced.device == DEVICE
     assert sliced.floor["operations"] == training_step(100).operations
-    assert timings.seconds_of(rows["vectorised-accuracy"]) < rows["vectorised-accuracy"].median
+    assert comparisons.seconds_of(rows["vectorised-accuracy"]) < rows["vectorised-accuracy"].median
 
 
 # ---- resources
@@ -224,7 +239,7 @@ def test_the_resource_report_of_the_course(monkeypatch):
     assert capped.registers <= 128 < free.registers
     assert capped.spill_instructions > 0
     assert capped.blocks_per_sm > free.blocks_per_sm
-    assert "sm_75 (T4)" in repr(resources.table([layer, capped]))
+    assert "sm_75 (T4)" in resources.table([layer, capped])
     for figure in (plots.register_file([layer, trainer]), plots.spill_bars([free, capped])):
         assert figure._repr_png_().startswith(PNG)
 
@@ -235,7 +250,7 @@ def test_without_triton_there_is_no_report(monkeypatch):
     monkeypatch.setattr(_triton, "HAVE_TRITON", False)
     with pytest.raises(RuntimeError, match="cannot be compiled here"):
         resources._compiled([(*resources.LAYER, 75, None)])
-    assert resources.table([]).lines == []
+    assert len(resources.table([]).splitlines()) == 2
 
 
 # ---- pictures and tables
@@ -246,15 +261,14 @@ def test_without_triton_there_is_no_report(monkeypatch):
     [
         pictures.timeline, pictures.blocks, pictures.layer_tiles, pictures.backward_tiles, pictures.partial_sums,
         pictures.cooperative_step, pictures.wide_product, pictures.first_maximum, pictures.number_formats,
-        lambda: pictures.multiprocessors(40, 27, TARGETS[75].typical),
+        lambda: pictures.occupied_sms(40, 27, TARGETS[75].typical),
     ],
 )  # fmt: skip
 def test_pictures_draw(picture):
     assert picture()._repr_png_().startswith(PNG)
 
 
-def test_tables_are_text_in_a_terminal_and_html_in_a_notebook():
-    table = Table(("", "a < b"), [("first", "1"), ("second one", "22")], ["a note"])
-    assert repr(table) == "            a < b\nfirst       1\nsecond one  22\na note"
-    assert "a &lt; b" in table._repr_html_()
-    assert repr(shown(precision.to_tf32)).startswith("def to_tf32(")
+def test_specs_are_shown_as_code():
+    text = specs.shown(specs.scale_bytes_spec)._repr_markdown_()
+    assert text.startswith("```python\ndef scale_bytes_spec(pixels: U8[N]) -> F32[N]:")
+    assert text.endswith("```")

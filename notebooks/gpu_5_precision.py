@@ -1,0 +1,98 @@
+# %% [markdown]
+# # GPU performance 5: precision
+#
+# Tensor cores multiply much faster than ordinary arithmetic units, but round their operands. Here you measure what
+# that does to a training step, and get float32's accuracy back from three products.
+
+# %% [markdown]
+# ## Set-up
+#
+# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
+# notebook; the next cell then installs breaknet from it.
+
+# %% tags=["course-set-up"]
+# scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
+
+# %%
+import torch
+
+from notebooks.course import checks_in_python, pictures, plots, precision, specs
+from notebooks.course.here import digits, trained
+from notebooks.course.specs import shown
+
+# %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
+# %% [markdown]
+# ## 9 Precision
+#
+# Newer GPUs have *tensor cores*, which multiply blocks many times faster, if their operands are rounded first. The
+# format offered for float32 is TF32: float32's range, with 10 of its 23 bits of mantissa. Triton's `tl.dot` uses it
+# unless `input_precision` says otherwise. What would it do to a training step?
+
+# %%
+pictures.number_formats()
+
+# %% [markdown]
+# No tensor core is needed to find out: round both operands of every product to 10 bits, then multiply and add in
+# float32. The reference is the same step in float64. The project's contract allows each parameter tensor of a step an
+# error of 1e-5 of the update plus 1e-7 of the parameter, and the cost of many images a relative error of 1e-6.
+
+# %%
+pixels = torch.from_numpy(digits().train.images[:100]) / 256
+labels = torch.from_numpy(digits().train.labels[:100])
+start = trained(digits())
+changed = int((precision.to_tf32(pixels) != pixels).sum())
+print(f"rounding to TF32 changes {changed} of {pixels.numel():,} pixels, and most of the weights")
+errors = precision.step_errors(start, pixels, labels)
+for product in precision.PRODUCTS:
+    worst = max((error for error in errors if error.product == product), key=lambda error: error.share)
+    print(f"{product:22} worst in {worst.parameter:15}: {worst.share:8.3f} of the allowed error")
+plots.precision_bars(errors)
+
+# %%
+valid = digits().valid
+for product, error in precision.cost_errors(start, valid.images, valid.labels).items():
+    print(f"{product:22} cost of {len(valid):,} images: {error / 1e-6:8.3f} of the allowed error")
+
+# %% [markdown]
+# Would you see it in the lesson's curves? Hardly. But such a run could not be distinguished from one with a small bug,
+# and the project's tests, which compare every kernel with float64, would miss every bug smaller than TF32's error.
+# That is why every `tl.dot` here has `input_precision="ieee"`.
+#
+# ### Exercise 8: a product in three parts
+#
+# Tensor cores can still be used, at the cost of three products. A float32 number is the sum of two TF32 numbers,
+# a = aₕ + aₗ, up to the last bits: aₕ is *a* rounded, aₗ the rest. Then
+#
+# $$a\,b = a_h b_h + a_h b_l + a_l b_h + a_l b_l$$
+#
+# and the last term is below float32's precision. Write it with `product(a, b)`, which rounds its operands to TF32 as
+# tensor cores do, and `to_tf32`.
+
+# %%
+shown(specs.split_product_spec)
+
+
+# %% tags=["exercise-split_product"]
+def split_product(a, b, product, to_tf32):
+    """a [B, K] times b [K, N] with float32's accuracy, from calls of `product` alone."""
+    ### BEGIN SOLUTION
+    a_high, b_high = to_tf32(a), to_tf32(b)
+    a_low, b_low = a - a_high, b - b_high
+    return product(a_high, b_high) + (product(a_high, b_low) + product(a_low, b_high))
+    ### END SOLUTION
+
+
+# %%
+checks_in_python.split_product(split_product)
+
+# %% tags=["instructor"]
+usual_mistakes("split_product")
+
+# %% [markdown]
+# **Question 9.** Why did not a single pixel change? What does that mean for the number of products in the first layer?
+
+# %% [markdown] tags=["instructor"]
+# > **Answer.** A pixel is a byte over 256: 8 significant bits, and TF32 keeps 11 (10 and the leading one). So x has no
+# > low part, and two products, x wₕ + x wₗ, are enough for the first layer, which is nearly all of the work.
