@@ -279,7 +279,7 @@ def closing(results: Results) -> list[str]:
     """Sentences that name over-fitting and look back for it in the clean run."""
     run = results["experiments"].get("clean")
     said = [
-        "Over-fitting is what this lesson is about: a model becomes better and better at its training examples without "
+        "Over-fitting is the name for what you have seen: a model becomes better and better at its training examples without "
         "becoming better at the task. With 100 shuffled labels nothing else is possible, since there is no task "
         "behind them."
     ]
