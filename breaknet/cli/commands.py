@@ -35,8 +35,8 @@ app = typer.Typer(
 Data = Annotated[
     str | None,
     typer.Option(
-        help="The digits: a folder or file with MNIST, or 'synthetic'. Default: MNIST, downloaded once and cached; "
-        "with no network, the synthetic digits.",
+        help="The digits: a folder or file with MNIST, or 'synthetic'. Default: MNIST, downloaded once and "
+        "cached; with no network, the synthetic digits.",
         metavar="PATH",
     ),
 ]

@@ -1,7 +1,7 @@
 """The lesson's seven figures, and one of sample digits, drawn from the results that results.json holds.
 
-Every function returns a `matplotlib.figure.Figure` without using pyplot; a notebook displays it. The same results
-give the same bytes, PNG or SVG, whatever style the caller has set.
+Every function returns a `matplotlib.figure.Figure` without using pyplot; a notebook displays it. The same
+results give the same bytes, PNG or SVG, whatever style the caller has set.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INCHES = (7.2, 4.8)
 DPI = 130
 LEFT = 0.135  # left edge of title, legend and curves, as a share of the width
 
-# Red and blue differ in lightness and stroke, so that the curves stay apart for colour-blind readers and in grey.
+# Red and blue differ in lightness and stroke, for colour-blind readers and for print in grey.
 TRAIN: Style = {"color": "#d62f2f", "linestyle": "-", "linewidth": 2.0}
 VALID: Style = {"color": "#1b4f9c", "linestyle": (0, (5, 1.6)), "linewidth": 2.0}
 FIT: Style = {"color": "#111111", "linestyle": ":", "linewidth": 2.2}

@@ -94,7 +94,8 @@ SECTIONS = (
         (
             "How good was your prediction?",
             "Compare the highest training accuracy with 100 examples and with all of them.",
-            "Why can this network memorise the few but not the many? How would you change it so that it could?",
+            "Why can this network memorise the few but not the many? How would you change it so that it "
+            "could?",
             "Look at the validation accuracy late in the run. Does it rise, and if so, towards what?",
         ),
     ),

@@ -1,7 +1,7 @@
 """The report's sentences on a run, chosen by its numbers.
 
-`notice(results, name)` describes one experiment. No sentence assumes an outcome: a validation cost may rise, fall or
-stay level, training may diverge, a fit may be missing, a run may be short.
+`notice(results, name)` describes one experiment. No sentence assumes an outcome: a validation cost may rise,
+fall or stay level, training may diverge, a fit may be missing, a run may be short.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
         )
     else:
         said.append(
-            "Both costs fall about equally: no over-fitting is visible yet. More epochs would show whether the "
-            "curves separate."
+            "Both costs fall about equally: no over-fitting is visible yet. More epochs would show whether "
+            "the curves separate."
         )
     return said
 
@@ -150,9 +150,9 @@ def _shuffled(results: Results, run: Run) -> list[str]:
     train, valid = run["train_cost"][-1], run["valid_cost"][-1]
     right, unseen = run["train_accuracy"][-1], run["valid_accuracy"][-1]
     costs = (
-        f"A network that ignores the image and answers 1/10 on every output has a cost of 0.90 per image. The "
-        f"training cost ends at {cost(train)}, {_beside_chance(train)}; the validation cost ends at {cost(valid)}, "
-        f"{_beside_chance(valid)}."
+        "A network that ignores the image and answers 1/10 on every output has a cost of 0.90 per image. "
+        f"The training cost ends at {cost(train)}, {_beside_chance(train)}; the validation cost ends at "
+        f"{cost(valid)}, {_beside_chance(valid)}."
     )
     clean = results["experiments"].get("clean")
     if clean and clean["train_cost"]:
@@ -178,8 +178,8 @@ def _shuffled(results: Results, run: Run) -> list[str]:
     )
     said.append(
         f"The validation accuracy ends at {percent(unseen)}, {side}. The shuffled labels contain nothing "
-        "that could help here. The network gives whole groups of similar images the same answer, and which answer "
-        "depends on the shuffle, so the accuracy can end a few points above or below 10 %."
+        "that could help here. The network gives whole groups of similar images the same answer, and which "
+        "answer depends on the shuffle, so the accuracy can end a few points above or below 10 %."
     )
     said.append(_fit_sentence(run))
     fit = logistic_from(run["fits"].get("train_accuracy_logistic"))
@@ -231,8 +231,8 @@ def _hundred(results: Results, run: Run) -> list[str]:
             f"With all shuffled examples the training accuracy did not pass "
             f"{percent(max(shuffled['train_accuracy']))}. The network has {parameters:,} parameters: "
             f"{parameters // 100:,} for each of 100 labels, but {parameters / 50_000:.2g} for each of the "
-            "50,000 in MNIST. With much wider hidden layers and more epochs it could memorise more of them, and "
-            "would know no more about digits."
+            "50,000 in MNIST. With much wider hidden layers and more epochs it could memorise more of them, "
+            "and would know no more about digits."
         )
     return [*said, _late(unseen)]
 
@@ -279,9 +279,9 @@ def closing(results: Results) -> list[str]:
     """Sentences that name over-fitting and look back for it in the clean run."""
     run = results["experiments"].get("clean")
     said = [
-        "Over-fitting is the name for what you have seen: a model becomes better and better at its training examples without "
-        "becoming better at the task. With 100 shuffled labels nothing else is possible, since there is no task "
-        "behind them."
+        "Over-fitting is the name for what you have seen: a model becomes better and better at its training "
+        "examples without becoming better at the task. With 100 shuffled labels nothing else is possible, "
+        "since there is no task behind them."
     ]
     if not run or not run["train_cost"]:
         return said
