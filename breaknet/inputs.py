@@ -1,4 +1,4 @@
-"""Whatever a caller may hand to `train` and `evaluate`, checked once and in one form."""
+"""Checks of what a caller hands to `train` and `evaluate`; data of every form becomes `Examples`."""
 
 from __future__ import annotations
 
@@ -99,34 +99,39 @@ def _read_labels(labels: Any, name: str) -> Tensor:
 
 def check_count(value: Any, name: str) -> int:
     """`value` as a whole number of 1 or more."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: a whole number, not {value!r}")
-    if value.__index__() < 1:
+    number = _whole_number(value, name)
+    if number < 1:
         raise ValueError(f"{name}: 1 or more, not {value!r}")
-    return value.__index__()
+    return number
 
 
 def check_learning_rate(value: Any) -> float:
     """`value` as a finite number over 0."""
     if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
         raise TypeError(f"learning_rate: a number, not {value!r}")
-    rate = float(value)
-    if not math.isfinite(rate) or rate <= 0:
+    learning_rate = float(value)
+    if not math.isfinite(learning_rate) or learning_rate <= 0:
         raise ValueError(f"learning_rate: finite and over 0, not {value!r}")
-    return rate
+    return learning_rate
 
 
 def check_seed(value: Any) -> int:
     """`value` as a whole number from 0 to 2^63 - 1."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"seed: a whole number, not {value!r}")
-    if not 0 <= value.__index__() < 2**63:
+    number = _whole_number(value, "seed")
+    if not 0 <= number < 2**63:
         raise ValueError(f"seed: 0 to 2^63 - 1, not {value!r}")
-    return value.__index__()
+    return number
 
 
-def _kind(thing: Any) -> str:
-    return f"a {type(thing).__name__}" + (f" of {len(thing)}" if isinstance(thing, (tuple, list)) else "")
+def _whole_number(value: Any, name: str) -> int:
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: a whole number, not {value!r}")
+    number: int = value.__index__()
+    return number
+
+
+def _kind(value: Any) -> str:
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -27,7 +27,7 @@ Parameters = Mapping[str, Tensor]
 
 LAYERS = ("hidden1", "hidden2", "output")
 
-#: Two largest outputs closer than this may be told apart differently by correct float32 arithmetic.
+#: Of two largest outputs closer than this, correct float32 arithmetic may find either the larger.
 NEAR_TIE = 1e-6
 
 _Result = TypeVar("_Result")

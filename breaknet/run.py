@@ -1,4 +1,4 @@
-"""What a finished training run holds, and what an evaluation gives."""
+"""The results of training and of evaluation: `Run` and `Evaluation`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Run:
 
     train_cost: NDArray[np.float64]  #: [epochs], mean over examples of the summed squared error
     valid_cost: NDArray[np.float64] | None  #: the same on the validation examples; None without any
-    train_accuracy: NDArray[np.float64]  #: [epochs], share of examples told right, 0..1
+    train_accuracy: NDArray[np.float64]  #: [epochs], share of examples predicted correctly, 0..1
     valid_accuracy: NDArray[np.float64] | None
     checkpoints: Checkpoints  #: one for each epoch
     backend: str  #: "torch", "numba" or "triton"
-    plan: str  #: the way the backend ran it
+    plan: str  #: how the backend ran it, one of its PLANS
     device: str  #: a torch device, such as "cpu" or "cuda:0"
     seconds: dict[str, float] = field(default_factory=dict)  #: compile, transfer, training, evaluation, total
     diverged_at: int | None = None

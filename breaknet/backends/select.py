@@ -1,4 +1,4 @@
-"""Which backend and device a call uses: by name, or the fastest that can be used here."""
+"""The choice of backend and device for a call: by name, or the fastest that can be used here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(name: str) -> ModuleType:
 
 
 def choices(backend: object, device: object) -> list[Choice]:
-    """What can be used for these arguments, best first; the last takes every shape if `backend` is "auto".
+    """The usable backends for these arguments, best first; the last takes every shape if `backend` is "auto".
 
     Raises:
         TypeError, ValueError: for arguments that name no backend or device.
@@ -91,7 +91,7 @@ def fitting(usable: list[Choice], obstacles: dict[str, str | None], named: bool)
 def step_down(failed: Choice, error: Exception) -> None:
     """Say once that a backend that "auto" had picked failed and that the next one is used."""
     _log.warning(
-        "The %s backend failed on %s (%s); using the next one. `breaknet doctor` tells more.",
+        "The %s backend failed on %s (%s); using the next one. `breaknet doctor` says more.",
         failed.name,
         failed.device,
         str(error).splitlines()[0] if str(error) else type(error).__name__,

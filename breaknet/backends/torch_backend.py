@@ -17,7 +17,7 @@ NAME = "torch"
 PLANS = ("autograd",)
 
 #: Images go through the network in blocks of this many, and as many checkpoints at a time as keep the largest
-#: array of a block within this many bytes; a handful of such arrays live at once.
+#: array of a block within this many bytes; a handful of such arrays exist at once.
 _IMAGES_AT_ONCE = 8192
 _BYTES_AT_ONCE = 64 * 2**20
 

@@ -1,1 +1,1 @@
-"""The CPU backend's compiled parts: vectors, compressed images, layers, training and evaluation."""
+"""The CPU backend; docs/cpu-backend.md names each file's job."""

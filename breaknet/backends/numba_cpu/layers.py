@@ -13,7 +13,7 @@
 
 matrix[k], a[r] and out[r] are vectors of sixteen lanes, `*_step` numbers apart in a flat array, beginning at `*_at`.
 Four rows share each vector loaded and keep eight AVX registers of sums busy, enough to hide the latency of a
-multiply-add. Compressed rows are read one round ahead, up to four places past their end.
+FMA. Compressed rows are read one round ahead, up to four places past their end.
 """
 
 from __future__ import annotations

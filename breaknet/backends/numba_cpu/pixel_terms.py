@@ -5,7 +5,7 @@ value are one as well, with the sum of their weights: on MNIST 13 % fewer terms 
 not read the weights of a model but a table of them (`evaluation.fill_table`), a row for each different term. Its
 rows are ordered by how many images have the term, so that those needed most lie close together in the first cache.
 
-An image's terms stand in the order of its pixels and do not depend on other images: nor do its scores. Lists are
+An image's terms stand in the order of its pixels and do not depend on other images: nor do its outputs. Lists are
 padded to a multiple of four with zeros, the number of entries that are taken at a time.
 """
 

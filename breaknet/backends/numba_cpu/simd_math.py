@@ -1,4 +1,4 @@
-"""Functions of sixteen lanes, in the same terms as `vector_ir`: what one operation of a processor does not do.
+"""Functions of sixteen lanes built from the operations of `simd`.
 
 sigmoid(x)                      lane by lane, within 2.5 units in the last place for |x| <= 87
 equal(x, y)                     1.0 where the lanes are equal, else 0.0
@@ -131,7 +131,7 @@ def transpose4(typing_context, source, start, step, target, place):
             address = address_of(context, builder, sig.args[0], source, index)
             rows.append(builder.load(builder.bitcast(address, FOUR.as_pointer())))
             rows[-1].align = ALIGN
-        for c, column in enumerate(_turned(builder, rows)):
+        for c, column in enumerate(_transposed(builder, rows)):
             index = builder.add(place, ir.Constant(INDEX, LANES * c))
             address = address_of(context, builder, sig.args[3], target, index)
             builder.store(column, builder.bitcast(address, FOUR.as_pointer())).align = ALIGN
@@ -140,7 +140,7 @@ def transpose4(typing_context, source, start, step, target, place):
     return types.void(source, types.int64, types.int64, target, types.int64), code
 
 
-def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     """The columns of four vectors of four: rows 0 and 2 and rows 1 and 3 interleaved, and these two again."""
 
     def interleaved(x: Any, y: Any) -> list[Any]:

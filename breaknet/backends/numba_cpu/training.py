@@ -123,7 +123,7 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
     v1, v2 = planes(hidden1), planes(hidden2)
     b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
     width1, width2 = v1 * LANES, v2 * LANES
-    # [SEGMENT] rows of each, in one dimension as everything here: one way of indexing is compiled, not several
+    # [SEGMENT] rows of each, in one dimension as everything here: one kind of indexing is compiled, not several
     a1 = np.zeros(SEGMENT * width1, np.float32)
     a2 = np.zeros(SEGMENT * width2, np.float32)
     a3 = np.zeros(SEGMENT * LANES, np.float32)
