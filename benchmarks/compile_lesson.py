@@ -25,18 +25,15 @@ def main(name: str) -> None:
     began = perf_counter()
     import torch  # noqa: F401  as every use of breaknet does
 
-    from breaknet.kernels import evaluation, ordered_sum
-    from breaknet.kernels.host import trainers
     from breaknet.kernels.host.machine_code import compile_case
+    from breaknet.kernels.host.supported_configurations import supported_configurations
     from breaknet.kernels.host.targets import parse_target
 
     imported = perf_counter()
     capability = parse_target(name).capability
-    shipped = [
-        case for module in (trainers, evaluation, ordered_sum) for case in module.compile_cases(capability)
-    ]
+    supported = supported_configurations(capability)
     # of the trainer's forms for GPUs of different size the last: the largest GPU's
-    chosen = {case.name: case for case in shipped if case.config.split(", ")[0] == FORMS.get(case.name)}
+    chosen = {case.name: case for case in supported if case.config.split(", ")[0] == FORMS.get(case.name)}
     assert chosen.keys() == FORMS.keys(), f"shipped no more: {FORMS.keys() - chosen.keys()}"
     with ThreadPoolExecutor(len(chosen)) as pool:
         list(pool.map(lambda case: compile_case(case, capability), chosen.values()))

@@ -3,7 +3,7 @@
     from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton, why_not
 
 With Triton 3.5 or newer these are Triton's own. Without it (macOS, Windows, torch's CPU wheels), below 3.5, or where
-its interpreter is wished for and fails with the NumPy at hand, `HAVE_TRITON` is False, `why_not()` says why in one
+its interpreter is asked for and fails with the NumPy at hand, `HAVE_TRITON` is False, `why_not()` says why in one
 line, `tl` answers any attribute so that annotations such as `tl.constexpr` still evaluate, and a kernel decorated with
 `jit` raises that line when it is launched.
 """
@@ -57,11 +57,11 @@ def _version(text: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _interpreter_wished() -> bool:
+def _interpreter_requested() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
 
 
-def _interpreter_trouble(of_triton: str, of_numpy: str) -> str | None:
+def _interpreter_problem(of_triton: str, of_numpy: str) -> str | None:
     """Why this Triton's interpreter fails with this NumPy, in one line; None if it does not."""
     if _version(of_triton) >= OLDEST_FOR_NUMPY_2_4 or _version(of_numpy) < (2, 4):
         return None
@@ -83,9 +83,9 @@ def _load() -> tuple[Any, Any, str | None]:
     if _version(triton.__version__) < OLDEST:
         needed = ".".join(map(str, OLDEST))
         return _Absent(), _Absent(), f"triton {triton.__version__} is too old, {needed} or newer is needed"
-    trouble = _interpreter_trouble(triton.__version__, numpy.__version__)
-    if _interpreter_wished() and trouble is not None:
-        return _Absent(), _Absent(), trouble
+    problem = _interpreter_problem(triton.__version__, numpy.__version__)
+    if _interpreter_requested() and problem is not None:
+        return _Absent(), _Absent(), problem
     return triton, triton.language, None
 
 
@@ -108,18 +108,16 @@ def jit(fn: Any = None, **options: Any) -> Any:
 
 def interpreted() -> bool:
     """Whether kernels run under Triton's interpreter (`TRITON_INTERPRET=1`), that is on CPU tensors."""
-    return HAVE_TRITON and _interpreter_wished()
+    return HAVE_TRITON and _interpreter_requested()
 
 
 @lru_cache
-def _capability(index: int) -> int:
-    major, minor = torch.cuda.get_device_capability(index)
-    return 10 * major + minor
+def capability_of(device: torch.device) -> int:
+    """The compute capability (major * 10 + minor) of a GPU; 75 for the CPU.
 
-
-def capability_of(tensor: torch.Tensor) -> int:
-    """The compute capability (major * 10 + minor) of the GPU that holds `tensor`; 75 for CPU tensors.
-
-    CPU tensors reach a launcher under the interpreter only, which then runs the configuration of a T4.
+    The CPU runs kernels under the interpreter only, and then in the configuration of a T4.
     """
-    return _capability(tensor.get_device()) if tensor.is_cuda else 75
+    if device.type != "cuda":
+        return 75
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor

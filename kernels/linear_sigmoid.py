@@ -1,4 +1,4 @@
-"""A layer in one kernel: y = sigmoid(x W^T + b), and its backward from the saved output.
+"""Lesson 1, a layer in one kernel: y = sigmoid(x W^T + b), and its backward from the saved output.
 
     forward     y[b, n] = 1 / (1 + exp(-(sum_k x[b, k] weight[n, k] + bias[n])))
     backward    dz = grad y (1 - y);  dx = dz W;  dweight = dz^T x;  dbias = sum_b dz
@@ -10,6 +10,7 @@ CUDA; float64 (for checks) and every other device take `linear_sigmoid_spec`. Al
 Grids: forward (B / BLOCK_B, N / BLOCK_N), a y tile in registers over a loop on K; dx (B / BLOCK_B, K / BLOCK_K), a
 dx tile over a loop on N; dweight (N / BLOCK_N, K / BLOCK_K, splits), a dweight tile over a loop on one split's rows,
 one partial tile per split, added up in a fixed order by `ordered_sum`. Rows beyond B, N or K are loaded as zeros.
+Cost: B N K FMAs each; what a tile needs of its operands is read once for each tile.
 """
 
 from typing import Any
@@ -18,15 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
-from breaknet.kernels._triton import HAVE_TRITON, capability_of, jit, tl, triton
+from breaknet.kernels._triton import capability_of, jit, tl, triton
 from breaknet.kernels.device_functions import sigmoid, sigmoid_derivative
-from breaknet.kernels.host.targets import CompileCase, padded
+from breaknet.kernels.host.targets import padded
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 
 #: BLOCK_B, BLOCK_N, BLOCK_K and warps by the padded width N (64 stands for every wider layer), for all GPUs.
 TILES = {16: (32, 16, 32, 4), 32: (32, 32, 32, 4), 64: (32, 64, 32, 4)}
 ROWS_PER_SPLIT = 256  # below this many rows a second program costs more than it brings
-MOST_PROGRAMS = 512  # enough to fill any GPU once the tiles alone do not
+MAX_PROGRAMS = 512  # enough to fill any GPU once the tiles alone do not
 
 
 def linear_sigmoid_spec(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -127,7 +128,7 @@ def linear_sigmoid_parameters_backward_kernel(
 # ---- launchers: 2-D float32 tensors of any strides on one GPU, or on the CPU under the interpreter
 
 
-def _tiles(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def tile_config(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """The blocks and the compiler options for a layer with so many outputs."""
     block_b, block_n, block_k, warps = TILES[min(padded(outputs), 64)]
     stages = 1 if capability < 80 else 3  # asynchronous copies came with 80
@@ -142,7 +143,7 @@ def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     y = torch.empty((batch, outputs), dtype=torch.float32, device=x.device)
     if y.numel() == 0:
         return y
-    tiles, options = _tiles(outputs, capability_of(x))
+    tiles, options = tile_config(outputs, capability_of(x.device))
     grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(outputs, tiles["BLOCK_N"]))
     with torch.cuda.device_of(x):
         linear_sigmoid_forward_kernel[grid](
@@ -159,7 +160,7 @@ def launch_backward_input(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     dx = torch.empty((batch, inputs), dtype=torch.float32, device=grad.device)
     if dx.numel() == 0:
         return dx
-    tiles, options = _tiles(outputs, capability_of(grad))
+    tiles, options = tile_config(outputs, capability_of(grad.device))
     grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(inputs, tiles["BLOCK_K"]))
     with torch.cuda.device_of(grad):
         linear_sigmoid_input_backward_kernel[grid](
@@ -175,17 +176,15 @@ def launch_backward_parameters(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tens
     if batch == 0 or outputs == 0:
         dweight = torch.zeros((outputs, inputs), dtype=torch.float32, device=x.device)
         return dweight, dweight.new_zeros(outputs)
-    tiles, options = _tiles(outputs, capability_of(x))
-    tile_programs = triton.cdiv(outputs, tiles["BLOCK_N"]), max(1, triton.cdiv(inputs, tiles["BLOCK_K"]))
-    splits = min(
-        triton.cdiv(batch, ROWS_PER_SPLIT), max(1, MOST_PROGRAMS // (tile_programs[0] * tile_programs[1]))
-    )
+    tiles, options = tile_config(outputs, capability_of(x.device))
+    across, along = triton.cdiv(outputs, tiles["BLOCK_N"]), max(1, triton.cdiv(inputs, tiles["BLOCK_K"]))
+    splits = min(triton.cdiv(batch, ROWS_PER_SPLIT), max(1, MAX_PROGRAMS // (across * along)))
     rows_per_split = triton.cdiv(triton.cdiv(batch, splits), tiles["BLOCK_B"]) * tiles["BLOCK_B"]
     splits = triton.cdiv(batch, rows_per_split)
     dweight = torch.empty((splits, outputs * inputs), dtype=torch.float32, device=x.device)
     dbias = torch.empty((splits, outputs), dtype=torch.float32, device=x.device)
     with torch.cuda.device_of(grad):
-        linear_sigmoid_parameters_backward_kernel[(*tile_programs, splits)](
+        linear_sigmoid_parameters_backward_kernel[(across, along, splits)](
             grad, y, x, dweight, dbias, batch, outputs, inputs, rows_per_split,
             *grad.stride(), *y.stride(), *x.stride(),
             **tiles, **options,
@@ -206,16 +205,15 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(
             f"x: [..., K] for a weight [N, K], not {list(x.shape)} for a weight {list(weight.shape)}"
         )
-    if weight.dtype != x.dtype or weight.device != x.device:
-        raise ValueError(f"weight: {x.dtype} on {x.device} as x is, not {weight.dtype} on {weight.device}")
-    if bias is None:
-        return
-    if bias.shape != weight.shape[:1]:
+    if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(
             f"bias: [N] for a weight [N, K], not {list(bias.shape)} for a weight {list(weight.shape)}"
         )
-    if bias.dtype != x.dtype or bias.device != x.device:
-        raise ValueError(f"bias: {x.dtype} on {x.device} as x is, not {bias.dtype} on {bias.device}")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and (tensor.dtype != x.dtype or tensor.device != x.device):
+            raise ValueError(
+                f"{name}: {x.dtype} on {x.device} as x is, not {tensor.dtype} on {tensor.device}"
+            )
 
 
 def _rows(tensor: Tensor) -> Tensor:
@@ -223,14 +221,12 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
 
 
-def _forward_anywhere(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _forward_by_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     _check(x, weight, bias)
     return linear_sigmoid_spec(x, weight, bias).contiguous()
 
 
-def _forward_cuda(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if not HAVE_TRITON or x.dtype != torch.float32:
-        return _forward_anywhere(x, weight, bias)
+def _forward_by_kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     _check(x, weight, bias)
     return launch_forward(_rows(x), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
@@ -240,33 +236,21 @@ def _forward_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
-def _backward_input_anywhere(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+def _backward_input_by_torch(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return (grad * (y * (1 - y)) @ weight).contiguous()
 
 
-def _backward_input_cuda(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    if not HAVE_TRITON or y.dtype != torch.float32:
-        return _backward_input_anywhere(grad, y, weight)
+def _backward_input_by_kernel(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return launch_backward_input(_rows(grad), _rows(y), weight).view(*y.shape[:-1], weight.shape[1])
 
 
-def _backward_input_fake(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    return y.new_empty((*y.shape[:-1], weight.shape[1]))
-
-
-def _backward_parameters_anywhere(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def _backward_parameters_by_torch(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     dz = _rows(grad * (y * (1 - y)))
     return (dz.mT @ _rows(x)).contiguous(), dz.sum(0)
 
 
-def _backward_parameters_cuda(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    if not HAVE_TRITON or y.dtype != torch.float32:
-        return _backward_parameters_anywhere(grad, y, x)
+def _backward_parameters_by_kernel(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     return launch_backward_parameters(_rows(grad), _rows(y), _rows(x))
-
-
-def _backward_parameters_fake(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    return y.new_empty((y.shape[-1], x.shape[-1])), y.new_empty(y.shape[-1])
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -281,28 +265,28 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Ten
     by_torch = torch.is_grad_enabled()
     dx = dweight = dbias = None
     if for_x:
-        input_backward = _backward_input_anywhere if by_torch else _OPS.linear_sigmoid_backward_input
-        dx = input_backward(grad, y, weight)
+        of_input = _backward_input_by_torch if by_torch else _OPS.linear_sigmoid_backward_input
+        dx = of_input(grad, y, weight)
     if for_weight or for_bias:
-        parameters_backward = (
-            _backward_parameters_anywhere if by_torch else _OPS.linear_sigmoid_backward_parameters
-        )
-        dweight, dbias = parameters_backward(grad, y, x)
+        of_parameters = _backward_parameters_by_torch if by_torch else _OPS.linear_sigmoid_backward_parameters
+        dweight, dbias = of_parameters(grad, y, x)
     return dx, dweight if for_weight else None, dbias if for_bias else None
 
 
 _OPS = torch.ops.breaknet
 register(
     "linear_sigmoid(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
-    anywhere=_forward_anywhere, cuda=_forward_cuda, fake=_forward_fake, backward=_backward, save=_save,
+    by_torch=_forward_by_torch, by_kernel=_forward_by_kernel, fake=_forward_fake, backward=_backward, save=_save,
 )  # fmt: skip
 register(
     "linear_sigmoid_backward_input(Tensor grad, Tensor y, Tensor weight) -> Tensor",
-    anywhere=_backward_input_anywhere, cuda=_backward_input_cuda, fake=_backward_input_fake,
+    by_torch=_backward_input_by_torch, by_kernel=_backward_input_by_kernel,
+    fake=lambda grad, y, weight: y.new_empty((*y.shape[:-1], weight.shape[1])),
 )  # fmt: skip
 register(
     "linear_sigmoid_backward_parameters(Tensor grad, Tensor y, Tensor x) -> (Tensor, Tensor)",
-    anywhere=_backward_parameters_anywhere, cuda=_backward_parameters_cuda, fake=_backward_parameters_fake,
+    by_torch=_backward_parameters_by_torch, by_kernel=_backward_parameters_by_kernel,
+    fake=lambda grad, y, x: (y.new_empty((y.shape[-1], x.shape[-1])), y.new_empty(y.shape[-1])),
 )  # fmt: skip
 
 
@@ -332,31 +316,3 @@ class LinearSigmoid(nn.Linear):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, activation=sigmoid"
-
-
-def compile_cases(capability: int) -> list[CompileCase]:
-    """The shipped forms: three kernels by three widths, for contiguous tensors with a bias."""
-    sizes = {"batch": "i32", "outputs": "i32", "inputs": "i32"}
-    forms = {
-        "forward": (linear_sigmoid_forward_kernel, "x weight bias y", "xb wn bias", "xk wk bias"),
-        "backward_input": (linear_sigmoid_input_backward_kernel, "grad y weight dx", "gb yb wn", "gn yn wk"),
-        "backward_parameters": (
-            linear_sigmoid_parameters_backward_kernel, "grad y x dweight dbias", "gb yb xb", "gn yn xk"
-        ),
-    }  # fmt: skip
-    cases = []
-    for name, (kernel, pointers, strides, units) in forms.items():
-        for width in TILES:
-            blocks, options = _tiles(width, capability)
-            signature = {f"{pointer}_ptr": "*fp32" for pointer in pointers.split()} | sizes
-            signature |= {f"stride_{stride}": "i32" for stride in strides.split()}
-            constexprs: dict[str, object] = {f"stride_{stride}": 1 for stride in units.split()} | blocks
-            if name == "backward_parameters":
-                signature["rows_per_split"] = "i32"
-            if name == "forward":
-                constexprs["HAS_BIAS"] = True
-            signature = {argument: kind for argument, kind in signature.items() if argument not in constexprs}
-            cases.append(
-                CompileCase(kernel, f"linear_sigmoid_{name}", f"N{width}", signature, constexprs, **options)
-            )
-    return cases

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.host.targets import CompileCase
 
 #: (BLOCK_S, BLOCK_M): few columns with many parts each, or many columns. A caller always names the same one, so
 #: that its bits do not depend on how many columns happen to stand side by side.
 ONE_COLUMN = (1024, 1)
 MANY_COLUMNS = (16, 32)
+WARPS = 4
 
 
 def ordered_sum_spec(partial: Tensor) -> Tensor:
@@ -49,21 +49,6 @@ def ordered_sum(partial: Tensor, dtype: torch.dtype, tile: tuple[int, int]) -> T
     if columns:
         grid = (triton.cdiv(columns, block_m),)
         ordered_sum_forward_kernel[grid](
-            partial, total, parts, columns, BLOCK_S=block_s, BLOCK_M=block_m, num_warps=4, num_stages=1
+            partial, total, parts, columns, BLOCK_S=block_s, BLOCK_M=block_m, num_warps=WARPS, num_stages=1
         )
     return total
-
-
-def compile_cases(capability: int) -> list[CompileCase]:
-    """The shipped forms: both tiles, and the two result types that their callers ask for."""
-    return [
-        CompileCase(
-            kernel=ordered_sum_forward_kernel,
-            name="ordered_sum",
-            config=f"{tile[0]}x{tile[1]} {result}",
-            signature={"partial_ptr": "*fp32", "total_ptr": f"*{result}", "parts": "i32", "columns": "i32"},
-            constexprs={"BLOCK_S": tile[0], "BLOCK_M": tile[1]},
-            num_warps=4,
-        )
-        for tile, result in ((ONE_COLUMN, "fp32"), (MANY_COLUMNS, "fp32"), (MANY_COLUMNS, "fp64"))
-    ]

@@ -1,4 +1,4 @@
-"""The lesson's cost and its gradient in one pass over the outputs.
+"""Lesson 2, cost and gradient in one pass over the outputs.
 
     cost            sum over rows and classes of (prediction[b, c] - target[b, c])^2, not averaged
     gradient        2 (prediction[b, c] - target[b, c]), written by the same pass
@@ -9,6 +9,7 @@ prediction [..., C]; target floating [..., C] or integer [...] (uint8 to int64);
 
 Grid: (B / BLOCK_B). A program holds one tile BLOCK_B x BLOCK_C at a time and walks over C; its sum of squares goes to
 one partial per program, and `ordered_sum` adds those up in a fixed order: no atomics, the same bits every time.
+Cost: prediction and target are read once and the gradient written once; memory bandwidth is the limit.
 """
 
 from typing import Any
@@ -17,15 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
-from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton
-from breaknet.kernels.host.targets import CompileCase, padded
+from breaknet.kernels._triton import jit, tl, triton
+from breaknet.kernels.host.targets import padded
 from breaknet.kernels.ordered_sum import ONE_COLUMN, ordered_sum
 
-#: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one); 4 warps, for all GPUs.
+#: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one), for all GPUs.
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}
-WARPS = 4
-#: Left to itself the assembler may stop at 168 a thread for the sake of occupancy, and spill (Triton 3.6, sm_120).
-MAX_REGISTERS = 255
+#: Without maxnreg the assembler may stop at 168 a thread for the sake of occupancy, and spill (Triton 3.6, sm_120).
+OPTIONS = {"num_warps": 4, "num_stages": 1, "maxnreg": 255}
 _LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
@@ -70,6 +70,12 @@ def summed_mse_forward_kernel(
     tl.store(partial_ptr + tl.program_id(0), tl.sum(tl.sum(squares, 1), 0))
 
 
+def tile_config(classes: int) -> tuple[dict[str, int], dict[str, int]]:
+    """The blocks and the compiler options for so many classes."""
+    block_b, block_c = TILES[min(padded(classes), 64)]
+    return {"BLOCK_B": block_b, "BLOCK_C": block_c}, OPTIONS
+
+
 def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     """float32 [B, C], and float32 [B, C] or integer [B], any strides -> cost 0-d, gradient [B, C] or empty [0].
 
@@ -81,15 +87,14 @@ def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> t
     gradient = torch.empty(shape, dtype=torch.float32, device=prediction.device)
     if prediction.numel() == 0:
         return prediction.new_zeros(()), gradient
-    block_b, block_c = TILES[min(padded(classes), 64)]
-    programs = triton.cdiv(batch, block_b)
+    blocks, options = tile_config(classes)
+    programs = triton.cdiv(batch, blocks["BLOCK_B"])
     partial = torch.empty((programs, 1), dtype=torch.float32, device=prediction.device)
     with torch.cuda.device_of(prediction):
         summed_mse_forward_kernel[(programs,)](
             prediction, target, gradient if with_gradient else partial, partial, batch, classes,
             *prediction.stride(), target.stride(0), 0 if labels else target.stride(1),
-            LABELS=labels, WITH_GRADIENT=with_gradient, BLOCK_B=block_b, BLOCK_C=block_c,
-            num_warps=WARPS, num_stages=1, maxnreg=MAX_REGISTERS,
+            LABELS=labels, WITH_GRADIENT=with_gradient, **blocks, **options,
         )  # fmt: skip
         cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
     return cost.view(()), gradient
@@ -120,7 +125,7 @@ def _check(prediction: Tensor, target: Tensor) -> None:
         )
 
 
-def _forward_anywhere(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     _check(prediction, target)
     if prediction.device.type == "cpu" and not target.is_floating_point() and target.numel():
         least, most = int(target.min()), int(target.max())
@@ -131,9 +136,7 @@ def _forward_anywhere(prediction: Tensor, target: Tensor, with_gradient: bool) -
     return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
 
 
-def _forward_cuda(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    if not HAVE_TRITON or prediction.dtype != torch.float32:
-        return _forward_anywhere(prediction, target, with_gradient)
+def _by_kernel(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     _check(prediction, target)
     shape = prediction.shape
     rows = prediction.reshape(shape[:-1].numel(), shape[-1])
@@ -142,7 +145,7 @@ def _forward_cuda(prediction: Tensor, target: Tensor, with_gradient: bool) -> tu
     return cost, gradient.view(shape) if with_gradient else gradient
 
 
-def _forward_fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+def _fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     _check(prediction, target)
     return prediction.new_empty(()), prediction.new_empty(prediction.shape if with_gradient else 0)
 
@@ -156,7 +159,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     prediction, target, gradient = ctx.saved_tensors
     for_prediction, for_target, _ = ctx.needs_input_grad
-    # a saved gradient is a constant to autograd: compute it anew where it is to be differentiated itself
+    # a saved gradient is a constant to autograd: compute it again where it is to be differentiated itself
     if torch.is_grad_enabled() or gradient.shape != prediction.shape:
         gradient = summed_mse_spec(prediction, target)[1]
     gradient = grad * gradient
@@ -165,7 +168,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor 
 
 register(
     "summed_mse(Tensor prediction, Tensor target, bool with_gradient) -> (Tensor, Tensor)",
-    anywhere=_forward_anywhere, cuda=_forward_cuda, fake=_forward_fake, backward=_backward, save=_save,
+    by_torch=_by_torch, by_kernel=_by_kernel, fake=_fake, backward=_backward, save=_save,
 )  # fmt: skip
 
 
@@ -181,32 +184,3 @@ def summed_mse(prediction: Tensor, target: Tensor) -> Tensor:
     """
     wanted = torch.is_grad_enabled() and (prediction.requires_grad or target.requires_grad)
     return torch.ops.breaknet.summed_mse(prediction, target, wanted)[0]
-
-
-def compile_cases(capability: int) -> list[CompileCase]:
-    """The shipped forms: three widths, values or int64 labels, contiguous, with the gradient."""
-    signature = {f"{pointer}_ptr": "*fp32" for pointer in ("prediction", "target", "gradient", "partial")}
-    signature |= {"batch": "i32", "classes": "i32", "stride_pb": "i32", "stride_tb": "i32"}
-    cases = []
-    for width, (block_b, block_c) in TILES.items():
-        blocks: dict[str, object] = {
-            "BLOCK_B": block_b,
-            "BLOCK_C": block_c,
-            "WITH_GRADIENT": True,
-            "stride_pc": 1,
-        }
-        for labels in (False, True):
-            kinds = signature | {"target_ptr": "*i64"} if labels else signature | {"stride_tc": "i32"}
-            constexprs: dict[str, object] = blocks | {"LABELS": labels} | ({"stride_tc": 0} if labels else {})
-            cases.append(
-                CompileCase(
-                    kernel=summed_mse_forward_kernel,
-                    name="summed_mse_forward",
-                    config=f"C{width} {'labels' if labels else 'values'}",
-                    signature=kinds,
-                    constexprs=constexprs,
-                    num_warps=WARPS,
-                    maxnreg=MAX_REGISTERS,
-                )
-            )
-    return cases

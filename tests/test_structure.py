@@ -44,7 +44,6 @@ MAY_IMPORT = {
 
 #: Imports that are to go.
 EXCEPTIONS = {
-    "breaknet.kernels.host.resources imports breaknet",
     "tools.ptx_machine.host imports kernel_effects",
 }
 

@@ -24,7 +24,7 @@ from breaknet.kernels.host.targets import CompileCase
 
 #: Instruction categories and the SASS mnemonics they hold; the first that matches counts, the rest is "other".
 CATEGORIES: tuple[tuple[str, str], ...] = (
-    ("fma2", r"FFMA2"),  # two multiply-adds at once, sm_100
+    ("fma2", r"FFMA2"),  # two FMAs at once, sm_100
     ("fma", r"FFMA"),
     ("add_mul", r"FADD|FMUL|FMNMX|FSETP|FSEL"),
     ("tensor", r"HMMA|HGMMA|QMMA|IMMA|UTC"),
@@ -50,25 +50,9 @@ CATEGORIES: tuple[tuple[str, str], ...] = (
 )
 _CATEGORY = tuple((name, re.compile(pattern)) for name, pattern in CATEGORIES)
 
-_LABEL = re.compile(r"\s*(\.L_\w+):")
 _INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?(\S+)(.*?);")
-_TARGET = re.compile(r"`\((\.L_\w+)\)")
 #: The size of an instruction, on every GPU since Volta.
 INSTRUCTION_BYTES = 16
-
-
-@dataclass(frozen=True)
-class Loop:
-    """One loop of a kernel and the instructions that are in it and in no deeper loop.
-
-    `first` and `last` number instructions from the start; `depth` is 1 for an outermost loop. The whole kernel
-    counts as a loop of depth 0.
-    """
-
-    first: int
-    last: int
-    depth: int
-    instructions: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -105,7 +89,7 @@ def builds(cases: Sequence[CompileCase], capability: int) -> list[Build | Except
     for case in cases:
         try:
             compiled.append(compile_case(case, capability))
-        except Exception as error:  # told beside the others
+        except Exception as error:  # returned beside the others
             compiled.append(error)
     done = [one for one in compiled if not isinstance(one, Exception)]
     mixes = iter(_mixes([one.asm["cubin"] for one in done], done[0].asm["ptx"]) if done else [])
@@ -152,14 +136,18 @@ def disassembly(cubin: bytes) -> str:
 
 
 def _tool(name: str, *flags: str, content: bytes) -> str:
-    """What one of Triton's binary tools prints about `content`."""
+    """What one of Triton's binary tools prints about `content`; RuntimeError with what it says where it fails."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernel")
         file.write_bytes(content)
-        return subprocess.run([tool, *flags, file], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run([tool, *flags, file], capture_output=True, text=True)
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or "nothing on standard error"
+        raise RuntimeError(f"{name} ended with status {done.returncode}: {reason}")
+    return done.stdout
 
 
 def _mixes(cubins: Sequence[bytes], ptx: str) -> list[dict[str, int]]:
@@ -208,35 +196,3 @@ def _number(name: str, usage: str) -> int:
 def category(mnemonic: str) -> str:
     """The category of an instruction such as "LDS.U.128"."""
     return next((name for name, pattern in _CATEGORY if pattern.match(mnemonic)), "other")
-
-
-def loops(sass: str) -> tuple[Loop, ...]:
-    """The loops of a SASS listing, the whole kernel first, each with what is in it and in no deeper one."""
-    labels: dict[str, int] = {}
-    code: list[tuple[str, str]] = []
-    for line in sass.splitlines():
-        if label := _LABEL.match(line):
-            labels[label.group(1)] = len(code)
-        elif instruction := _INSTRUCTION.match(line):
-            code.append((instruction.group(2), instruction.group(3)))
-    last_jump: dict[int, int] = {}  # a loop is the stretch up to the last jump back to its first instruction
-    for position, (mnemonic, operands) in enumerate(code):
-        target = _TARGET.search(operands) if mnemonic.startswith("BRA") else None
-        # a jump to itself is the padding after the kernel's end, not a loop
-        if target and labels.get(target.group(1), position) < position:
-            last_jump[labels[target.group(1)]] = position
-    spans = [(0, len(code) - 1), *sorted(last_jump.items(), key=lambda span: (span[0], -span[1]))]
-    depth = [sum(first <= span[0] and span[1] <= last for first, last in spans[1:]) for span in spans]
-    depth[0] = 0
-    owner = [0] * len(code)
-    for number, (first, last) in enumerate(spans):
-        for position in range(first, last + 1):
-            if depth[number] >= depth[owner[position]]:
-                owner[position] = number
-    mixes: list[Counter[str]] = [Counter() for _ in spans]
-    for position, (mnemonic, _) in enumerate(code):
-        mixes[owner[position]][category(mnemonic)] += 1
-    return tuple(
-        Loop(first, last, level, dict(sorted(mix.items())))
-        for (first, last), level, mix in zip(spans, depth, mixes, strict=True)
-    )

@@ -1,37 +1,35 @@
-"""What every shipped kernel takes on every GPU generation, found by cross-compiling: no GPU is needed.
+"""Registers, spills and shared memory of every supported configuration on every GPU generation; no GPU is needed.
 
-    from breaknet.kernels.resources import render, resource_report
+    from breaknet.kernels.host.resources import render, resource_report
     print(render(resource_report(targets=["sm_75"])))
 
-The compiling is done in processes of their own, two at a time, because it cannot be done in one where kernels are
-interpreted. Built kernels are kept in Triton's cache. `python -m breaknet.kernels.host.resources --worker` is such a
-process: it reads lines of JSON, each a task or a list of tasks for one target, and answers each with a line.
+Kernels are compiled in processes of their own, since a process in which they are interpreted cannot compile them.
+What was compiled is kept in Triton's cache.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import pkgutil
-import queue
-import subprocess
+import signal
 import sys
-import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from typing import Any
 
-from breaknet.kernels._triton import HAVE_TRITON, why_not
-from breaknet.kernels.host.machine_code import Build, builds, disassembly, loops
+from breaknet.kernels import _triton
+from breaknet.kernels.host.machine_code import Build, builds
+from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import TARGETS, CompileCase, Target, parse_target
 
 
 @dataclass(frozen=True)
 class ResourceRow:
-    """One form of one kernel on one target. `blocks_per_sm` is how many blocks one multiprocessor holds at once."""
+    """One configuration of one kernel on one target. `blocks_per_sm` is how many blocks one SM holds at once."""
 
     kernel: str
     config: str
@@ -67,73 +65,18 @@ class ResourceRow:
         )
 
     def problem(self) -> str | None:
-        """Why this form must not be shipped for this target, in one line; None if it may."""
+        """Why this configuration cannot be supported on this target, in one line; None if it can."""
         if self.stack_bytes or self.spill_instructions:
             what = f"spills: {self.stack_bytes} B of stack, {self.spill_instructions} instructions"
         elif self.shared_bytes > self.shared_limit_bytes:
             what = f"takes {self.shared_bytes} B of shared memory, over {self.shared_limit_bytes}"
         elif self.blocks_per_sm < 1:
-            what = "does not fit a multiprocessor"
+            what = "does not fit an SM"
         elif self.instructions.get("tensor"):
             what = "multiplies on tensor cores, which round float32 to TF32"
         else:
             return None
         return f"{self.kernel} {self.config} on {self.target}, Triton {self.triton}: {what}"
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The code of one form of a kernel on one target; `loops` as in `machine_code.Loop`, for models of time."""
-
-    ptx: str
-    sass: str
-    loops: list[dict[str, Any]]
-
-
-class _Worker:
-    """A process that compiles."""
-
-    def __init__(self) -> None:
-        import breaknet
-
-        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        root = str(Path(next(iter(breaknet.__path__))).parent)
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
-        environment["OMP_NUM_THREADS"] = "1"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "breaknet.kernels.host.resources", "--worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-
-    def ask(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(tasks) + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        if not answer:
-            raise RuntimeError(f"the compiling process ended with status {self.process.wait()}")
-        return json.loads(answer)
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.close()
-        except BrokenPipeError:
-            pass
-        try:
-            self.process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
 
 
 def resource_report(
@@ -143,164 +86,114 @@ def resource_report(
     errors: list[str] | None = None,
     workers: int = 2,
 ) -> list[ResourceRow]:
-    """Compile every shipped form of every kernel for every target and say what it takes.
+    """Compile every supported configuration for every target and say what it takes.
 
     Args:
         targets: names such as "sm_75"; all of `targets.TARGETS` by default.
-        kernels: names of kernels or of their modules; all by default.
-        errors: where to put one line for each form that did not compile; without it the first one raises.
+        kernels: names such as "ordered_sum"; all by default.
+        errors: where to put one line for each configuration that did not compile; without it the first one raises.
         workers: how many processes compile at once.
 
     Raises:
         ValueError: for a name that is not known.
-        RuntimeError: without Triton, or for a form that did not compile.
+        RuntimeError: without Triton, or for a configuration that did not compile.
     """
     chosen = list(TARGETS.values()) if targets is None else [parse_target(name) for name in targets]
-    tasks = [
-        {"module": module, "index": index, "capability": target.capability, "listing": False}
-        for module, index, _, target in _cases(chosen, kernels)
-    ]
-    answers = _run(tasks, workers)
-    failed = [answer["error"] for answer in answers if "error" in answer]
+    batches = [batch for target in chosen for batch in _batches(target.capability, kernels, workers)]
+    measured = in_compiling_processes(_measure, batches, workers)
+    found: dict[tuple[int, int], ResourceRow | str] = {}
+    for (capability, numbers), rows in zip(batches, measured, strict=True):
+        found.update(zip(((capability, number) for number in numbers), rows, strict=True))
+    ordered = [found[key] for key in sorted(found, key=lambda key: (chosen.index(TARGETS[key[0]]), key[1]))]
+    failed = [row for row in ordered if isinstance(row, str)]
     if failed and errors is None:
         raise RuntimeError(failed[0])
     if errors is not None:
         errors.extend(failed)
-    return [ResourceRow(**answer) for answer in answers if "error" not in answer]
+    return [row for row in ordered if isinstance(row, ResourceRow)]
 
 
-def listing(kernel: str, config: str, target: str) -> Listing:
-    """PTX, SASS and loops of one shipped form; ValueError for a name that is not known."""
-    for module, index, case, found in _cases([parse_target(target)], [kernel]):
-        if case.config == config:
-            task = {"module": module, "index": index, "capability": found.capability, "listing": True}
-            answer = _run([task], 1)[0]
-            if "error" in answer:
-                raise RuntimeError(answer["error"])
-            return Listing(**answer)
-    raise ValueError(f"config: a shipped form of {kernel}, not {config!r}")
-
-
-def _cases(
-    targets: Sequence[Target], kernels: Sequence[str] | None
-) -> list[tuple[str, int, CompileCase, Target]]:
-    """(module, index among its cases, case, target) of every form asked for."""
-    if not HAVE_TRITON:
-        raise RuntimeError(f"kernels cannot be compiled here: {why_not()}")
-    modules = kernel_modules()
-    found, known = [], set(modules)
-    for name, module in modules.items():
-        for target in targets:
-            for index, case in enumerate(module.compile_cases(target.capability)):
-                known.add(case.name)
-                if kernels is None or name in kernels or case.name in kernels:
-                    found.append((name, index, case, target))
+def _batches(
+    capability: int, kernels: Sequence[str] | None, workers: int
+) -> list[tuple[int, tuple[int, ...]]]:
+    """The asked for among the configurations, by number, in as few batches as keep the workers busy."""
+    names = [case.name for case in supported_configurations(capability)]
     for kernel in kernels or ():
-        if kernel not in known:
-            raise ValueError(f"kernel: one of {', '.join(sorted(known))}, not {kernel!r}")
-    return found
-
-
-def kernel_modules() -> dict[str, ModuleType]:
-    """The modules of `breaknet.kernels` that ship kernels, that is define `compile_cases`, by name."""
-    found = {}
-    here = Path(__file__).parent
-    names = [module.name for module in pkgutil.iter_modules([str(here.parent)])]
-    names += [f"host.{module.name}" for module in pkgutil.iter_modules([str(here)])]
-    for name in sorted(names):
-        # not this module: run by `-m` it would be imported a second time
-        if name != "host.resources":
-            module = importlib.import_module(f"breaknet.kernels.{name}")
-            cases = getattr(module, "compile_cases", None)
-            if cases is not None and cases.__module__ == module.__name__:
-                found[name] = module
-    return found
-
-
-def _run(tasks: list[dict[str, Any]], workers: int) -> list[dict[str, Any]]:
-    """The answers to `tasks`, in their order."""
-    batches = _batches(tasks, workers)
-    waiting: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
-    for batch in batches:
-        waiting.put(batch)
-    answers: dict[int, dict[str, Any]] = {}
-    running: list[_Worker] = []
-    broken: list[BaseException] = []
-
-    def serve() -> None:
-        try:
-            worker = _Worker()
-            running.append(worker)
-            try:
-                while not broken:
-                    batch = waiting.get_nowait()
-                    answers.update(zip(batch, worker.ask([tasks[number] for number in batch]), strict=True))
-            except queue.Empty:
-                pass
-            finally:
-                worker.close()
-        except BaseException as error:  # told in the caller's thread
-            broken.append(error)
-
-    threads = [threading.Thread(target=serve, daemon=True) for _ in range(min(workers, len(batches)))]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except KeyboardInterrupt:
-        broken.append(KeyboardInterrupt())
-        for worker in running:
-            worker.process.terminate()
-        raise
-    if broken:
-        raise broken[0]
-    return [answers[number] for number in range(len(tasks))]
-
-
-def _batches(tasks: list[dict[str, Any]], workers: int) -> list[list[int]]:
-    """The numbers of the tasks that are done together: of one target, as few batches as keep the workers busy."""
-    by_target: dict[int, list[int]] = {}
-    for number, task in enumerate(tasks):
-        by_target.setdefault(task["capability"], []).append(number)
+        if kernel not in names:
+            raise ValueError(f"kernel: one of {', '.join(sorted(set(names)))}, not {kernel!r}")
+    numbers = [number for number, name in enumerate(names) if kernels is None or name in kernels]
     pieces = 1 if workers == 1 else 2 * workers
-    # neighbours are forms of one kernel and take alike, so they are dealt out like cards
-    dealt = (numbers[piece::pieces] for numbers in by_target.values() for piece in range(pieces))
-    return [batch for batch in dealt if batch]
+    # neighbours are configurations of one kernel and take alike, so they are dealt out like cards
+    dealt = [tuple(numbers[piece::pieces]) for piece in range(pieces)]
+    return [(capability, batch) for batch in dealt if batch]
 
 
-def _answers(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a worker says to tasks for one target."""
-    target = TARGETS[tasks[0]["capability"]]
-    cases = [_case(**task) for task in tasks]
-    answered = zip(cases, builds(cases, target.capability), tasks, strict=True)
-    return [_answer(case, built, target, task["listing"]) for case, built, task in answered]
-
-
-def _case(module: str, index: int, capability: int, listing: bool) -> CompileCase:
-    return importlib.import_module(f"breaknet.kernels.{module}").compile_cases(capability)[index]
-
-
-def _answer(case: CompileCase, built: Build | Exception, target: Target, listed: bool) -> dict[str, Any]:
+def _measure(capability: int, numbers: Sequence[int]) -> list[ResourceRow | str]:
+    """A row, or a line that says why there is none, for each of the numbered configurations."""
     import triton
 
-    if isinstance(built, Exception):
-        reason = " ".join(str(built).split())
-        what = f"{type(built).__name__}: {reason[:300]}"
-        return {"error": f"{case.name} {case.config} on {target.name}, Triton {triton.__version__}: {what}"}
-    if listed:
-        sass = disassembly(built.cubin)
-        return {"ptx": built.ptx, "sass": sass, "loops": [asdict(loop) for loop in loops(sass)]}
-    return asdict(ResourceRow.of(case, built, target))
+    supported = supported_configurations(capability)
+    cases, target = [supported[number] for number in numbers], TARGETS[capability]
+    rows: list[ResourceRow | str] = []
+    for case, built in zip(cases, builds(cases, capability), strict=True):
+        if isinstance(built, Exception):
+            reason = f"{type(built).__name__}: {' '.join(str(built).split())[-300:]}"
+            rows.append(f"{case.name} {case.config} on {target.name}, Triton {triton.__version__}: {reason}")
+        else:
+            rows.append(ResourceRow.of(case, built, target))
+    return rows
+
+
+def in_compiling_processes(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int = 2
+) -> list[Any]:
+    """[function(*task) for task in tasks], in fresh processes whose kernels are compiled, never interpreted.
+
+    The function must be importable, and what it takes and returns must pickle. What it prints goes to stderr.
+
+    Raises:
+        RuntimeError: without Triton, or where a process ended before it answered.
+        Exception: what the function raised first.
+    """
+    if not _triton.HAVE_TRITON:
+        raise RuntimeError(f"kernels cannot be compiled here: {_triton.why_not()}")
+    workers = max(1, min(workers, len(tasks)))
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_process) as pool:
+            with _without_interpreter():
+                answers = [pool.submit(function, *task) for task in tasks]  # starts the processes
+            try:
+                return [answer.result() for answer in answers]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except (BrokenProcessPool, BrokenPipeError) as error:
+        raise RuntimeError("a process that compiles kernels ended before it answered") from error
+
+
+@contextmanager
+def _without_interpreter() -> Iterator[None]:
+    """Processes that start meanwhile compile kernels: Triton reads the variable where a kernel is defined."""
+    wished = os.environ.pop("TRITON_INTERPRET", None)
+    try:
+        yield
+    finally:
+        if wished is not None:
+            os.environ["TRITON_INTERPRET"] = wished
+
+
+def _prepare_process() -> None:
+    """What a compiler prints must not mix with a report; Ctrl-C ends the process without a traceback."""
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def render(rows: Sequence[ResourceRow]) -> str:
-    """The report as a plain-text table; the instruction mix as the share of multiply-adds and of shared loads."""
-    header = (
-        "kernel", "config", "target", "registers", "stack", "spills", "shared", "limit", "warps", "blocks/SM",
-        "instructions", "multiply-adds", "shared loads",
-    )  # fmt: skip
-    table: list[tuple[str, ...]] = [header]
+    """The report as a plain-text table; the instruction mix as the share of FMAs and of shared loads."""
+    lines: list[tuple[str, ...]] = [
+        ("kernel", "config", "target", "registers", "stack", "spills", "shared", "limit", "warps", "blocks/SM",
+         "instructions", "FMAs", "shared loads"),
+    ]  # fmt: skip
     for row in rows:
         total = max(1, sum(row.instructions.values()))
         fma = row.instructions.get("fma", 0) + row.instructions.get("fma2", 0)
@@ -310,49 +203,26 @@ def render(rows: Sequence[ResourceRow]) -> str:
             row.shared_bytes, row.shared_limit_bytes, row.warps, row.blocks_per_sm, total,
             f"{fma / total:.0%}", f"{loads / total:.0%}",
         )  # fmt: skip
-        table.append(tuple(map(str, cells)))
-    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    words = 3  # the first columns are words, the rest numbers
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    ]
+        lines.append(tuple(map(str, cells)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    layout = "  ".join(f"{{:{'<' if column < 3 else '>'}{width}}}" for column, width in enumerate(widths))
     versions = ", ".join(sorted({row.triton for row in rows})) or "none"
-    return "\n".join([f"Triton {versions}; stack, shared and limit in bytes", *lines])
+    title = f"Triton {versions}; stack, shared and limit in bytes"
+    return "\n".join([title, *(layout.format(*cells) for cells in lines)])
 
 
-def _work() -> None:
-    """Answer tasks from standard input until it ends; what else prints goes to standard error."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    for line in sys.stdin:
-        task = json.loads(line)
-        answers.write(json.dumps(_answers(task) if isinstance(task, list) else _answers([task])[0]) + "\n")
-        answers.flush()
+def main(arguments: Sequence[str]) -> int:
+    """Print the report of the targets named, as JSON after `--json`.
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`--worker`, or print the report (of the targets named, as JSON after `--json`).
-
-    Returns 1 if a form did not compile or must not be shipped, after a line for each on standard error.
+    Returns 1 if a configuration did not compile or must not be supported, after a line for each on standard error.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--worker"]:
-        _work()
-        return 0
     errors: list[str] = []
-    rows = resource_report([word for word in words if word != "--json"] or None, errors=errors)
-    print(json.dumps([asdict(row) for row in rows]) if "--json" in words else render(rows))
+    rows = resource_report([word for word in arguments if word != "--json"] or None, errors=errors)
+    print(json.dumps([asdict(row) for row in rows]) if "--json" in arguments else render(rows))
     problems = errors + [problem for row in rows if (problem := row.problem())]
     print("\n".join(problems), file=sys.stderr)
     return 1 if problems else 0
 
 
-#: The names of a row, in order, as `breaknet kernels --json` writes them.
-FIELDS = tuple(field.name for field in fields(ResourceRow))
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

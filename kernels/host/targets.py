@@ -1,7 +1,6 @@
-"""What each GPU generation offers a kernel, and how a kernel says in which forms it is shipped.
+"""The limits of each GPU generation, and what describes one configuration of a kernel to the compiler.
 
-Limits are those of NVIDIA's CUDA C++ Programming Guide, table "Technical Specifications per Compute
-Capability".
+Limits are those of NVIDIA's CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability".
 Nothing here imports triton or asks for a device.
 """
 
@@ -16,7 +15,7 @@ THREADS_PER_WARP = 32
 
 @dataclass(frozen=True)
 class Target:
-    """One compute capability and what one of its multiprocessors (SM) holds.
+    """One compute capability and what one of its streaming multiprocessors (SM) holds.
 
     Shared memory is in bytes. `shared_per_block` is the most that one block may ask for, `shared_per_sm` what
     all resident blocks share, of which each takes `shared_reserved` more than it asked for.
@@ -88,13 +87,12 @@ def padded(width: int, least: int = 16) -> int:
 
 @dataclass(frozen=True)
 class CompileCase:
-    """One form in which a kernel is shipped: all that the compiler needs to build it without a GPU.
+    """One supported configuration of a kernel: all that the compiler needs to build it without a GPU.
 
-    `kernel` is the jitted function, `name` its short name and `config` what sets this form apart from the
-    kernel's others. `signature` names the type of every argument that is not a constexpr, as Triton writes
+    `kernel` is the jitted function, `name` its short name and `config` what sets this configuration apart from
+    the kernel's others. `signature` names the type of every argument that is not a constexpr, as Triton writes
     them ("*fp32", "i32"); pointers are taken to be aligned to 16 bytes, as every tensor of torch's is.
-    `divisible` names integer arguments that are always multiples of 16. Each kernel module gives its shipped
-    forms as `compile_cases(capability: int) -> list[CompileCase]`.
+    `divisible` names integer arguments that are always multiples of 16.
     """
 
     kernel: Any

@@ -1,23 +1,16 @@
 """What a few kernels take of a multiprocessor, by cross-compiling: no GPU is needed, Triton's compiler is.
 
-    report()             the lesson's forms of some kernels, as `breaknet kernels` reports all forms of all
-    register_caps()      the lesson's trainer, compiled with ever fewer registers a thread
-
-Nothing can be compiled in a process where kernels are interpreted, so this starts one of its own:
-`python -m notebooks.course.resources` reads tasks from standard input and answers, both as JSON.
+report()             the lesson's forms of some kernels, as `breaknet kernels` reports all forms of all
+register_caps()      the lesson's trainer, compiled with ever fewer registers a thread
 """
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from breaknet.lesson.notebook_display import Markdown
 from breaknet.lesson.notebook_display import table as text_table
@@ -26,12 +19,11 @@ if TYPE_CHECKING:
     from breaknet.kernels.host.resources import ResourceRow
 
 SIZE = os.environ.get("BREAKNET_COURSE", "quick")  # not from `here`, which would have kernels interpreted
-ROOT = Path(__file__).parents[2]
-#: A kernel's module, its name and the beginning of its form: what the lesson runs.
-LAYER = ("linear_sigmoid", "linear_sigmoid_forward", "N16")
-TRAINER = ("host.trainers", "cooperative_training", "784-16-16-10 batch 100 u8")
-_CAPPED = "at most"  # begins the form of a kernel compiled with fewer registers
-Task = tuple[str, str, str, int, int | None]
+#: A kernel's name and the beginning of its configuration: what the lesson runs.
+LAYER = ("linear_sigmoid_forward", "N16")
+TRAINER = ("cooperative_training", "784-16-16-10 batch 100 u8")
+_CAPPED = "at most"  # begins the configuration of a kernel compiled with fewer registers
+Task = tuple[str, str, int, int | None]
 
 
 def report() -> list[ResourceRow]:
@@ -82,37 +74,23 @@ def table(rows: Sequence[ResourceRow]) -> Markdown:
 
 
 def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:
-    from breaknet.kernels._triton import HAVE_TRITON, why_not
-    from breaknet.kernels.host.resources import ResourceRow
+    from breaknet.kernels.host.resources import in_compiling_processes
 
-    if not HAVE_TRITON:
-        raise RuntimeError(f"kernels cannot be compiled here: {why_not()}")
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "notebooks.course.resources"]
-    done = subprocess.run(
-        command, input=json.dumps(tasks), capture_output=True, text=True, env=environment, cwd=ROOT
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
-        raise RuntimeError(f"a kernel was not compiled: {lines[-1]}")
-    return [ResourceRow(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+    try:
+        return in_compiling_processes(_compile, tasks, workers=1)
+    except Exception as error:
+        raise RuntimeError(f"a kernel was not compiled: {error}") from error
 
 
-def _compile(module: str, name: str, config: str, capability: int, cap: int | None) -> dict[str, Any]:
-    from importlib import import_module
-
+def _compile(name: str, config: str, capability: int, cap: int | None) -> ResourceRow:
     from breaknet.kernels.host.machine_code import build
     from breaknet.kernels.host.resources import ResourceRow
+    from breaknet.kernels.host.supported_configurations import supported_configurations
     from breaknet.kernels.host.targets import TARGETS
 
-    cases = import_module(f"breaknet.kernels.{module}").compile_cases(capability)
+    cases = supported_configurations(capability)
     fitting = [case for case in cases if case.name == name and case.config.startswith(config)]
-    case = fitting[-1]  # the trainer's last form has the thinnest slices, for the generation's larger GPUs
+    case = fitting[-1]  # the trainer's last configuration has the thinnest slices, for the larger GPUs
     if cap is not None:
         case = replace(case, maxnreg=cap, config=f"{_CAPPED} {cap} registers")
-    return asdict(ResourceRow.of(case, build(case, capability), TARGETS[capability]))
-
-
-if __name__ == "__main__":
-    print(json.dumps([_compile(*task) for task in json.load(sys.stdin)]))
+    return ResourceRow.of(case, build(case, capability), TARGETS[capability])

@@ -1,4 +1,4 @@
-"""What the tests of `evaluate_checkpoints` share: made-up checkpoints and images, and the float64 judge."""
+"""What the tests of `evaluate_checkpoints` share: made-up checkpoints and images, and checks against float64."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import torch
 from kernel_checks import guarded_outputs, surrounded
 from torch import Tensor
 
-from breaknet.kernels.evaluation import evaluate_checkpoints, evaluation_spec, parameter_count
+from breaknet import reference
+from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels.jobs import Shape
+from breaknet.model import PARAMETER_NAMES
 
 #: checkpoints, images, inputs, hidden, outputs, floating images
 Case = tuple[int, int, int, tuple[int, int], int, bool]
@@ -25,24 +28,23 @@ BREAKS = {
 }
 
 
-def split(row: Tensor, inputs: int, hidden: tuple[int, int], outputs: int) -> list[Tensor]:
-    """One checkpoint's parameters, in torch's order, from its flat row."""
-    parameters = []
-    for above, below in ((hidden[0], inputs), (hidden[1], hidden[0]), (outputs, hidden[1])):
-        weight, bias, row = row[: above * below], row[above * below :][:above], row[above * (below + 1) :]
-        parameters += [weight.view(above, below), bias]
-    assert row.numel() == 0
-    return parameters
+def split(row: Tensor, case: Case) -> dict[str, Tensor]:
+    """One checkpoint's parameters by torch's names, views of its flat row."""
+    return dict(zip(PARAMETER_NAMES, net_of(case).unpack(row), strict=True))
+
+
+def net_of(case: Case) -> Shape:
+    _, _, inputs, hidden, outputs, _ = case
+    return Shape(inputs, *hidden, outputs)
 
 
 def example(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Checkpoints whose outputs spread over 0..1, images and labels, on the CPU."""
-    count, images, inputs, hidden, outputs, floating = case
+    count, images, inputs, _, outputs, floating = case
     draw = torch.Generator().manual_seed(seed)
-    rows = torch.randn(count, parameter_count(inputs, hidden, outputs), generator=draw)
-    for row in rows:
-        for weight in split(row, inputs, hidden, outputs)[::2]:
-            weight *= 2 / weight.shape[1] ** 0.5
+    rows = torch.randn(count, net_of(case).parameters, generator=draw)
+    for weight in net_of(case).unpack(rows)[::2]:
+        weight *= 2 / weight.shape[2] ** 0.5
     pixels = torch.randint(0, 256, (images, inputs), generator=draw, dtype=torch.uint8)
     labels = torch.randint(0, outputs, (images,), generator=draw)
     return rows, pixels.float() / 256 if floating else pixels, labels
@@ -50,24 +52,22 @@ def example(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def check(device: torch.device, case: Case, confusion: bool = False, seed: int = 0, **options: int) -> None:
     """Costs within the contract, hits and counts exact, nothing outside written or read."""
-    _, _, inputs, hidden, outputs, floating = case
     rows, images, labels = example(case, seed)
     # a result's partial parts are filled with NaN, its tensors surrounded by it, before the kernel runs
     given = [surrounded(tensor, device) for tensor in (rows, images, labels)]
     with guarded_outputs():
-        cost, hits, counts = evaluate_checkpoints(*given, hidden, outputs, confusion=confusion, **options)
+        cost, hits, counts = evaluate_checkpoints(*given, *case[3:5], confusion=confusion, **options)
     assert cost.dtype == torch.float64
     assert hits.dtype == torch.int64
-    scale = 1.0 if floating else 1 / 256
-    for index, row in enumerate(rows.double()):
-        right = evaluation_spec(split(row, inputs, hidden, outputs), images, labels, scale)
+    for index, row in enumerate(rows):
+        exact = reference.evaluation(split(row, case), images, labels)
+        total = exact.cost * len(images)
         # 1e-6 of the cost and, below 1,000 examples, 1e-6 of its root
-        allowed = 1e-6 * float(right[0]) + 1e-6 * float(right[0]) ** 0.5
-        assert abs(float(cost[index]) - float(right[0])) <= allowed, f"cost of checkpoint {index} of {case}"
-        assert int(hits[index]) == int(right[1]), f"hits of checkpoint {index} of {case}"
+        assert abs(float(cost[index]) - total) <= 1e-6 * (total + total**0.5), f"cost {index} of {case}"
+        assert int(hits[index]) == int(exact.confusion.trace()), f"hits of checkpoint {index} of {case}"
         if confusion:
             assert counts is not None
-            assert torch.equal(counts[index].cpu(), right[2]), f"counts of checkpoint {index} of {case}"
+            assert torch.equal(counts[index].cpu(), exact.confusion), f"counts of {index} of {case}"
     if not confusion:
         assert counts is None
 
@@ -76,19 +76,19 @@ def check_maximum(device: torch.device, broken: dict[int, float]) -> None:
     """Hits and counts of a checkpoint whose outputs are `broken`, and of its neighbour, as torch's argmax has them."""
     case: Case = (2, 40, 20, (5, 6), 10, True)
     rows, images, labels = example(case)
-    *_, weight, bias = split(rows[0], *case[2:5])
+    *_, weight, bias = split(rows[0], case).values()
     for output, value in broken.items():
         weight[output] = 0
         bias[output] = value
     _, hits, counts = evaluate_checkpoints(
         *(tensor.to(device) for tensor in (rows, images, labels)), *case[3:5], confusion=True
     )
-    for index in range(2):  # the whole neighbour of the broken one is checked too
+    assert counts is not None
+    for index, row in enumerate(rows):  # the whole neighbour of the broken one is checked too
         # float32 decides what ties; the outputs that are broken on purpose are the same in it and in the kernel
-        _, right, confusion = evaluation_spec(split(rows[index], *case[2:5]), images, labels, 1.0)
-        assert int(hits[index]) == int(right)
-        assert counts is not None
-        assert torch.equal(counts[index].cpu(), confusion)
+        right = reference.evaluation(split(row, case), images, labels, torch.float32)
+        assert int(hits[index]) == int(right.confusion.trace())
+        assert torch.equal(counts[index].cpu(), right.confusion)
 
 
 def check_infinite_parameter(device: torch.device) -> None:
@@ -98,14 +98,14 @@ def check_infinite_parameter(device: torch.device) -> None:
         rows, images, labels = example(case)
         images += 0.01  # zero times infinity would be NaN by right
         for row in rows:
-            first_weight, first_bias, second_weight, *_ = split(row, *case[2:5])
-            first_weight[1] = float("inf")
-            first_bias[0] = float("inf")
-            second_weight[2] = float("-inf")
+            parameters = split(row, case)
+            parameters["hidden1.weight"][1] = float("inf")
+            parameters["hidden1.bias"][0] = float("inf")
+            parameters["hidden2.weight"][2] = float("-inf")
         cost, hits, _ = evaluate_checkpoints(
             *(surrounded(tensor, device) for tensor in (rows, images, labels)), *case[3:5]
         )
-        for index, row in enumerate(rows.double()):
-            right = evaluation_spec(split(row, *case[2:5]), images, labels, 1.0)
-            assert abs(float(cost[index]) / float(right[0]) - 1) < 1e-6
-            assert int(hits[index]) == int(right[1])
+        for index, row in enumerate(rows):
+            exact = reference.evaluation(split(row, case), images, labels)
+            assert abs(float(cost[index]) / (exact.cost * len(images)) - 1) < 1e-6
+            assert int(hits[index]) == int(exact.confusion.trace())

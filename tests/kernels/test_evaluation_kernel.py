@@ -1,22 +1,26 @@
-"""`evaluate_checkpoints` against float64: every form of the kernel, ties, broken outputs, confusion counts."""
+"""`evaluate_checkpoints` against float64: every tile of the kernel, ties, broken outputs, confusion counts."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from evaluation_cases import BREAKS, Case, check, check_infinite_parameter, check_maximum, example, split
+from evaluation_cases import (
+    BREAKS,
+    Case,
+    check,
+    check_infinite_parameter,
+    check_maximum,
+    example,
+    net_of,
+    split,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.evaluation import (
-    evaluate_checkpoints,
-    first_weights,
-    image_columns,
-    parameter_count,
-)
+from breaknet.kernels.evaluation import evaluate_checkpoints, first_weights, image_columns
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
 
@@ -142,29 +146,30 @@ def test_strides(device: torch.device) -> None:
     expected = evaluate_checkpoints(rows, images, labels, *case[3:5])[0]
     wide = torch.full((3, rows.shape[1] + 7), float("nan"), device=device)
     wide[:, : rows.shape[1]] = rows
-    turned = images.T.contiguous().T
+    transposed = images.T.contiguous().T
     spaced = torch.stack((labels, labels + 1), 1)[:, 0]
-    strided = evaluate_checkpoints(wide[:, : rows.shape[1]], turned, spaced, *case[3:5])[0]
+    strided = evaluate_checkpoints(wide[:, : rows.shape[1]], transposed, spaced, *case[3:5])[0]
     assert torch.equal(strided, expected)
 
 
 @pytest.mark.parametrize(
     ("images", "inputs", "count", "hidden"), [(130, 20, 5, 7), (1, 16, 4, 16), (128, 1, 1, 33)]
 )
-def test_turned_operands_are_padded_with_zeros(
+def test_transposed_operands_are_padded_with_zeros(
     device: torch.device, images: int, inputs: int, count: int, hidden: int
 ) -> None:
-    rows, pixels, _ = example((count, images, inputs, (hidden, 6), 10, False))
+    case: Case = (count, images, inputs, (hidden, 6), 10, False)
+    rows, pixels, _ = example(case)
     columns = image_columns(pixels.to(device)).cpu()
     assert columns.shape == (-(-inputs // 16) * 16, -(-images // 128) * 128)
     assert torch.equal(columns[:inputs, :images], pixels.T)
     assert int(columns.long().sum()) == int(pixels.long().sum())
     width = evaluation.padded(hidden)
-    weights = first_weights(rows.to(device), inputs, hidden, {"BLOCK_C": 4, "BLOCK_H1": width}).cpu()
+    weights = first_weights(rows.to(device), net_of(case), width, block_c=4).cpu()
     assert weights.shape == (len(columns), -(-count // 4) * 4 * width)
     for index, row in enumerate(rows):
         here = weights[:inputs, index * width :][:, :hidden]
-        assert torch.equal(here.T, split(row, inputs, (hidden, 6), 10)[0])
+        assert torch.equal(here.T, split(row, case)["hidden1.weight"])
     assert torch.count_nonzero(weights) == torch.count_nonzero(rows[:, : hidden * inputs])
 
 
@@ -201,7 +206,7 @@ def test_nothing_to_do(device: torch.device, count: int, images: int) -> None:
     assert not counts.any()
 
 
-ROW = parameter_count(20, (5, 6), 10)
+ROW = net_of((0, 0, 20, (5, 6), 10, False)).parameters
 
 
 @pytest.mark.parametrize(

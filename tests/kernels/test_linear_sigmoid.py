@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_close_to_exact, guarded_outputs, mutated, surrounded
+from kernel_checks import assert_close_to_exact, guarded_outputs, surrounded
 from torch import Tensor, nn
 
 from breaknet.kernels import linear_sigmoid as layer
@@ -158,92 +160,68 @@ def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
 
 @needs_triton
 def test_leading_axes(device: torch.device) -> None:
-    """The operator's own CUDA path, on [A, B, K] that no view can flatten."""
+    """The operator's path to the kernels, on [A, B, K] that no view can flatten."""
     x, weight, bias, grad = example(12, 5, 9)
     x = x.reshape(3, 4, 9).to(device).transpose(0, 1)
     grad = grad.reshape(4, 3, 5).to(device)
     weight, bias = weight.to(device), bias.to(device)
-    y = layer._forward_cuda(x, weight, bias)
-    dx = layer._backward_input_cuda(grad, y, weight)
-    dweight, dbias = layer._backward_parameters_cuda(grad, y, x)
+    y = layer._forward_by_kernel(x, weight, bias)
+    dx = layer._backward_input_by_kernel(grad, y, weight)
+    dweight, dbias = layer._backward_parameters_by_kernel(grad, y, x)
     exact = reference(x.cpu(), weight.cpu(), bias.cpu(), grad.cpu(), torch.float64)
     for result, right in zip((y, dx, dweight, dbias), exact, strict=True):
         torch.testing.assert_close(result.cpu().double(), right, rtol=1e-5, atol=1e-6)
 
 
-SABOTAGE = {
-    "forward": ("linear_sigmoid_forward_kernel", [
-        ("mask=row_inside & k_inside", "mask=row_inside"),
-        ("mask=column_inside & k_inside", "mask=column_inside"),
-        ("mask=row_inside & (column < outputs)[None, :]", "mask=row_inside"),
-        ("mask=row_inside & (column < outputs)[None, :]", "mask=(column < outputs)[None, :]"),
-        ("z += bias[None, :]", "z -= bias[None, :]"),
-        ("sigmoid(z)", "z"),
-        ("x_tile += x_step", "x_tile += 0"),
-    ]),
-    "input": ("linear_sigmoid_input_backward_kernel", [
-        ("mask=(column < outputs)[:, None] & k_inside", "mask=k_inside"),
-        ("dx, mask=(row < batch)[:, None] & k_inside", "dx, mask=k_inside"),
-        ("dx, mask=(row < batch)[:, None] & k_inside", "-dx, mask=(row < batch)[:, None] & k_inside"),
-        ("tl.dot(dz, weight, dx,", "tl.dot(dz, weight, dx * 0,"),
-    ]),
-    "parameters": ("linear_sigmoid_parameters_backward_kernel", [
-        ("mask=(row < batch)[:, None] & k_inside", "mask=k_inside"),
-        ("dweight, mask=(column < outputs)[:, None] & k_inside", "dweight, mask=k_inside"),
-        ("dbias, mask=column < biases)", "dbias)"),
-        ("dbias += tl.sum(dz, 0)", "dbias = tl.sum(dz, 0)"),
-        ("* rows_per_split + step", "* rows_per_split"),
-        ("part = split.to(tl.int64) * outputs", "part = 0 * outputs"),
-    ]),
-}  # fmt: skip
-
-
-@needs_triton
-@pytest.mark.parametrize(
-    ("name", "old", "new"), [(name, old, new) for name, changes in SABOTAGE.values() for old, new in changes]
+FORWARD, INPUT, PARAMETERS = KERNELS = (
+    "linear_sigmoid_forward_kernel",
+    "linear_sigmoid_input_backward_kernel",
+    "linear_sigmoid_parameters_backward_kernel",
 )
-def test_sabotage_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, old: str, new: str
-) -> None:
-    monkeypatch.setattr(layer, name, mutated(getattr(layer, name), old, new, tmp_path))
-    monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
-    with pytest.raises(AssertionError):
-        check_kernels(device, (129, 70, 70))
+MUTATIONS = [
+    (FORWARD, "mask=row_inside & k_inside", "mask=row_inside"),
+    (FORWARD, "mask=column_inside & k_inside", "mask=column_inside"),
+    (FORWARD, "mask=row_inside & (column < outputs)[None, :]", "mask=row_inside"),
+    (FORWARD, "mask=row_inside & (column < outputs)[None, :]", "mask=(column < outputs)[None, :]"),
+    (FORWARD, "z += bias[None, :]", "z -= bias[None, :]"),
+    (FORWARD, "sigmoid(z)", "z"),
+    (FORWARD, "x_tile += x_step", "x_tile += 0"),
+    (INPUT, "mask=(column < outputs)[:, None] & k_inside", "mask=k_inside"),
+    (INPUT, "dx, mask=(row < batch)[:, None] & k_inside", "dx, mask=k_inside"),
+    (INPUT, "dx, mask=(row < batch)[:, None] & k_inside", "-dx, mask=(row < batch)[:, None] & k_inside"),
+    (INPUT, "tl.dot(dz, weight, dx,", "tl.dot(dz, weight, dx * 0,"),
+    (PARAMETERS, "mask=(row < batch)[:, None] & k_inside", "mask=k_inside"),
+    (PARAMETERS, "dweight, mask=(column < outputs)[:, None] & k_inside", "dweight, mask=k_inside"),
+    (PARAMETERS, "dbias, mask=column < biases)", "dbias)"),
+    (PARAMETERS, "dbias += tl.sum(dz, 0)", "dbias = tl.sum(dz, 0)"),
+    (PARAMETERS, "* rows_per_split + step", "* rows_per_split"),
+    (PARAMETERS, "part = split.to(tl.int64) * outputs", "part = 0 * outputs"),
+    ("load_dz", "sigmoid_derivative(y)", "y"),
+    ("load_dz", "y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0", "y_ptr + rows * stride_yb"),
+    ("load_dz", "mask=inside, other=0.0)\n    y =", "mask=(row < batch)[:, None], other=0.0)\n    y ="),
+]  # fmt: skip
 
 
 @needs_triton
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("sigmoid_derivative(y)", "y"),
-        (
-            "y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0",
-            "y_ptr + rows * stride_yb",
-        ),
-        ("mask=inside, other=0.0)\n    y =", "mask=(row < batch)[:, None], other=0.0)\n    y ="),
-    ],
-)
-def test_sabotaged_helper_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+@pytest.mark.parametrize(("name", "old", "new"), [*MUTATIONS, (None, "", "")])
+def test_mutations_are_noticed(
+    device: torch.device,
+    monkeypatch: pytest.MonkeyPatch,
+    mutate: Callable[..., Any],
+    name: str | None,
+    old: str,
+    new: str,
 ) -> None:
-    helper = mutated(layer.load_dz, old, new, tmp_path)
-    for name in ("linear_sigmoid_input_backward_kernel", "linear_sigmoid_parameters_backward_kernel"):
-        monkeypatch.setattr(
-            layer, name, mutated(getattr(layer, name), "@jit", "@jit", tmp_path, load_dz=helper)
-        )
-    with pytest.raises(AssertionError):
-        check_kernels(device, (129, 70, 70))
-
-
-@needs_triton
-def test_unsabotaged_copy_passes(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The sabotage tests fail for the change, not for the copying."""
-    for name, _ in SABOTAGE.values():
-        monkeypatch.setattr(layer, name, mutated(getattr(layer, name), "@jit", "@jit", tmp_path))
+    """The last one copies every kernel as it is: mutants fail for the change, not for the copying."""
     monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
-    check_kernels(device, (129, 70, 70))
+    if name in KERNELS:
+        mutate(layer, name, old, new)
+    else:
+        helper = mutate(layer, "load_dz", old, new) if name else layer.load_dz
+        for kernel in KERNELS:
+            mutate(layer, kernel, load_dz=helper)
+    with pytest.raises(AssertionError) if name else contextlib.nullcontext():
+        check_kernels(device, (129, 70, 70))
 
 
 # ---- the operator
@@ -274,26 +252,18 @@ def test_opcheck(device: torch.device) -> None:
     torch.library.opcheck(operators.linear_sigmoid_backward_parameters.default, (y, y, x.detach()))
 
 
-def check_compiled(backend: str, device: torch.device) -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_to_one_graph(backend: str, device: torch.device) -> None:
     x, weight, bias, grad = (tensor.to(device) for tensor in example(10, 16, 20))
 
-    def gradients(function: object) -> list[Tensor]:
+    def gradients(function: Callable[..., Tensor]) -> list[Tensor]:
         leaves = [tensor.clone().requires_grad_(True) for tensor in (x, weight, bias)]
-        return list(torch.autograd.grad(function(*leaves), leaves, grad))  # type: ignore[operator]
+        return list(torch.autograd.grad(function(*leaves), leaves, grad))
 
     compiled = torch.compile(linear_sigmoid, fullgraph=True, backend=backend, dynamic=True)
     for eager, other in zip(gradients(linear_sigmoid), gradients(compiled), strict=True):
         torch.testing.assert_close(other, eager)
     assert compiled(x[:3], weight, bias).shape == (3, 16)
-
-
-def test_compiles_to_one_graph(device: torch.device) -> None:
-    check_compiled("aot_eager", device)
-
-
-@pytest.mark.slow
-def test_compiles_with_inductor(device: torch.device) -> None:
-    check_compiled("inductor", device)
 
 
 def test_fake_and_meta_tensors() -> None:

@@ -1,25 +1,18 @@
-"""Every shipped form of every kernel, cross-compiled for every target: no spill, within the limits."""
+"""Every supported configuration of every kernel, cross-compiled for every target: no spill, within the limits."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+from collections import Counter
+from dataclasses import fields, replace
 
 import pytest
 
 from breaknet.kernels._triton import HAVE_TRITON, why_not
 from breaknet.kernels.host import machine_code, resources
-from breaknet.kernels.host.machine_code import category, loops
-from breaknet.kernels.host.resources import (
-    FIELDS,
-    ResourceRow,
-    kernel_modules,
-    listing,
-    render,
-    resource_report,
-)
+from breaknet.kernels.host.machine_code import builds, category, disassembly
+from breaknet.kernels.host.resources import ResourceRow, in_compiling_processes, render, resource_report
+from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import TARGETS, Target
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON and not os.environ.get("CI"), reason="needs Triton")
@@ -43,81 +36,47 @@ QUICK = {"sm_75", "sm_90"}
         for target in TARGETS.values()
     ],
 )
-def test_every_shipped_form_fits_its_target(target: Target):
+def test_every_supported_configuration_fits_its_target(target: Target):
     # beside another process of tests, one that compiles is enough
     workers = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
     rows = resource_report(targets=[target.name], workers=workers)
     problems = [problem for row in rows if (problem := row.problem())]
     assert not problems, "\n".join(problems)
-    expected = [
-        (case.name, case.config, target.name)
-        for module in kernel_modules().values()
-        for case in module.compile_cases(target.capability)
-    ]
-    assert expected
+    expected = [(case.name, case.config, target.name) for case in supported_configurations(target.capability)]
     assert [(row.kernel, row.config, row.target) for row in rows] == expected
+    assert len(expected) == len(set(expected)) > 50
 
 
-@needs_triton
-def test_a_listing_shows_where_the_work_is():
-    found = listing("packed_fused", "rows16 width16 byte", "sm_75")
-    assert ".target sm_75" in found.ptx
-    assert "FFMA" in found.sass
-    whole, *inner = found.loops
-    assert whole["depth"] == 0
-    deepest = max(inner, key=lambda loop: loop["instructions"].get("fma", 0))
-    assert deepest["instructions"]["fma"] > 50
-    assert deepest["depth"] >= 1
+def build_together(capability: int) -> tuple[str, list[tuple[int, int, int]], list[dict], list[dict]]:
+    """Three configurations built with a broken one: its error, figures, and instructions counted together and alone."""
+    found = {case.name: case for case in reversed(supported_configurations(capability))}
+    cases = [
+        found["ordered_sum"],
+        replace(found["packed_fused"], maxnreg=64),
+        found["linear_sigmoid_forward"],
+    ]
+    broken, *built = builds([replace(cases[0], signature={}), *cases], capability)
+    alone = [
+        Counter(category(match[2]) for line in disassembly(one.cubin).splitlines() if (match := LISTED(line)))
+        for one in built
+    ]
+    figures = [(one.registers, one.stack_bytes, one.spill_instructions) for one in built]
+    return repr(broken), figures, [one.instructions for one in built], [dict(mix) for mix in alone]
 
 
-BUILDING = """
-from collections import Counter
-from dataclasses import replace
-import json
-from breaknet.kernels import linear_sigmoid, ordered_sum
-from breaknet.kernels.host import packed_trainer as packed_training
-from breaknet.kernels.host.machine_code import builds, disassembly, loops
-
-def case(module, number, **changes):
-    return replace(module.compile_cases({capability})[number], **changes)
-
-built = builds(
-    [
-        case(ordered_sum, 0),
-        case(ordered_sum, 0, signature={{}}),
-        case(packed_training, 2, maxnreg=64),
-        case(linear_sigmoid, 0),
-    ],
-    {capability},
-)
-broken = built.pop(1)
-print(json.dumps([
-    [type(broken).__name__, str(broken)],
-    [[one.registers, one.stack_bytes, one.spill_instructions] for one in built],
-    [one.instructions for one in built],
-    [sum((Counter(loop.instructions) for loop in loops(disassembly(one.cubin))), Counter()) for one in built],
-]))
-"""
+LISTED = machine_code._INSTRUCTION.match
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", [75, 100])
-def test_forms_built_together_are_told_apart(capability):
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-c", BUILDING.format(capability=capability)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=True,
-    )
-    (kind, reason), figures, together, alone = json.loads(done.stdout.splitlines()[-1])
-    assert kind == "ValueError"
-    assert "arguments missing" in reason
+def test_configurations_built_together_are_kept_apart(capability):
+    ((broken, figures, together, alone),) = in_compiling_processes(build_together, [(capability,)])
+    assert broken.startswith("ValueError")
+    assert "arguments missing" in broken
     whole, spilling, other = figures
     assert spilling[0] <= 64
     assert all(spilling[1:]), "a spill is seen"
-    assert whole[1:] == other[1:] == [0, 0]
+    assert whole[1:] == other[1:] == (0, 0)
     assert together == alone
 
 
@@ -131,32 +90,53 @@ def test_instructions_that_are_not_listed_are_an_error(monkeypatch):
         machine_code._mixes([b"", b""], ".target sm_75")
 
 
-@pytest.mark.parametrize(("workers", "batches"), [(1, 2), (2, 8), (8, 20)])
-def test_batches_hold_every_task_once_and_one_target_each(workers, batches):
-    tasks = [{"capability": capability} for capability in [75] * 9 + [90] * 11]
-    found = resources._batches(tasks, workers)
-    assert sorted(number for batch in found for number in batch) == list(range(20))
-    assert all(len({tasks[number]["capability"] for number in batch}) == 1 for batch in found)
+@needs_triton
+def test_a_tool_that_fails_shows_its_reason():
+    with pytest.raises(RuntimeError, match=r"nvdisasm ended with status \d+: .*fatal"):
+        disassembly(b"not a cubin")
+
+
+@needs_triton
+@pytest.mark.parametrize(("workers", "batches"), [(1, 1), (2, 4), (8, 9)])
+def test_batches_hold_every_configuration_once(workers, batches):
+    names = ["linear_sigmoid_forward", "summed_mse_forward"]
+    found = resources._batches(75, names, workers)
+    numbers = sorted(number for _, batch in found for number in batch)
+    cases = supported_configurations(75)
+    assert [cases[number].name for number in numbers] == [names[0]] * 3 + [names[1]] * 6
+    assert len(set(numbers)) == len(numbers)
     assert len(found) == batches
 
 
 @needs_triton
-def test_a_form_that_does_not_compile_is_one_line(monkeypatch):
-    monkeypatch.setattr(
-        resources, "_run", lambda tasks, workers: [{"error": "k c on sm_75: no"}] * len(tasks)
-    )
+def test_a_configuration_that_does_not_compile_is_one_line(monkeypatch):
+    def fail(function, tasks, workers):
+        return [["k c on sm_75: no"] * len(numbers) for _, numbers in tasks]
+
+    monkeypatch.setattr(resources, "in_compiling_processes", fail)
     with pytest.raises(RuntimeError, match="k c on sm_75: no"):
-        resource_report(targets=["sm_75"], kernels=["host.packed_trainer"])
+        resource_report(targets=["sm_75"], kernels=["ordered_sum"])
     errors: list[str] = []
-    assert resource_report(targets=["sm_75"], kernels=["host.packed_trainer"], errors=errors) == []
-    assert set(errors) == {"k c on sm_75: no"}
+    assert resource_report(targets=["sm_75"], kernels=["ordered_sum"], errors=errors) == []
+    assert errors == ["k c on sm_75: no"] * 3
 
 
 @needs_triton
-def test_a_worker_that_dies_is_told(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="compiling process ended with status 1"):
-        resource_report(targets=["sm_75"], kernels=["host.packed_trainer"])
+def test_a_process_that_dies_is_an_error():
+    with pytest.raises(RuntimeError, match="ended before it answered"):
+        in_compiling_processes(os._exit, [(1,)])
+
+
+@needs_triton
+def test_processes_compile_and_print_to_standard_error(monkeypatch, capfd):
+    """The process that asks may interpret its kernels, and its standard output may be a report."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert in_compiling_processes(os.getenv, [("TRITON_INTERPRET",)]) == [None]
+    assert os.environ["TRITON_INTERPRET"] == "1"
+    in_compiling_processes(print, [("printed",)])
+    printed = capfd.readouterr()
+    assert "printed" in printed.err
+    assert not printed.out
 
 
 @needs_triton
@@ -177,11 +157,11 @@ ROW = ResourceRow(
 )
 
 
-def test_fields_are_those_of_the_command_line():
-    assert FIELDS == (
+def test_the_fields_are_those_of_the_command_line():
+    assert [field.name for field in fields(ResourceRow)] == [
         "kernel", "config", "target", "triton", "registers", "stack_bytes", "spill_instructions", "shared_bytes",
         "shared_limit_bytes", "warps", "blocks_per_sm", "instructions",
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -191,62 +171,21 @@ def test_fields_are_those_of_the_command_line():
         ({"stack_bytes": 8}, "spills"),
         ({"spill_instructions": 2}, "spills"),
         ({"shared_bytes": 65_537}, "shared memory"),
-        ({"blocks_per_sm": 0}, "multiprocessor"),
+        ({"blocks_per_sm": 0}, "fit an SM"),
         ({"instructions": {"fma": 60, "tensor": 1}}, "TF32"),
     ],
 )
-def test_what_must_not_be_shipped(change, word):
-    problem = ResourceRow(**{**ROW.__dict__, **change}).problem()
+def test_what_must_not_be_supported(change, word):
+    problem = replace(ROW, **change).problem()
     assert problem is None if word is None else word in problem
 
 
 def test_the_table():
-    lines = render([ROW, ResourceRow(**{**ROW.__dict__, "kernel": "longer name"})]).splitlines()
+    lines = render([ROW, replace(ROW, kernel="longer name")]).splitlines()
     assert lines[0].startswith("Triton 3.7.1")
     assert len(lines) == 4
-    assert lines[2].split() == [
-        "k",
-        "c",
-        "sm_75",
-        "100",
-        "0",
-        "0",
-        "1000",
-        "65536",
-        "8",
-        "2",
-        "100",
-        "60%",
-        "40%",
-    ]
+    assert " ".join(lines[2].split()) == "k c sm_75 100 0 0 1000 65536 8 2 100 60% 40%"
     assert lines[1].index("target") == lines[2].index("sm_75") == lines[3].index("sm_75")
-
-
-SASS = """
-.text.k:
-        /*0000*/                   MOV R1, c[0x0][0x28] ;
-.L_x_2:
-        /*0010*/                   LDG.E R2, [R4.64] ;
-.L_x_1:
-        /*0020*/                   FFMA R0, R1, R2, R3 ;
-        /*0030*/                   LDS.U.128 R8, [R9] ;
-        /*0040*/              @!P0 BRA `(.L_x_1) ;
-        /*0050*/               @P1 STL [R1], R2 ;
-        /*0060*/                   BRA `(.L_x_2) ;
-        /*0070*/                   EXIT ;
-.L_x_3:
-        /*0080*/                   BRA `(.L_x_3);
-"""
-
-
-def test_loops_of_a_listing():
-    whole, outer, inner = loops(SASS)
-    assert (whole.first, whole.last, whole.depth) == (0, 8, 0)
-    assert whole.instructions == {"integer": 1, "branch": 2}
-    assert (outer.first, outer.last, outer.depth) == (1, 6, 1)
-    assert outer.instructions == {"global_load": 1, "spill_store": 1, "branch": 1}
-    assert (inner.first, inner.last, inner.depth) == (2, 4, 2)
-    assert inner.instructions == {"fma": 1, "shared_load_128": 1, "branch": 1}
 
 
 @pytest.mark.parametrize(

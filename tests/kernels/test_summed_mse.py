@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import assert_close_to_exact, guarded_outputs, mutated, surrounded
+from kernel_checks import assert_close_to_exact, guarded_outputs, surrounded
 from torch import Tensor
 
 from breaknet.kernels import ordered_sum as sums
@@ -137,12 +138,9 @@ def check_all(device: torch.device) -> None:
         ("row * stride_tb", "row"),
         ("partial_ptr + tl.program_id(0)", "partial_ptr"),
     ],
-)  # fmt: skip
-def test_sabotage_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
-) -> None:
-    mutant = mutated(cost.summed_mse_forward_kernel, old, new, tmp_path)
-    monkeypatch.setattr(cost, "summed_mse_forward_kernel", mutant)
+)
+def test_mutations_are_noticed(device: torch.device, mutate: Callable[..., Any], old: str, new: str) -> None:
+    mutate(cost, "summed_mse_forward_kernel", old, new)
     with pytest.raises(AssertionError):
         check_all(device)
 
@@ -190,12 +188,10 @@ def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch
         ("* columns + column", "+ column"),
     ],
 )
-def test_sabotaged_sum_is_noticed(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, old: str, new: str
+def test_mutations_of_the_sum_are_noticed(
+    device: torch.device, mutate: Callable[..., Any], old: str, new: str
 ) -> None:
-    monkeypatch.setattr(
-        sums, "ordered_sum_forward_kernel", mutated(sums.ordered_sum_forward_kernel, old, new, tmp_path)
-    )
+    mutate(sums, "ordered_sum_forward_kernel", old, new)
     with pytest.raises(AssertionError):
         check_sum(device, 40, 5, torch.float64)
 
@@ -220,7 +216,11 @@ def test_opcheck(device: torch.device, labels: bool) -> None:
     torch.library.opcheck(operator, (prediction.detach(), target, False))
 
 
-def check_compiled(backend: str, device: torch.device, labels: bool) -> None:
+@pytest.mark.parametrize(
+    ("backend", "labels"),
+    [("aot_eager", False), ("aot_eager", True), pytest.param("inductor", True, marks=pytest.mark.slow)],
+)
+def test_compiles_to_one_graph(device: torch.device, backend: str, labels: bool) -> None:
     prediction, target = (tensor.to(device) for tensor in example(10, 4, labels))
     compiled = torch.compile(summed_mse, fullgraph=True, backend=backend)
     gradients = []
@@ -229,16 +229,6 @@ def check_compiled(backend: str, device: torch.device, labels: bool) -> None:
         gradients += torch.autograd.grad(3 * function(leaf, target), leaf)
     torch.testing.assert_close(*gradients)
     assert torch.allclose(gradients[0], 3 * summed_mse_spec(prediction, target)[1])
-
-
-@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
-def test_compiles_to_one_graph(device: torch.device, labels: bool) -> None:
-    check_compiled("aot_eager", device, labels)
-
-
-@pytest.mark.slow
-def test_compiles_with_inductor(device: torch.device) -> None:
-    check_compiled("inductor", device, True)
 
 
 def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:

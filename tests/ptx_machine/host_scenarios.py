@@ -24,9 +24,9 @@ from checks import random_labels, sparse_images  # noqa: E402
 
 import breaknet  # noqa: E402
 from breaknet import Job  # noqa: E402
-from breaknet.kernels import evaluation, linear_sigmoid, ordered_sum, summed_mse  # noqa: E402
-from breaknet.kernels.host import packed_trainer  # noqa: E402
+from breaknet.kernels import linear_sigmoid, summed_mse  # noqa: E402
 from breaknet.kernels.host import trainers as training_launch  # noqa: E402
+from breaknet.kernels.host.supported_configurations import supported_configurations  # noqa: E402
 from breaknet.kernels.host.targets import CompileCase  # noqa: E402
 from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
 from breaknet.kernels.jobs import JobRow, Shape  # noqa: E402
@@ -122,9 +122,8 @@ def scenario_what_is_launched_is_what_is_cross_compiled() -> None:
     images, labels = sparse_images(250), random_labels(250)
     data = (images, labels)
     jobs = [Job(data, valid=data, epochs=2), Job((images[:100], labels[:100]), epochs=3)]
-    modules = (training_launch, packed_trainer, evaluation, ordered_sum)
     for kind in (T4, H100):
-        cases = [case for module in modules for case in module.compile_cases(kind[0])]
+        cases = supported_configurations(kind[0])
         for plan in PLANS:
             gpus = Gpus(*kind)
             train(gpus, jobs, plan=plan)
@@ -213,8 +212,7 @@ def scenario_more_arrivals_than_a_barrier_counts_are_refused() -> None:
 
 
 def scenario_the_operators_are_launched_with_the_options_that_are_cross_compiled() -> None:
-    modules = (linear_sigmoid, summed_mse, ordered_sum)
-    cases = [case for module in modules for case in module.compile_cases(75)]
+    cases = supported_configurations(75)
     for batch, inputs, outputs in ((700, 33, 7), (1, 1, 1), (33, 1, 5), (5, 50, 1)):
         with Gpus(*T4) as gpus:
             x, weight, bias = (

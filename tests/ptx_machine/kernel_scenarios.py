@@ -17,6 +17,7 @@ from scenarios import HERE, assert_as_torch, prepare, run_scenarios, train
 
 prepare()
 
+import evaluation_cases  # noqa: E402
 import numpy as np  # noqa: E402
 import packed_cases  # noqa: E402
 import pytest  # noqa: E402
@@ -28,7 +29,7 @@ from trainer_cases import Problem, train_cooperatively  # noqa: E402
 
 import breaknet  # noqa: E402
 from breaknet import Job  # noqa: E402
-from breaknet.kernels import evaluation, linear_sigmoid, summed_mse  # noqa: E402
+from breaknet.kernels import linear_sigmoid, summed_mse  # noqa: E402
 from breaknet.kernels.host import packed_trainer  # noqa: E402
 from breaknet.kernels.host.packed_tiles import FORMS, PackedPlan  # noqa: E402
 from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
@@ -192,23 +193,8 @@ def scenario_networks_are_evaluated_where_the_images_lie() -> None:
 
 
 def scenario_confusion_counts() -> None:
-    random = torch.Generator().manual_seed(0)
-    count = evaluation.parameter_count(50, (7, 16), 10)
-    rows = torch.randn(3, count, generator=random)
-    images = torch.rand(33, 50, generator=random)
-    labels = torch.randint(0, 10, (33,), generator=random)
     with largest(TARGET):
-        on_gpu = [one.to("cuda") for one in (rows, images, labels)]
-        found = evaluation.evaluate_checkpoints(*on_gpu, (7, 16), 10, confusion=True)
-        cost, hits, counts = (one.cpu() for one in found)
-    shapes = ((7, 50), (7,), (16, 7), (16,), (10, 16), (10,))
-    for number, row in enumerate(rows.double()):
-        sizes = [torch.Size(shape).numel() for shape in shapes]
-        layers = [part.view(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)]
-        wanted = evaluation.evaluation_spec(layers, images, labels, 1.0)
-        torch.testing.assert_close(cost[number], wanted[0], rtol=1e-6, atol=1e-6)
-        assert int(hits[number]) == int(wanted[1])
-        assert torch.equal(counts[number], wanted[2])
+        evaluation_cases.check(torch.device("cuda"), (3, 33, 50, (7, 16), 10, True), confusion=True)
 
 
 def scenario_memory_transactions() -> None:

@@ -33,7 +33,7 @@ INPUTS, HIDDEN, OUTPUTS, BATCH = 784, (16, 16), 10, 100
 def evaluate(gpus: FakeGpus) -> None:
     """8 networks on 128 images: four programs."""
     random = torch.Generator().manual_seed(0)
-    rows = torch.randn(8, evaluation.parameter_count(INPUTS, HIDDEN, OUTPUTS), generator=random)
+    rows = torch.randn(8, Shape(INPUTS, *HIDDEN, OUTPUTS).parameters, generator=random)
     images = torch.randint(0, 256, (128, INPUTS), generator=random, dtype=torch.uint8)
     labels = torch.randint(0, OUTPUTS, (128,), generator=random)
     with gpus:
