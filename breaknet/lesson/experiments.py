@@ -165,11 +165,11 @@ def _add_runs(results: Results, runs: dict[str, Run]) -> None:
         # runs of one call share their time, so it is not added up
         results["seconds"][phase] += max(run.seconds.get(phase, 0.0) for run in runs.values())
     began = perf_counter()
-    results["experiments"].update((name, outcome(name, run)) for name, run in runs.items())
+    results["experiments"].update((name, summary(name, run)) for name, run in runs.items())
     results["seconds"]["fits"] += perf_counter() - began
 
 
-def outcome(name: str, run: Run) -> dict[str, Any]:
+def summary(name: str, run: Run) -> dict[str, Any]:
     """What results["experiments"] holds of one run: its four curves [epochs], `diverged_at` and its fits."""
     curves = {key: getattr(run, key).tolist() for key in CURVES}
     return {**curves, "diverged_at": run.diverged_at, "fits": fit_experiment(name, curves)}

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
@@ -25,9 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..data.splits import Digits, Split
 from ..model import MLP
 from ..run import Run
-from .experiments import CURVES, EXPERIMENTS
-from .figures import DPI, TRAIN, VALID, LessonFigure
-from .fits import fit_experiment
+from .experiments import EXPERIMENTS, summary
+from .figures import TRAIN, VALID, LessonFigure
 from .report import network_diagram
 from .report_sentences import closing, notice
 
@@ -74,9 +72,7 @@ def sum_up(digits: Digits, **runs: Run) -> Results:
             raise TypeError(f"{name}: what breaknet.train gives, not a {type(run).__name__}")
         if run.valid_cost is None:
             raise ValueError(f"{name}: a run with validation data (valid=digits.valid), this one has none")
-        curves = {key: getattr(run, key).tolist() for key in CURVES}
-        fits = fit_experiment(name, curves)
-        experiments[name] = {**curves, "diverged_at": run.diverged_at, "fits": fits}
+        experiments[name] = summary(name, run)
     hidden = [list(run.checkpoints.hidden) for run in runs.values()]
     return {
         "data_source": digits.source,
@@ -239,8 +235,7 @@ def network(hidden: tuple[int, int] = (16, 16)) -> Figure:
 
 def digits_with_labels(split: Split) -> Figure:
     """The first 16 images of `split` under their labels."""
-    figure = LessonFigure(figsize=(9, 2.9), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = LessonFigure(figsize=(9, 2.9))
     cells = figure.subplots(2, 8).flat
     for axes, image, label in zip(cells, split.images, split.labels, strict=False):
         axes.imshow(image.reshape(28, 28), cmap="gray_r")
@@ -266,8 +261,7 @@ def one_answer(image: ArrayLike, outputs: ArrayLike, label: int) -> Figure:
         label: what the image shows.
     """
     values: NDArray[np.float64] = np.asarray(outputs, np.float64)
-    figure = LessonFigure(figsize=(7.2, 2.6), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = LessonFigure(figsize=(7.2, 2.6))
     picture = figure.add_axes((0.01, 0.12, 0.28, 0.78))
     picture.imshow(np.asarray(image).reshape(28, 28), cmap="gray_r", interpolation="nearest")
     picture.set_axis_off()
@@ -285,8 +279,7 @@ def _bullets(sentences: Iterable[str]) -> Markdown:
 
 
 def _blank(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = LessonFigure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = LessonFigure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     return figure, axes
