@@ -3,8 +3,8 @@
     python scripts/triton_versions.py [--targets sm_75 sm_90] [--versions 3.6.0 3.7.1] [--folder DIR]
 
 The versions are by default the last 3.5, 3.6.0, the last 3.7 and the newest on the package index. An environment
-holds that Triton and borrows all else, torch above all, from the one that runs this script. What it compiles for a T4
-is also run, by the tests' machine for PTX. Prints a line for each version and then what is wrong with it; the exit
+holds that Triton and borrows everything else, torch above all, from the one that runs this script. What it compiles
+for a T4 is also run, by the machine for PTX. Prints a line for each version and then what is wrong with it; the exit
 status is 1 if a kernel does not compile, spills, takes more shared memory than a target has or does not compute what
 it should. No GPU is used.
 """
@@ -22,7 +22,7 @@ import venv
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SCENARIOS = REPOSITORY / "tests" / "ptx" / "compiled_scenarios.py"
+SCENARIOS = REPOSITORY / "tests" / "ptx_machine" / "kernel_scenarios.py"
 RUN_TARGET = "sm_75"
 
 
@@ -81,17 +81,17 @@ def run_compiled(python: Path) -> dict[str, str]:
         [str(python), str(SCENARIOS), RUN_TARGET], capture_output=True, text=True, cwd=REPOSITORY
     )
     if done.returncode:
-        return {"compiled_scenarios": (done.stderr.strip().splitlines() or ["nothing said"])[-1]}
+        return {SCENARIOS.stem: (done.stderr.strip().splitlines() or ["nothing said"])[-1]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def spills(row: dict) -> bool:
-    """Whether a form keeps registers in local memory."""
+    """Whether a configuration keeps registers in local memory."""
     return bool(row["stack_bytes"] or row["spill_instructions"])
 
 
 def over_limit(row: dict) -> bool:
-    """Whether a form does not fit its target."""
+    """Whether a configuration does not fit its target."""
     return row["shared_bytes"] > row["shared_limit_bytes"] or row["blocks_per_sm"] < 1
 
 
@@ -105,7 +105,7 @@ def main() -> int:
     options = parser.parse_args()
     wrong = []
     print(
-        "Triton    forms x targets   spill   over a limit   not compiled   most registers   runs right",
+        "Triton     configurations   spill   over a limit   not compiled   most registers   runs right",
         flush=True,
     )
     for version in options.versions or default_versions():
