@@ -1,15 +1,14 @@
-"""One run of the benchmarks under pytest: what was selected, measured and saved, and times read out once more."""
+"""One run of the benchmarks under pytest: the contenders selected, measured and saved, and their times replayed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
 
-from benchmarks.lab import Lab
 from benchmarks.machine import here
-from benchmarks.measure import Missing, Session, Way, measure
-from benchmarks.rows import RESULTS, Machine, Row, load, save
-from benchmarks.sizes import size_of
+from benchmarks.measure import Contender, Context, Missing, Session, measure
+from benchmarks.problem import size_of
+from benchmarks.rows import RESULTS, Machine, Row, save, stored
 from benchmarks.suites import SUITES
 
 
@@ -36,54 +35,57 @@ REPLAY = Replay()
 
 
 class Bench:
-    """The session's lab, its ways by suite, and what has been measured of them."""
+    """The session's context, its contenders by suite, and the rows measured so far."""
 
     def __init__(self) -> None:
-        self.lab = Lab(os.environ.get("BREAKNET_BENCH_DEVICE", "").strip() or "cpu", size_of())
-        self.ways = {name: suite(self.lab) for name, suite in SUITES.items()}
-        self.selected: dict[str, list[Way]] = {}
+        self.context = Context(os.environ.get("BREAKNET_BENCH_DEVICE", "").strip() or "cpu", size_of())
+        self.contenders = {name: suite(self.context) for name, suite in SUITES.items()}
+        self.selected: dict[str, list[Contender]] = {}
         self.session = Session()
         self.rows: dict[str, list[Row]] = {}
 
-    def row(self, suite: str, way: Way) -> Row:
-        """The way's row; measures all selected ways of its suite if that has not been done.
+    def row(self, suite: str, one: Contender) -> Row:
+        """The contender's row; measures all selected ones of its suite if that has not been done.
 
         Raises:
             Missing, RuntimeError: it cannot run here, or has failed.
         """
         if suite not in self.rows:
             chosen = self.selected[suite]
-            self.rows[suite] = measure(chosen, self.lab, survive=True, session=self.session)
+            self.rows[suite] = measure(chosen, self.context, survive=True, session=self.session)
         for row in self.rows[suite]:
-            if row.name == way.name:
+            if row.name == one.name:
                 return row
-        if way.name in self.session.missing:
-            raise Missing(self.session.missing[way.name])
-        raise RuntimeError(self.session.failures[way.name])
+        if one.name in self.session.missing:
+            raise Missing(self.session.missing[one.name])
+        raise RuntimeError(self.session.failures[one.name])
 
     def save(self) -> list[str]:
         """Save the groups that are whole; returns what was saved, or why not, in lines."""
-        told: list[str] = []
-        if self.lab.rehearsing:
-            return told
+        lines: list[str] = []
+        if self.context.rehearsing:
+            return lines
         rows = [row for some in self.rows.values() for row in some]
-        everything = [way for some in self.ways.values() for way in some]
-        selected = {way.name for some in self.selected.values() for way in some}
+        everything = [one for some in self.contenders.values() for one in some]
+        selected = {one.name for some in self.selected.values() for one in some}
         for group in dict.fromkeys(row.group for row in rows):
-            wanted = {way.name for way in everything if way.group == group}
+            wanted = {one.name for one in everything if one.group == group}
             if wanted - selected or wanted & set(self.session.failures):
-                told.append(f"{group}: not saved, since not all of its ways were selected and right")
+                lines.append(f"{group}: not saved, since not all of its contenders were selected and right")
                 continue
-            machine = here(self.lab.device, self.lab.ceilings)
-            if self.lab.size.name != "full" and is_full(machine, group, self.lab.device):
-                told.append(f"{group}: not saved, since rows of full size are stored")
+            machine = here(self.context.device, self.context.ceilings)
+            if self.context.size.name != "full" and is_full(machine, group, self.context.device):
+                lines.append(f"{group}: not saved, since rows of full size are stored")
                 continue
             for path in save(machine, [row for row in rows if row.group == group]):
-                told.append(f"{group}: saved in {path}")
-        return told
+                lines.append(f"{group}: saved in {path}")
+        return lines
 
 
 def is_full(machine: Machine, group: str, device: str) -> bool:
     """Whether this machine has stored rows of full size for the group."""
-    path = RESULTS / machine.name / f"{group}-{device}.json"
-    return path.exists() and load(path)[1][0].conditions.get("size") == "full"
+    return any(
+        where.name == machine.name
+        and (row.group, row.device, row.conditions.get("size")) == (group, device, "full")
+        for where, (row, *_) in stored(RESULTS)
+    )

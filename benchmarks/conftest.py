@@ -1,4 +1,4 @@
-"""How pytest-benchmark and interleaved timing live together.
+"""Interleaved timing under pytest-benchmark.
 
 Contenders have to be timed in turn, A B A B, which tests that run one after another cannot do. So
 `benchmarks.measure.measure` times all selected contenders of a suite when the first of them comes up; and each test
@@ -6,8 +6,9 @@ hands its own contender's times to pytest-benchmark, through a timer that reads 
 shows, compares and writes was measured once, in one place.
 
 BREAKNET_BENCH_SIZE is `quick` (the default) or `full`; BREAKNET_BENCH_DEVICE `cpu` (the default) or `cuda`. A group's
-rows are saved under benchmarks/results/ if all of its ways were selected and none failed; quick ones only where there
-are no full ones. Without `--benchmark-enable` every way is checked against float64, nothing is timed or saved.
+rows are saved under benchmarks/results/ if all of its contenders were selected and none failed; quick ones only
+where there are no full ones. Without `--benchmark-enable` every contender is checked against float64, and nothing is
+timed or saved.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if {"suite", "way"} <= set(metafunc.fixturenames):
-        ways = metafunc.config.stash[BENCH].ways
-        cases = [pytest.param(suite, way, id=way.name) for suite, some in ways.items() for way in some]
-        metafunc.parametrize(("suite", "way"), cases)
+    if {"suite", "contender"} <= set(metafunc.fixturenames):
+        suites = metafunc.config.stash[BENCH].contenders
+        cases = [pytest.param(suite, one, id=one.name) for suite, some in suites.items() for one in some]
+        metafunc.parametrize(("suite", "contender"), cases)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     for item in session.items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if {"suite", "way"} <= set(params):
-            bench.selected.setdefault(params["suite"], []).append(params["way"])
+        if {"suite", "contender"} <= set(params):
+            bench.selected.setdefault(params["suite"], []).append(params["contender"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

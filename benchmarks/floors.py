@@ -1,7 +1,7 @@
 """The least that a piece of work must move and compute, and the time that takes at a machine's measured ceilings.
 
-A floor counts what no way of this kind can leave out: every pixel is read once in the form in which the way keeps
-it, parameters are read and written once for each launch that cannot hold them, and every multiply-add is done once.
+A floor counts what no implementation of this kind can leave out: every pixel is read once in the form in which it is
+kept, parameters are read and written once for each launch that cannot hold them, and every FMA is done once.
 Sigmoids, the latency of launches and of memory, and what caches cannot hold are not in it: the distance shows them.
 """
 
@@ -16,13 +16,13 @@ INPUTS, OUTPUTS = 784, 10
 
 @dataclass(frozen=True)
 class Work:
-    """Bytes moved to or from memory, and float32 operations (a multiply-add is two)."""
+    """Bytes moved to or from memory, and float32 operations (an FMA is two)."""
 
     bytes: float
     operations: float
 
     def times(self, count: float) -> Work:
-        """So much of it."""
+        """`count` times the work."""
         return Work(self.bytes * count, self.operations * count)
 
     def floor(self, ceilings: dict[str, float]) -> dict[str, float]:
@@ -52,19 +52,19 @@ def training_step(
     Args:
         batch: images in it.
         hidden: the widths.
-        image_bytes, label_bytes: of one image and its label or target, as the way keeps them.
-        inked: the share of the first layer's multiply-adds that is done; under 1 for a way that skips zero pixels.
+        image_bytes, label_bytes: of one image and its label or target, as they are kept.
+        inked: the share of the first layer's FMAs that is done; under 1 where zero pixels are skipped.
         held: whether the parameters stay in registers or a core's cache from step to step.
     """
     first, second = hidden
     small = first * second + second * OUTPUTS
     forward = INPUTS * first * inked + small
-    multiply_adds = batch * (2 * forward + small) + parameter_count(hidden)
+    fmas = batch * (2 * forward + small) + parameter_count(hidden)
     moved = batch * (image_bytes + label_bytes) + (0 if held else 2 * 4 * parameter_count(hidden))
-    return Work(bytes=moved, operations=2.0 * multiply_adds)
+    return Work(bytes=moved, operations=2.0 * fmas)
 
 
-def scoring(
+def evaluation(
     images: int,
     hidden: tuple[int, int] = (16, 16),
     *,
@@ -75,6 +75,6 @@ def scoring(
 ) -> Work:
     """One network's outputs on `images` images, when `models` networks share one reading of them."""
     first, second = hidden
-    multiply_adds = images * (INPUTS * first * inked + first * second + second * OUTPUTS)
+    fmas = images * (INPUTS * first * inked + first * second + second * OUTPUTS)
     moved = images * (image_bytes + label_bytes) / models + 4 * parameter_count(hidden)
-    return Work(bytes=moved, operations=2.0 * multiply_adds)
+    return Work(bytes=moved, operations=2.0 * fmas)

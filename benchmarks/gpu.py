@@ -1,13 +1,14 @@
-"""One command on a machine with a GPU: correctness first, then every GPU row, resources and profiles, in 8 minutes.
+"""One command on a machine with a GPU: correctness first, then every GPU row, resources and profiles, in 10 minutes.
 
     bash benchmarks/gpu.sh --out FOLDER [--data FOLDER]     leaves rows.json, report.txt, profiles.tar.gz, log.txt
     python -m benchmarks.gpu --store FOLDER/rows.json       puts the rows under benchmarks/results/
     bash benchmarks/gpu.sh --out FOLDER --rehearse          the same paths on a CPU, at sizes that mean nothing
 
-Every part runs in a process of its own with a limit of its own, to which the parts before it add what they left; what
-a part had measured when it failed, hung or took its device along stays, and it is started once more without what it
-was at. The files are written anew after each part. Python 3.12, torch 2.11, Triton 3.6, numpy, scipy, pytest,
-pytest-benchmark and safetensors are enough; pytest-xdist, where there is one, runs the tests side by side.
+Every part (`gpu_part.py`, or pytest) runs in a process of its own with a limit of its own, to which the parts before
+it add the time they did not use; whatever a part had measured when it failed, hung or lost its device stays, and it is
+started once more without the contender it was at. The files are written again after each part. Python 3.12, torch
+2.11, Triton 3.6, numpy, scipy, pytest, pytest-benchmark and safetensors are enough; pytest-xdist, where there is one,
+runs the tests side by side. --data or BREAKNET_DATA says where MNIST is; without it the digits are synthetic.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
 
-from benchmarks.gpu_report import report
-from benchmarks.machine import ROOT, core_count
-from benchmarks.rows import Machine, Row, save
+from benchmarks.gpu_report import Gathered, Outcome, Part, report, store, write_rows
+from benchmarks.machine import core_count
+from benchmarks.processes import ROOT
+from benchmarks.rows import Row
 
 #: Seconds for everything, the last of which are kept for writing.
-LIMIT, WRITING = 480.0, 10.0
+LIMIT, WRITING = 580.0, 10.0
 #: Seconds that a process gets to die in: it may be within the driver.
 DYING = 10.0
-STAND_INS = Path(__file__).parent / "stand_ins"
+FAKES = Path(__file__).parent / "fakes"
 
 #: Tests of what only a GPU can show and of the whole backend, those of the kernels one by one, and one that is slow.
 TESTS = (
@@ -57,59 +58,26 @@ REHEARSED_TESTS = ("tests/benchmarks/test_floors.py",)
 CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "MPLCONFIGDIR")
 
 
-@dataclass(frozen=True)
-class Part:
-    """A process and its limit; one that measures says of which suites, less which ways, and may be started again."""
-
-    name: str
-    seconds: float
-    command: tuple[str, ...]
-    suites: str = ""
-    tries: int = 1  # in all
-    less: frozenset[str] = frozenset()
-
-
-@dataclass(eq=False)
-class Outcome:
-    """What became of a part."""
-
-    part: Part
-    status: str  # "done", "failed (1)", "out of time after 60 s", "not started: no time left"
-    seconds: float
-    output: str = ""
-
-
-@dataclass(eq=False)
-class Gathered:
-    """Everything that the report is made of."""
-
-    machine: dict[str, Any] | None = None
-    rows: list[Row] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-
 def parts(rehearse: bool) -> list[Part]:
     """In order of importance, should time run out. A rehearsal starts fewer processes."""
     part = (sys.executable, "-m", "benchmarks.gpu_part")
-    # property tests, each of whose examples would be compiled anew, are skipped by the stand-in for hypothesis; the
-    # plugin of hypothesis itself, where it is installed, would not know what to make of that
+    # property tests, each of whose examples would be compiled again, are skipped by the fake hypothesis, which the
+    # plugin of the real one, where it is installed, cannot work with
     pytest = (
         sys.executable, "-m", "pytest", "-m", "not slow", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
         "-W", "default::DeprecationWarning",  # other versions' warnings are no finding here
     )  # fmt: skip
     beside = side_by_side(core_count())
-    before = [Part("tests", 40, (*pytest, *beside, "--deselect", SANITIZER, *TESTS))]
+    before = [Part("tests", 50, (*pytest, *beside, "--deselect", SANITIZER, *TESTS))]
     after = [
-        Part("kernel tests", 20, (*pytest, *beside, *KERNEL_TESTS)),
-        Part("profiles", 10, (*part, "profiles")),
-        Part("resources", 10, (*part, "resources")),
-        Part("sanitizer", 5, (*pytest, SANITIZER)),  # with what time is left
+        Part("kernel tests", 45, (*pytest, *beside, *KERNEL_TESTS)),
+        Part("resources", 25, (*part, "resources")),
+        Part("sanitizer", 25, (*pytest, SANITIZER)),
+        Part("profiles", 25, (*part, "profiles")),
     ]
     # suites that share a process are spared the start of another
     limits = {
-        "ladder": 75, "kernels": 65, "lesson": 75, "evaluation,epochs,dispatch": 45, "rivals,models": 40,
+        "ladder": 62, "kernels": 52, "lesson": 58, "evaluation,epochs,dispatch": 90, "comparison,models": 88,
     }  # fmt: skip
     # where the lesson's own command can run, the same without figures says nothing more
     drawn = all(find_spec(package) for package in ("typer", "matplotlib", "jinja2"))
@@ -119,8 +87,8 @@ def parts(rehearse: bool) -> list[Part]:
         limits = {"ladder": 130, ",".join(list(limits)[1:]): 250}
         after = [Part("profiles", 25, (*part, "profiles")), Part("resources", 25, (*part, "resources"))]
     return [
-        Part("machine", 45, (*part, "machine")),  # on a fresh machine the first import of torch is slow
-        Part("checks", 40, (*part, "checks")),
+        Part("machine", 30, (*part, "machine")),  # on a fresh machine the first import of torch is slow
+        Part("checks", 20, (*part, "checks")),
         *before,
         *(
             Part(names.partition(",")[0], limit, (*part, "measure"), names, tries=3, less=less)
@@ -131,7 +99,7 @@ def parts(rehearse: bool) -> list[Part]:
 
 
 def side_by_side(cores: int) -> tuple[str, ...]:
-    """What has pytest run tests in several processes, where it can: their time goes into compiling, a core each."""
+    """Options of pytest for several processes, where there can be: most time goes into compiling, on a core each."""
     processes = min(12, cores - 2)
     if processes < 2 or find_spec("xdist") is None:
         return ()
@@ -144,18 +112,18 @@ def run_parts(
     environment: dict[str, str],
     log: TextIO,
     limit: float,
-    tell: Callable[[Gathered], object] = lambda gathered: None,
+    finished: Callable[[Gathered], object] = lambda gathered: None,
 ) -> Gathered:
     """Run the parts one after another, all within `limit` seconds; their files are in `work`.
 
-    `tell` is called after each process with what there is by then.
+    `finished` is called after each process with everything gathered by then.
     """
     end = perf_counter() + limit
     gathered = Gathered()
     for number, part in enumerate(chosen):
         left_out: set[str] = set()
         later = sum(one.seconds for one in chosen[number + 1 :])
-        # all its tries together: its own seconds, and what the parts before it left
+        # all its tries together: its own seconds, and those that the parts before it left
         ends = max(min(end, perf_counter() + part.seconds), end - later)
         for attempt in range(part.tries):
             seconds = ends - perf_counter()
@@ -166,7 +134,7 @@ def run_parts(
             outcome = run_part(part, command, seconds, environment, log)
             gathered.outcomes.append(outcome)
             _gather(work, gathered)
-            tell(gathered)
+            finished(gathered)
             again = to_leave_out(_lines(work), attempt)
             if not part.suites or outcome.status == "done" or again <= left_out:
                 break
@@ -214,7 +182,7 @@ def _arguments(part: Part, work: Path, left_out: set[str]) -> list[str]:
 
 
 def _lines(work: Path) -> list[dict[str, Any]]:
-    """What the parts that measure have said so far."""
+    """The messages of the parts that measure, so far."""
     path = work / "rows.jsonl"
     found = []
     for line in path.read_text().splitlines() if path.exists() else ():
@@ -225,73 +193,38 @@ def _lines(work: Path) -> list[dict[str, Any]]:
     return found
 
 
-def to_leave_out(lines: Sequence[dict[str, Any]], attempt: int) -> set[str]:
-    """What must not be tried again: what failed, and what was begun last; from the second time on, all unfinished."""
-    told = _told(lines)
-    begun = [
-        name for name in told["started"] if name not in {*told["row"], *told["failed"], *told["missing"]}
-    ]
-    return {*told["failed"], *told["missing"], *(begun[-1:] if attempt == 0 else begun)}
-
-
-def _gather(work: Path, gathered: Gathered) -> None:
-    told = _told(_lines(work))
-    found = work / "machine.json"
-    gathered.machine = json.loads(found.read_text()) if found.exists() else None
-    gathered.rows = [Row(**row) for row in told["row"].values()]
-    gathered.failed = {name: one["reason"] for name, one in told["failed"].items()}
-    gathered.missing = {name: one["reason"] for name, one in told["missing"].items()}
-    for name in told["started"]:
-        if name not in {*told["row"], *gathered.failed, *gathered.missing}:
-            gathered.failed[name] = "its process ended or ran out of time"
-
-
-def _told(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """By kind and name."""
-    told: dict[str, dict[str, Any]] = {"started": {}, "row": {}, "failed": {}, "missing": {}}
+def _by_kind(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The messages by kind and contender; `unfinished` are those begun that have no other."""
+    found: dict[str, dict[str, Any]] = {"started": {}, "row": {}, "failed": {}, "missing": {}}
     for line in lines:
         for kind, content in line.items():
             name = content if kind == "started" else content["name"]
-            told[kind].pop(name, None)  # what is begun again stands last
-            told[kind][name] = content
-    return told
+            found[kind].pop(name, None)  # one that is begun again stands last
+            found[kind][name] = content
+    ended = {*found["row"], *found["failed"], *found["missing"]}
+    found["unfinished"] = {name: name for name in found["started"] if name not in ended}
+    return found
 
 
-def write_rows(path: Path, gathered: Gathered, rehearse: bool) -> None:
-    """All rows with the machine; of a rehearsal only what was reached, since its times mean nothing."""
-    rows: list[Any] = [vars(row) for row in gathered.rows]
-    if rehearse:
-        rows = [{"name": row.name, "group": row.group, "launches": row.launches} for row in gathered.rows]
-    content = {
-        "rehearsal": rehearse, "machine": gathered.machine, "rows": rows, "failed": gathered.failed,
-        "missing": gathered.missing,
-    }  # fmt: skip
-    path.write_text(json.dumps(content, indent=1) + "\n")
+def to_leave_out(lines: Sequence[dict[str, Any]], attempt: int) -> set[str]:
+    """Contenders that failed, and the one begun last; from the second time on, all unfinished ones."""
+    found = _by_kind(lines)
+    begun = list(found["unfinished"])
+    return {*found["failed"], *found["missing"], *(begun[-1:] if attempt == 0 else begun)}
 
 
-def store(path: Path) -> list[Path]:
-    """Save the rows of a run under benchmarks/results/.
-
-    Raises:
-        ValueError: the rows of a rehearsal, or none, or no machine.
-    """
-    content = json.loads(path.read_text())
-    if content["rehearsal"]:
-        raise ValueError(f"{path}: the rows of a rehearsal are no measurements")
-    if content["machine"] is None:
-        raise ValueError(f"{path}: nothing on the machine, whose part failed")
-    return save(Machine(**content["machine"]), [Row(**row) for row in content["rows"]])
-
-
-def find_data(named: str | None) -> str | None:
-    """The folder with MNIST: named, in BREAKNET_DATA, or one of the usual places; None where there is none."""
-    places = [ROOT / "shared/data/mnist", ROOT.parent / "shared/data/mnist", ROOT / "data/mnist"]
-    given = [Path(place) for place in (named, os.environ.get("BREAKNET_DATA")) if place]
-    return next((str(place.resolve()) for place in [*given, *places] if place.exists()), None)
+def _gather(work: Path, gathered: Gathered) -> None:
+    found = _by_kind(_lines(work))
+    machine = work / "machine.json"
+    gathered.machine = json.loads(machine.read_text()) if machine.exists() else None
+    gathered.rows = [Row(**row) for row in found["row"].values()]
+    gathered.failed = {name: one["reason"] for name, one in found["failed"].items()}
+    gathered.failed |= dict.fromkeys(found["unfinished"], "its process ended or ran out of time")
+    gathered.missing = {name: one["reason"] for name, one in found["missing"].items()}
 
 
 def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
-    """What the parts run in; nothing of it is asked of the network."""
+    """The environment of the parts; nothing in it needs the network."""
     # these would have products rounded to TF32, or all kernels interpreted
     unwanted = ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "TRITON_INTERPRET")
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -303,7 +236,7 @@ def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
         environment |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     if data is not None:
         environment["BREAKNET_DATA"] = data
-    paths = [str(ROOT), str(ROOT / "tests"), environment.get("PYTHONPATH", ""), str(STAND_INS)]
+    paths = [str(ROOT), str(ROOT / "tests"), environment.get("PYTHONPATH", ""), str(FAKES)]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     return environment
 
@@ -317,19 +250,19 @@ def pack_profiles(folder: Path, target: Path) -> None:
 
 
 def write(out: Path, work: Path, gathered: Gathered, rehearse: bool) -> None:
-    """All files but the log, of what there is by now."""
+    """All files but the log, of everything gathered by now."""
     write_rows(out / "rows.json", gathered, rehearse)
     pack_profiles(work / "profiles", out / "profiles.tar.gz")
     resources = work / "resources.txt"
-    told = report(gathered, rehearse, resources.read_text() if resources.exists() else "")
-    (out / "report.txt").write_text(told)
+    text = report(gathered, rehearse, resources.read_text() if resources.exists() else "")
+    (out / "report.txt").write_text(text)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Returns 0 if every part was done and no way failed."""
+    """Returns 0 if every part was done and no contender failed."""
     reader = argparse.ArgumentParser(prog="gpu", description=__doc__.splitlines()[0])
     reader.add_argument("--out", default=os.environ.get("OUT", "gpu-results"), help="where the four files go")
-    reader.add_argument("--data", help="the folder with MNIST")
+    reader.add_argument("--data", default=os.environ.get("BREAKNET_DATA"), help="the folder with MNIST")
     reader.add_argument("--seconds", type=float, default=LIMIT, help="for everything")
     reader.add_argument("--rehearse", action="store_true", help="on a CPU, under Triton's interpreter, tiny")
     reader.add_argument(
@@ -352,18 +285,20 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    data = find_data(options.data)
-    print(f"data: {data or 'no MNIST was found'}", flush=True)
+    if options.data is not None and not Path(options.data).exists():
+        reader.error(f"--data or BREAKNET_DATA: a folder that exists, not {options.data!r}")
+    data = str(Path(options.data).resolve()) if options.data else None
+    print(f"data: {data or 'synthetic digits'}", flush=True)
     environment = environment_for(data, options.rehearse)
     with tempfile.TemporaryDirectory() as folder, (out / "log.txt").open("w") as log:
         work = Path(folder)
         environment |= {name: str(work / name.lower()) for name in CACHES}
 
-        def tell(gathered: Gathered) -> None:
+        def finished(gathered: Gathered) -> None:
             write(out, work, gathered, options.rehearse)
 
-        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING, tell)
-        tell(gathered)
+        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING, finished)
+        finished(gathered)
     return 0 if not gathered.failed and all(one.status == "done" for one in gathered.outcomes) else 1
 
 

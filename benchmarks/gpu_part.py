@@ -1,13 +1,13 @@
 """One part of `gpu.py`, in a process of its own so that nothing it does can take the other parts along.
 
     python -m benchmarks.gpu_part machine   FOLDER               ceilings and facts -> FOLDER/machine.json
-    python -m benchmarks.gpu_part checks    FOLDER               every kernel compiled and held against float64
+    python -m benchmarks.gpu_part checks    FOLDER               every kernel compiled and compared with float64
     python -m benchmarks.gpu_part measure   FOLDER SUITES [NAME] rows -> FOLDER/rows.jsonl, one a line, as they come
     python -m benchmarks.gpu_part resources FOLDER               registers, spills, shared memory -> resources.txt
     python -m benchmarks.gpu_part profiles  FOLDER               torch profiler traces -> FOLDER/profiles/
 
 SUITES are some of `benchmarks.suites` with commas between them; one can also be "module:function", a function like
-theirs. NAMEs are ways to leave out.
+theirs. NAMEs are contenders to leave out.
 BREAKNET_BENCH_DEVICE and BREAKNET_BENCH_SIZE are as in `benchmarks/conftest.py`.
 """
 
@@ -29,88 +29,87 @@ from typing import Any
 
 import torch
 
-from benchmarks.lab import Lab
 from benchmarks.machine import here
-from benchmarks.measure import Session, Way, measure
-from benchmarks.sizes import size_of
+from benchmarks.measure import Contender, Context, Session, measure
+from benchmarks.problem import size_of
 
-#: The status of a part that stopped because its device no longer answers, and of one whose way seems to hang.
+#: The status of a part that stopped because its device no longer answers, and of one whose contender seems to hang.
 DEVICE_LOST, HANGING = 3, 4
 _LOST = (
     "CUDA error", "device-side assert", "illegal memory access", "misaligned address", "launch failure",
     "launch timed out",
 )  # fmt: skip
-#: Seconds that a way may take to be prepared. One whose kernel hangs must leave time for the others.
+#: Seconds that a contender may take to be prepared. One whose kernel hangs must leave time for the others.
 PATIENCE = 40.0
 
 
-def lab_of(folder: Path) -> Lab:
-    """The lab, with the ceilings that the part `machine` has measured, if it has."""
-    lab = Lab(os.environ.get("BREAKNET_BENCH_DEVICE", "cuda"), size_of())
+def context_of(folder: Path) -> Context:
+    """The context, with the ceilings that the part `machine` has measured, if it has."""
+    context = Context(os.environ.get("BREAKNET_BENCH_DEVICE", "cuda"), size_of())
     found = folder / "machine.json"
     if found.exists():
-        lab.given_ceilings = json.loads(found.read_text())["ceilings"] or None
-    return lab
+        context.given_ceilings = json.loads(found.read_text())["ceilings"] or None
+    return context
 
 
 def machine(folder: Path) -> int:
-    """What the machine is and can reach."""
-    lab = lab_of(folder)
-    tell_machine(folder, lab, {})  # at once: rows are worth nothing without their machine
-    print(json.dumps(tell_machine(folder, lab, lab.ceilings), indent=1))
+    """The machine and its ceilings."""
+    context = context_of(folder)
+    write_machine(folder, context, {})  # at once: rows are worth nothing without their machine
+    print(json.dumps(write_machine(folder, context, context.ceilings), indent=1))
     return 0
 
 
-def tell_machine(folder: Path, lab: Lab, ceilings: dict[str, float]) -> dict[str, Any]:
-    """Write what is known of the machine."""
-    facts = asdict(here(lab.place.type, ceilings))
+def write_machine(folder: Path, context: Context, ceilings: dict[str, float]) -> dict[str, Any]:
+    """Write the machine's facts; returns them."""
+    facts = asdict(here(context.place.type, ceilings))
     (folder / "machine.json").write_text(json.dumps(facts))
     return facts
 
 
 def checks(folder: Path) -> int:
-    """What `breaknet doctor` checks of the kernels: 0 if all holds."""
+    """The checks of the kernels by `breaknet doctor`: 0 if all hold."""
     from breaknet.backends.check import check_backend
     from breaknet.backends.triton_gpu import backend
 
-    lab = lab_of(folder)
-    reason = backend.unavailable(lab.place)
+    context = context_of(folder)
+    reason = backend.unavailable(context.place)
     if reason is not None:
         print(f"the triton backend cannot be used: {reason}")
         return 1
-    if lab.rehearsing:
+    if context.rehearsing:
         backend.PLANS = ("packed",)  # interpreted, each plan takes seconds
-    found = check_backend("triton", lab.place)
+    found = check_backend("triton", context.place)
     for name, ok, detail in found:
         print(f"{'ok  ' if ok else 'BAD '} {name}: {detail}")
     return 0 if all(ok for _, ok, _ in found) else 1
 
 
 def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int:
-    """Contest by contest, so that what has been measured is on disk whatever comes next."""
-    lab = lab_of(folder)
+    """Comparison by comparison, so that every measured row is on disk whatever comes next."""
+    context = context_of(folder)
     if not (folder / "machine.json").exists():  # that part was left out, or had no time
-        tell_machine(folder, lab, {})
-    ways = [way for suite in suites for way in _ways(suite)(lab) if way.name not in leave_out]
+        write_machine(folder, context, {})
+    contenders = [one for suite in suites for one in _suite(suite)(context) if one.name not in leave_out]
     with (folder / "rows.jsonl").open("a") as file:
 
-        def tell(kind: str, content: Any) -> None:
+        def write(kind: str, content: Any) -> None:
             file.write(json.dumps({kind: content}) + "\n")
             file.flush()
 
-        patience = Patience(float("inf") if lab.rehearsing else PATIENCE)
+        patience = Patience(float("inf") if context.rehearsing else PATIENCE)
 
-        def started(way: Way) -> None:
-            tell("started", way.name)
-            patience.begin(way.name)
+        def started(contender: Contender) -> None:
+            write("started", contender.name)
+            patience.begin(contender.name)
 
-        session = Session(started=started, prepared=lambda way: patience.end())
-        for _, contest in groupby(ways, key=lambda way: way.contest):
-            for row in measure(contest, lab, survive=True, session=session):
-                tell("row", asdict(row))
-            for kind, told in (("failed", session.failures), ("missing", session.missing)):
-                for name, reason in told.items():
-                    tell(kind, {"name": name, "reason": reason})
+        session = Session(started=started, prepared=lambda contender: patience.end())
+        for _, some in groupby(contenders, key=lambda one: one.comparison):
+            for row in measure(some, context, survive=True, session=session):
+                write("row", asdict(row))
+            for kind, reasons in (("failed", session.failures), ("missing", session.missing)):
+                for name, reason in reasons.items():
+                    write(kind, {"name": name, "reason": reason})
             if any(lost in reason for reason in session.failures.values() for lost in _LOST):
                 return DEVICE_LOST
             session.failures.clear()
@@ -142,7 +141,7 @@ class Patience:
         os._exit(HANGING)
 
 
-def _ways(suite: str) -> Callable[[Lab], list[Way]]:
+def _suite(suite: str) -> Callable[[Context], list[Contender]]:
     if ":" in suite:
         module, _, function = suite.partition(":")
         return getattr(import_module(module), function)
@@ -155,8 +154,8 @@ def resources(folder: Path) -> int:
     """The report of every kernel for this GPU; in a rehearsal, of one of them for a T4."""
     from breaknet.kernels.host.resources import render, resource_report
 
-    lab, errors = lab_of(folder), []
-    if lab.place.type == "cuda":
+    context, errors = context_of(folder), []
+    if context.place.type == "cuda":
         major, minor = torch.cuda.get_device_capability()
         rows = resource_report([f"sm_{major}{minor}"], errors=errors, workers=min(8, os.cpu_count() or 1))
     else:
@@ -169,33 +168,36 @@ def resources(folder: Path) -> int:
 
 
 def profiles(folder: Path) -> int:
-    """A trace of one call of every rung of the ladder, few steps each."""
-    from benchmarks.contenders import rungs_on
+    """A trace of one call of every implementation of the ladder, few steps each."""
+    from benchmarks.contenders import IMPLEMENTATIONS, ladder_names
 
-    lab = lab_of(folder)
+    context = context_of(folder)
     activities = [torch.profiler.ProfilerActivity.CPU]
-    if lab.place.type == "cuda":
+    if context.place.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     (folder / "profiles").mkdir(exist_ok=True)
-    few = lab.training(lab.size.check_steps * lab.size.batch_size)
+    few = context.training(context.size.check_steps * context.size.batch_size)
     bad = 0
-    for rung in rungs_on(lab):
+    for name in ladder_names(context):
+        how = IMPLEMENTATIONS[name]
         try:
-            if rung.scores:
-                some = lab.scoring(lab.size.scored_images).first(min(200, lab.size.sampled_images))
-                call = rung.build(lab.networks(3 if rung.together else 1), some).score
+            if how.evaluates:
+                some = context.evaluation(context.size.evaluated_images).first(
+                    min(200, context.size.sampled_images)
+                )
+                call = how.build(context.networks(3 if how.together else 1), some)
             else:
-                call = rung.build(few.variants(rung.models(few)), 1).train
-            lab.warm_up(call)
+                call = how.build(few.variants(how.models(few)), 1).train
+            context.warm_up(call)
             with torch.profiler.profile(activities=activities) as profiler:
                 call()
-            plain = folder / "profiles" / f"{rung.name}.json"
+            plain = folder / "profiles" / f"{name}.json"
             profiler.export_chrome_trace(str(plain))
             plain.with_suffix(".json.gz").write_bytes(gzip.compress(plain.read_bytes()))
             plain.unlink()
         except Exception as error:
             bad += 1
-            print(f"{rung.name}: {type(error).__name__}: {error}")
+            print(f"{name}: {type(error).__name__}: {error}")
     return 1 if bad else 0
 
 

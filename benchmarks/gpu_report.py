@@ -1,67 +1,122 @@
-"""What `gpu.py` found, as plain text: tests, checks, rows, what failed, resources."""
+"""The results of a GPU session: its parts and their ends, the rows as a file, and everything as plain text."""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from benchmarks.rows import Row
+from benchmarks.rows import Machine, Row, save
+from benchmarks.tables.text import launches, ratio, spread, time
 
-if TYPE_CHECKING:
-    from benchmarks.gpu import Gathered
 
-_SCALES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+@dataclass(frozen=True)
+class Part:
+    """A process and its limit; one that measures names its suites and contenders to leave out, and may start again."""
+
+    name: str
+    seconds: float
+    command: tuple[str, ...]
+    suites: str = ""
+    tries: int = 1  # in all
+    less: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False)
+class Outcome:
+    """The end of a part."""
+
+    part: Part
+    status: str  # "done", "failed (1)", "out of time after 60 s", "not started: no time left"
+    seconds: float
+    output: str = ""
+
+
+@dataclass(eq=False)
+class Gathered:
+    """Everything that the report is made of."""
+
+    machine: dict[str, Any] | None = None
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def write_rows(path: Path, gathered: Gathered, rehearse: bool) -> None:
+    """All rows with the machine; of a rehearsal only names and launches, since its times mean nothing."""
+    rows: list[Any] = [vars(row) for row in gathered.rows]
+    if rehearse:
+        rows = [{"name": row.name, "group": row.group, "launches": row.launches} for row in gathered.rows]
+    content = {
+        "rehearsal": rehearse, "machine": gathered.machine, "rows": rows, "failed": gathered.failed,
+        "missing": gathered.missing,
+    }  # fmt: skip
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def store(path: Path) -> list[Path]:
+    """Save the rows of a run under benchmarks/results/.
+
+    Raises:
+        ValueError: the rows of a rehearsal, or none, or no machine.
+    """
+    content = json.loads(path.read_text())
+    if content["rehearsal"]:
+        raise ValueError(f"{path}: the rows of a rehearsal are no measurements")
+    if content["machine"] is None:
+        raise ValueError(f"{path}: nothing on the machine, whose part failed")
+    return save(Machine(**content["machine"]), [Row(**row) for row in content["rows"]])
 
 
 def report(gathered: Gathered, rehearse: bool, resources: str) -> str:
-    """The whole report."""
+    """Everything gathered as plain text: parts, tests, checks, rows, failures, resources."""
     lines = ["A rehearsal on a CPU: no time in here means anything.", ""] if rehearse else []
-    lines += ["MACHINE", *_machine(gathered.machine), "", "PARTS"]
+    machine = gathered.machine or {"machine": "not found out"}
+    lines += ["MACHINE", *(f"{name}: {value}" for name, value in machine.items()), "", "PARTS"]
     lines += [f"{one.part.name:<20} {one.seconds:6.1f} s  {one.status}" for one in gathered.outcomes]
-    for name in ("checks", "tests", "kernel tests", "sanitizer"):
+    for name, summary in (
+        ("checks", lambda output: output.splitlines()[-12:]),
+        ("tests", pytest_summary), ("kernel tests", pytest_summary), ("sanitizer", pytest_summary),
+    ):  # fmt: skip
         lines += ["", name.upper()]
         for outcome in gathered.outcomes:
             if outcome.part.name == name:
-                lines += (
-                    outcome.output.splitlines()[-12:] if name == "checks" else told_by_pytest(outcome.output)
-                )
-    for title, told in (("FAILED", gathered.failed), ("NOT TRIED", gathered.missing)):
-        lines += ["", f"{title}: {len(told)}", *(f"{name}: {reason}" for name, reason in told.items())]
+                lines += summary(outcome.output)
+    for title, reasons in (("FAILED", gathered.failed), ("NOT TRIED", gathered.missing)):
+        lines += ["", f"{title}: {len(reasons)}", *(f"{name}: {reason}" for name, reason in reasons.items())]
     lines += ["", f"ROWS: {len(gathered.rows)}"]
     lines += [row.name if rehearse else line_of(row) for row in gathered.rows]
     return "\n".join([*lines, "", "RESOURCES", resources]) + "\n"
 
 
-def told_by_pytest(output: str) -> list[str]:
-    """Its last line, or, if it did not come to it, how many tests it had done; and every test that failed."""
+def pytest_summary(output: str) -> list[str]:
+    """Its last line, or, if it did not come to it, the number of tests by result; and every test that failed."""
     lines = output.splitlines()
-    counts = {
-        word: sum(f" {word}" in line for line in lines if "::" in line)
+    tests = [line for line in lines if "::" in line]
+    counts = [
+        f"{sum(f' {word}' in line for line in tests)} {word.lower()}"
         for word in ("PASSED", "FAILED", "ERROR")
-    }
-    summary = [
+    ]
+    last = [
         line.strip("= ")
         for line in lines
         if re.search(r"\d+ (passed|failed|error|skipped).* in [\d.]+s", line)
     ]
-    told = summary[-1:] or [
-        ", ".join(f"{count} {word.lower()}" for word, count in counts.items()) + " when it ended"
-    ]
-    return told + [line for line in lines if line.startswith(("FAILED ", "ERROR "))][:40]
+    found = last[-1:] or [", ".join(counts) + " when it ended"]
+    return found + [line for line in lines if line.startswith(("FAILED ", "ERROR "))][:40]
 
 
 def line_of(row: Row) -> str:
     """Name, median with quartiles, launches, distance from the floor."""
-    scale, unit = next((one for one in _SCALES if row.median >= one[0]), _SCALES[-1])
-    times = " ".join(f"{value / scale:.3g}" for value in (row.median, row.low, row.high))
-    launched = ", ".join(f"{value:.3g} {name.replace('_', ' ')}" for name, value in row.launches.items())
-    distance = "" if row.distance is None else f"{row.distance:.3g} x its floor"
+    distance = "" if row.distance is None else f"{ratio(row.distance)} x its floor"
     extrapolated = "extrapolated" if row.conditions.get("extrapolated") else ""
-    told = "; ".join(filter(None, [f"{times} {unit}", launched, distance, extrapolated]))
-    return f"{row.name:<44} {told}   ({row.work})"
-
-
-def _machine(machine: dict[str, Any] | None) -> list[str]:
-    if machine is None:
-        return ["not found out"]
-    return [f"{key}: {value}" for key, value in machine.items()]
+    parts = [
+        f"{time(row.median)} ({spread(row)})",
+        launches(row) if row.launches else "",
+        distance,
+        extrapolated,
+    ]
+    return f"{row.name:<44} {'; '.join(filter(None, parts))}   ({row.work})"

@@ -1,4 +1,4 @@
-"""What a piece of work launches, counted while it runs: torch's profiler for torch, wrapped dispatchers for numba."""
+"""Launches of a piece of work, counted while it runs: by torch's profiler, or by wrapped dispatchers for numba."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def of_numba(run: Callable[[], object], units: float, device: torch.device) -> d
 
 
 class _Counted:
-    """Stands for a compiled function: counts its calls and passes everything on."""
+    """A compiled function whose calls are counted; everything else is passed on."""
 
     def __init__(self, compiled: Any, calls: Iterator[int]) -> None:
         self._compiled, self._calls = compiled, calls

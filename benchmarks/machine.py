@@ -14,14 +14,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.processes import ROOT
 from benchmarks.rows import Machine
 from breaknet.versions import versions
 
-ROOT = Path(__file__).parents[1]
-
 
 def here(device: str = "cpu", ceilings: dict[str, float] | None = None) -> Machine:
-    """What rows on `device` ("cpu" or "cuda") are stored with; `ceilings` as `benchmarks.ceilings` measures them.
+    """The machine that rows on `device` ("cpu" or "cuda") are stored with; `ceilings` as measured on it.
 
     Raises:
         ValueError: a device that is not there.
@@ -47,7 +46,7 @@ def here(device: str = "cpu", ceilings: dict[str, float] | None = None) -> Machi
 
 
 def cpu_name() -> str:
-    """Such as "AMD EPYC (family 23, model 1)": servers' processors often hide their full names."""
+    """Such as "AMD EPYC (family 23, model 1)": servers' CPUs often hide their full names."""
     info = Path("/proc/cpuinfo")
     facts: dict[str, str] = {}
     if info.exists():
@@ -63,7 +62,7 @@ def cpu_name() -> str:
 
 
 def core_count() -> int:
-    """The processors that this process may use."""
+    """The CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,7 +1,8 @@
-"""What a way of training or scoring is given, and what it gives back."""
+"""What is measured on: how much (`Size`), which digits, and the problem that an implementation is given."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,11 +11,104 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from breaknet import Split
+import breaknet
+from breaknet import Digits, Split
 from breaknet.lesson.experiments import BATCH_SIZE, LEARNING_RATE
 from breaknet.model import MLP
 
 Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of one run of the benchmarks; images are capped by what the data holds."""
+
+    name: str
+    batch_size: int
+    check_steps: int  # of the training that is compared with float64 before anything is timed
+    train_images: int  # of an epoch
+    evaluated_images: int  # that a network is evaluated on
+    checkpoints: int  # that are evaluated together
+    sampled_images: int  # of the loops that are too slow to be timed whole
+    repeats: int
+    models: tuple[int, ...]  # of the curve over models
+    models_images: int  # that each of them trains on
+    epochs: tuple[int, ...]  # of the curve over epochs
+    epochs_images: int  # that each of its points trains on
+    images: tuple[int, ...]  # of the curve over images
+
+
+#: `quick` to look, `full` for the rows that are stored, `rehearse` to run every path; its times mean nothing.
+SIZES = {
+    size.name: size
+    for size in (
+        Size("rehearse", 10, 1, 10, 40, 3, 20, 1, (2,), 10, (1,), 10, ()),
+        Size(
+            "quick", batch_size=100, check_steps=5, train_images=10_000, evaluated_images=10_000, checkpoints=20,
+            sampled_images=500, repeats=5, models=(1, 4, 16), models_images=1_000, epochs=(1, 4),
+            epochs_images=10_000, images=(1_000,),
+        ),
+        Size(
+            "full", batch_size=100, check_steps=5, train_images=50_000, evaluated_images=60_000, checkpoints=100,
+            sampled_images=2_000, repeats=9, models=(1, 4, 16, 64, 256, 1_024, 4_096), models_images=1_000,
+            epochs=(1, 3, 10, 30), epochs_images=10_000, images=(1_000, 3_000, 20_000, 50_000),
+        ),
+    )
+}  # fmt: skip
+
+
+def size_of(name: str | None = None) -> Size:
+    """The size of that name; without one the size that BREAKNET_BENCH_SIZE names, else `quick`.
+
+    Raises:
+        ValueError: for another name.
+    """
+    where = "size" if name is not None else "BREAKNET_BENCH_SIZE"
+    wanted = name if name is not None else os.environ.get("BREAKNET_BENCH_SIZE", "").strip() or "quick"
+    if wanted not in SIZES:
+        raise ValueError(f"{where}: one of {', '.join(SIZES)}, not {wanted!r}")
+    return SIZES[wanted]
+
+
+def digits(source: str | None = None) -> Digits:
+    """What `source` or BREAKNET_DATA names, else synthetic digits, else (their fonts need matplotlib) prototypes.
+
+    "synthetic" and "prototypes" (few of them, for rehearsals) are names, all else a folder or a file.
+    """
+    source = source or os.environ.get("BREAKNET_DATA")
+    if source == "prototypes":
+        return prototypes(100, 20)
+    if source and source != "synthetic":
+        return breaknet.load_mnist(source)
+    try:
+        return breaknet.load_mnist("synthetic")
+    except (breaknet.DataError, ImportError):
+        return prototypes(50_000, 10_000)
+
+
+def prototypes(train: int, valid: int) -> Digits:
+    """Ten random images, a fifth of their pixels inked as in MNIST, each repeated with a tenth of its ink missing."""
+    random = np.random.default_rng(0)
+    shapes = random.integers(60, 256, (10, 784), np.uint8) * (random.random((10, 784)) < 0.21)
+
+    def split(count: int) -> Split:
+        labels = random.integers(0, 10, count).astype(np.uint8)
+        return Split(shapes[labels] * (random.random((count, 784), np.float32) < 0.9), labels)
+
+    return Digits(split(train), split(valid), split(valid), "noisy prototypes")
+
+
+def refuse_blank(data: Digits) -> None:
+    """Zeros would flatter implementations that skip them; a single label is learnt at once.
+
+    Raises:
+        ValueError: where under a hundredth of the training pixels is inked, or all training labels are one.
+    """
+    inked = float(np.count_nonzero(data.train.images)) / max(1, data.train.images.size)
+    if inked < 0.01:
+        raise ValueError(f"data: images with ink, but only {inked:.1%} of the pixels are not zero")
+    if len(np.unique(data.train.labels)) < 2:
+        raise ValueError("data: labels of two digits or more, not of one alone")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +125,7 @@ class Problem:
 
     @classmethod
     def of(cls, split: Split, device: torch.device, batch_size: int = BATCH_SIZE) -> Problem:
-        """The lesson's network and rate on these images."""
+        """The lesson's network and learning rate on these images."""
         images = np.ascontiguousarray(split.images)
         return cls(images, split.labels.astype(np.int64), device, batch_size=batch_size)
 
@@ -67,7 +161,7 @@ class Problem:
 
     @cached_property
     def floats(self) -> Tensor:
-        """Pixels float32 [N, 784] on the device, shared by all ways that want them so: never written to."""
+        """Pixels float32 [N, 784] on the device, shared by all implementations: never written to."""
         return torch.from_numpy(self.images).to(self.device).float() / 256
 
     @cached_property
@@ -85,10 +179,11 @@ class Problem:
         """The same as float32."""
         return self.one_hot.float()
 
-    def model(self) -> MLP:
-        """The start as a module on the device."""
+    def model(self, models: Parameters | None = None) -> MLP:
+        """The start, or the first of `models` [C, ...], as a module on the device."""
         model = MLP(self.hidden)
-        model.load_state_dict(self.start)
+        first = self.start if models is None else {name: value[0] for name, value in models.items()}
+        model.load_state_dict(first)
         return model.to(self.device)
 
     def wait(self) -> None:
@@ -99,25 +194,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Trainer:
-    """A prepared way of training one problem or several on the same images.
+    """A prepared implementation of training, for one problem or several on the same images.
 
-    `train` goes on for the agreed epochs and waits for the device; `parameters` are what the problems have come to.
+    `train` goes on for the agreed epochs and waits for the device; `parameters` are the problems' present ones.
     """
 
     train: Callable[[], object]
     parameters: Callable[[], Sequence[Parameters]]
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """A prepared way of scoring C networks: `score` gives cost or None, and accuracy, float64 [C], on the host."""
-
-    score: Callable[[], tuple[np.ndarray | None, np.ndarray]]
-
-
+#: evaluate(): cost or None, and accuracy, float64 [C], on the host, of the C networks it was prepared with.
+Evaluator = Callable[[], tuple[np.ndarray | None, np.ndarray]]
 #: build(problems, epochs) and build(models [C, ...], problem)
 TrainerBuilder = Callable[[Sequence[Problem], int], Trainer]
-ScorerBuilder = Callable[[Parameters, Problem], Scorer]
+EvaluatorBuilder = Callable[[Parameters, Problem], Evaluator]
 
 
 def unstacked(stacked: Parameters) -> list[Parameters]:
@@ -129,3 +219,13 @@ def unstacked(stacked: Parameters) -> list[Parameters]:
 def stacked_starts(problems: Sequence[Problem]) -> Parameters:
     """The starts [C, ...], on the CPU."""
     return {name: torch.stack([one.start[name] for one in problems]) for name in problems[0].start}
+
+
+def single(build: Callable[[Problem, int], Trainer]) -> TrainerBuilder:
+    """A builder for one problem in the form of those for several."""
+
+    def build_one(problems: Sequence[Problem], epochs: int) -> Trainer:
+        (problem,) = problems
+        return build(problem, epochs)
+
+    return build_one

@@ -1,10 +1,10 @@
-"""Stored evidence: what one measurement is (`Row`), where it was made (`Machine`), and the files that keep them.
+"""Stored measurements: one (`Row`), the machine it was made on (`Machine`), and the files that keep them.
 
     save(machine, rows)          # benchmarks/results/<machine>/<group>-<device>.json, one file a group and device
     for machine, rows in stored(): ...
 
 A file holds one group of rows on one device, measured in one go: the machine beside them says with which versions, at
-which commit and on which day. A file is written whole or not at all, and a measurement that was made anew replaces it
+which commit and on which day. A file is written whole or not at all, and a measurement that was made again replaces it
 whole. Every figure of the README and the docs comes from here and from nowhere else.
 """
 
@@ -24,18 +24,17 @@ from breaknet.files import written_whole
 SCHEMA = 1
 RESULTS = Path(__file__).parent / "results"
 GROUPS = (
-    "ladder",
-    "rivals",
-    "models",
-    "epochs",
-    "evaluation",
-    "dispatch",
-    "kernels",
-    "lesson",
-    "compiling",
+    "ladder", "comparison", "models", "epochs", "evaluation", "dispatch", "kernels", "lesson", "compiling",
     "classroom",
-)
+)  # fmt: skip
 DEVICES = ("cpu", "cuda")
+#: Parts of names in rows that were stored earlier, and their present forms; the files stay as they are.
+PRESENT_NAMES = {
+    "score": "accuracy",
+    "rivals": "comparison",
+    "persistent": "cooperative",
+    "many-models": "packed",
+}
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Row:
         ValueError: for a value of another kind or out of range, naming the row and the field.
     """
 
-    name: str  # a stable id, such as "step/cuda/persistent"; once in a file
+    name: str  # a stable id, such as "step/cuda/cooperative"; once in a file
     group: str  # one of GROUPS
-    title: str  # what a reader calls it
-    work: str  # what one unit is, such as "one training step of 100 images"
+    title: str  # for readers
+    work: str  # one unit, such as "one training step of 100 images"
     device: str  # "cpu" or "cuda"
     median: float  # seconds for one unit of work
     low: float  # the quartiles of the repeats
@@ -65,19 +64,18 @@ class Row:
             raise ValueError(f"row {self.name!r}: {problem}")
 
     def _problem(self) -> str | None:
-        for name in ("name", "group", "title", "work", "device"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                return f"{name}: some text, not {getattr(self, name)!r}"
+        if problem := _text_problem(self, "name", "group", "title", "work", "device"):
+            return problem
         if self.group not in GROUPS:
             return f"group: one of {', '.join(GROUPS)}, not {self.group!r}"
         if self.device not in DEVICES:
             return f"device: one of {', '.join(DEVICES)}, not {self.device!r}"
         for name in ("low", "median", "high"):
-            if not _is_number(getattr(self, name)) or getattr(self, name) <= 0:
+            if not _is_number(getattr(self, name), above=0):
                 return f"{name}: seconds, finite and over 0, not {getattr(self, name)!r}"
         if not self.low <= self.median <= self.high:
             return f"low <= median <= high, not {self.low}, {self.median}, {self.high}"
-        if not isinstance(self.repeats, int) or isinstance(self.repeats, bool) or self.repeats < 1:
+        if not _is_count(self.repeats):
             return f"repeats: 1 or more, not {self.repeats!r}"
         for name in ("launches", "floor"):
             for key, value in getattr(self, name).items():
@@ -95,7 +93,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where, when and with what rows were measured; `benchmarks.machine.here` finds it out.
+    """Where, when and with which versions rows were measured, as `benchmarks.machine.here` finds it.
 
     Raises:
         ValueError: for a value of another kind, naming the field.
@@ -120,22 +118,21 @@ class Machine:
     def _problem(self) -> str | None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
             return f"name: small letters, digits and single hyphens, not {self.name!r}"
-        for name in ("cpu", "commit"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                return f"{name}: some text, not {getattr(self, name)!r}"
+        if problem := _text_problem(self, "cpu", "commit"):
+            return problem
         if not isinstance(self.date, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
             return f"date: YYYY-MM-DD, not {self.date!r}"
-        if not isinstance(self.cores, int) or isinstance(self.cores, bool) or self.cores < 1:
+        if not _is_count(self.cores):
             return f"cores: 1 or more, not {self.cores!r}"
         for name in ("gpu", "driver"):
             if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
                 return f"{name}: some text or None, not {getattr(self, name)!r}"
-        if self.power_limit_w is not None and not (_is_number(self.power_limit_w) and self.power_limit_w > 0):
+        if self.power_limit_w is not None and not _is_number(self.power_limit_w, above=0):
             return f"power_limit_w: watts or None, not {self.power_limit_w!r}"
         if not isinstance(self.versions, dict) or not all(isinstance(v, str) for v in self.versions.values()):
             return f"versions: text by package, not {self.versions!r}"
         for key, value in self.ceilings.items():
-            if not _is_number(value) or value <= 0:
+            if not _is_number(value, above=0):
                 return f"ceilings[{key!r}]: a number over 0, not {value!r}"
         return None
 
@@ -165,6 +162,9 @@ def save(machine: Machine, rows: Sequence[Row], folder: Path = RESULTS) -> list[
         path = Path(folder) / machine.name / f"{name}.json"
         with written_whole(path) as unfinished:
             unfinished.write_text(text + "\n")
+        for former, present in PRESENT_NAMES.items():
+            if present == some[0].group:
+                path.with_name(f"{former}-{some[0].device}.json").unlink(missing_ok=True)
         written.append(path)
     return written
 
@@ -190,13 +190,23 @@ def load(path: Path) -> tuple[Machine, list[Row]]:
         machine = _from_json(Machine, content.get("machine"), "machine")
         if not isinstance(content.get("rows"), list) or not content["rows"]:
             raise ValueError("rows: a list of at least one")
-        rows = [_from_json(Row, row, f"rows[{number}]") for number, row in enumerate(content["rows"])]
+        rows = [
+            _from_json(Row, _renamed(row), f"rows[{number}]") for number, row in enumerate(content["rows"])
+        ]
         _refuse_twins(rows)
         if machine.name != path.parent.name:
             raise ValueError(f"machine {machine.name!r} in the folder of {path.parent.name!r}")
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not stored rows ({error})") from error
     return machine, rows
+
+
+def _renamed(row: Any) -> Any:
+    """The row with its present names, where it has names."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("name", "group")):
+        return row
+    parts = [PRESENT_NAMES.get(part, part) for part in row["name"].split("/")]
+    return row | {"name": "/".join(parts), "group": PRESENT_NAMES.get(row["group"], row["group"])}
 
 
 def _from_json(kind: Any, values: Any, where: str) -> Any:
@@ -217,8 +227,20 @@ def _refuse_twins(rows: Sequence[Row]) -> None:
         raise ValueError(f"rows: each name once, but {', '.join(twins)} more often")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _text_problem(owner: Any, *names: str) -> str | None:
+    for name in names:
+        if not isinstance(getattr(owner, name), str) or not getattr(owner, name):
+            return f"{name}: some text, not {getattr(owner, name)!r}"
+    return None
+
+
+def _is_number(value: Any, above: float = -math.inf) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > above
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _json_problem(name: str, value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Every way of every suite as a test of pytest-benchmark; `conftest.py` says how they are timed.
+"""Every contender of every suite as a test of pytest-benchmark; `conftest.py` says how they are timed.
 
 BREAKNET_DATA=folder pytest benchmarks --benchmark-enable
 BREAKNET_BENCH_SIZE=full BREAKNET_BENCH_DEVICE=cuda pytest benchmarks --benchmark-enable -k ladder
@@ -10,22 +10,22 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.bench import REPLAY, Bench
-from benchmarks.measure import Missing, Way, check
+from benchmarks.measure import Contender, Missing, check
 
 
 @pytest.mark.benchmark(timer=REPLAY)
-def test_way(suite: str, way: Way, bench: Bench, benchmark: BenchmarkFixture) -> None:
-    benchmark.group = f"{way.contest}: {way.work}"
+def test_contender(suite: str, contender: Contender, bench: Bench, benchmark: BenchmarkFixture) -> None:
+    benchmark.group = f"{contender.comparison}: {contender.work}"
     try:
         if not benchmark.enabled:
-            check(way)
+            check(contender)
             benchmark.pedantic(lambda: None)
             return
-        row = bench.row(suite, way)
+        row = bench.row(suite, contender)
     except Missing as reason:
         benchmark.skipped = True
         pytest.skip(str(reason))
-    seconds = bench.session.times[way.name].seconds
+    seconds = bench.session.times[contender.name].seconds
     benchmark.extra_info.update(row.conditions, launches=row.launches, floor=row.floor)
     REPLAY.load(seconds)
     benchmark.pedantic(lambda: None, rounds=len(seconds))

@@ -128,7 +128,7 @@ checks.rounds(rounds_kernel)
 usual_mistakes("rounds")
 
 # %%
-comparison("sliced", "fused", "persistent", "numba")
+comparison("sliced", "fused", "cooperative", "numba")
 
 # %% [markdown]
 # The last line is the same idea on a CPU: one compiled call trains for whole epochs, with a core's caches in the place

@@ -103,7 +103,7 @@ checks.train_many(train_many_kernel)
 usual_mistakes("train_many")
 
 # %%
-comparison("persistent", "many-models")
+comparison("cooperative", "packed")
 
 # %% [markdown]
 # **Question 7.** Rows past the last image have a `dz` that is not zero: y is ½ there and the target 0. Why does that

@@ -51,7 +51,7 @@ MAX_LINES = 400
 
 #: Files that are to be divided, with the lines they may have until then.
 LONG = {
-    "docs/benchmarks.md": 565,
+    "docs/results.md": 800,  # written from stored rows
     "notebooks/breaking_a_neural_network.py": 487,
     "notebooks/gpu_performance.py": 1005,
 }

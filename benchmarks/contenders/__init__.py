@@ -1,84 +1,124 @@
-"""The ladder: from the notebook's loop to a whole run in one launch, every rung on the same network and data.
+"""The implementations that are compared, in one table, and the ladder: from the notebook's loop to one launch.
 
-    from benchmarks.ladder import RUNGS, climb
-    rows = climb("cpu", size="quick")
+    from benchmarks.contenders import IMPLEMENTATIONS, compare
+    rows = compare("cpu", size="quick")
 
-Two flights of stairs: steps of training, and the accuracy of a network on many images. Each rung is checked against
-float64 before it is timed; the rungs of a flight are timed in turn.
+Every implementation is checked against float64 before it is timed; those of training are timed in turn, and those of
+the accuracy of a network on many images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from benchmarks import launches
 from benchmarks.contenders import (
     all_checkpoints,
     compiled,
-    cooperative,
     cuda_graph,
     fused,
     hand_written,
+    kernel_trainers,
     notebook,
     numba_cpu,
-    packed,
+    public_calls,
     sliced,
+    torch_evaluation,
+    torch_func,
     vectorised,
 )
-from benchmarks.contenders.contender import Rung, single
-from benchmarks.lab import Lab
-from benchmarks.measure import Way, measure
+from benchmarks.contenders.implementation import Implementation, prepare_evaluation, prepare_training
+from benchmarks.measure import Contender, Context, measure
+from benchmarks.problem import Problem, Trainer, single, size_of
 from benchmarks.rows import Row
-from benchmarks.sizes import size_of
 from breaknet import Digits
 
 _CUDA: dict[str, Any] = {"devices": ("cuda",)}
-_TRITON: dict[str, Any] = {"devices": ("cuda",), "needs": ("triton",), "rehearsed": True}
-_NUMBA: dict[str, Any] = {"devices": ("cpu",), "needs": ("numba",), "sparse": True, "label_bytes": 8.0}
-_BYTES: dict[str, Any] = {"image_bytes": 784.0, "label_bytes": 4.0}
-
-RUNGS: dict[str, Rung] = {
-    rung.name: rung
-    for rung in (
-        Rung(0, "notebook", "the notebook's loop: DataLoader, nn.Module", single(notebook.trainer), label_bytes=80.0),
-        Rung(
-            0, "notebook-accuracy", "the notebook's accuracy, one sample at a time", notebook.scorer, scores=True,
-            sampled=True, label_bytes=80.0,
-        ),
-        Rung(1, "sliced", "sliced tensors, nn.Module", single(sliced.trainer)),
-        Rung(2, "vectorised-accuracy", "vectorised accuracy", vectorised.scorer, scores=True, label_bytes=8.0),
-        Rung(3, "cuda-graph", "a CUDA graph of the step", single(cuda_graph.trainer), **_CUDA),
-        Rung(4, "compiled", 'torch.compile(mode="reduce-overhead")', single(compiled.trainer), **_CUDA),
-        Rung(
-            5, "fused", "fused operators under autograd", single(fused.trainer), label_bytes=8.0, **_TRITON
-        ),
-        Rung(
-            6, "persistent", "all epochs in one launch", single(cooperative.trainer), epochs=20, held=True,
-            count_whole=True, **_TRITON, **_BYTES,
-        ),
-        Rung(
-            7, "many-models", "many networks in one launch", packed.trainer, models=packed.capacity, held=True,
-            count_whole=True, **_TRITON, **_BYTES,
-        ),
-        Rung(
-            8, "all-checkpoints", "all checkpoints in one launch", all_checkpoints.scorer, scores=True, together=True,
-            **_TRITON, **_BYTES,
-        ),
-        Rung(9, "hand-written", "gradients written out in torch", single(hand_written.trainer), devices=("cpu",)),
-        Rung(
-            10, "numba", "breaknet's CPU kernels", numba_cpu.trainer, held=True, count=launches.of_numba,
-            count_whole=True, threads=1, **_NUMBA,
-        ),
-        Rung(
-            10, "numba-evaluation", "breaknet's CPU kernels, all checkpoints at once", numba_cpu.scorer, scores=True,
-            together=True, count=launches.of_numba, **_NUMBA,
-        ),
-    )
+_TRITON: dict[str, Any] = {
+    "devices": ("cuda",), "needs": ("triton",), "rehearsed": True, "image_bytes": 784.0, "label_bytes": 4.0,
+    "count_whole": True, "held": True,
+}  # fmt: skip
+_NUMBA: dict[str, Any] = {
+    "devices": ("cpu",), "needs": ("numba",), "sparse": True, "label_bytes": 8.0, "count": launches.of_numba,
 }  # fmt: skip
 
 
-def climb(
+def _jax(build: str, problems: Sequence[Problem], epochs: int) -> Trainer:
+    """A builder of `jax_scan`, imported only where JAX is."""
+    from benchmarks.contenders import jax_scan
+
+    trainer: Trainer = getattr(jax_scan, build)(problems, epochs)
+    return trainer
+
+
+#: The ladder's come first, in its order.
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "notebook": Implementation(
+        "the notebook's loop: DataLoader, nn.Module", single(notebook.trainer), label_bytes=80.0
+    ),
+    "notebook-accuracy": Implementation(
+        "the notebook's accuracy, one sample at a time", notebook.evaluator, evaluates=True, sampled=True,
+        label_bytes=80.0,
+    ),
+    "sliced": Implementation("sliced tensors, nn.Module", single(sliced.trainer)),
+    "vectorised-accuracy": Implementation(
+        "vectorised accuracy", vectorised.evaluator, evaluates=True, label_bytes=8.0
+    ),
+    "cuda-graph": Implementation("a CUDA graph of the step", single(cuda_graph.trainer), **_CUDA),
+    "compiled": Implementation('torch.compile(mode="reduce-overhead")', single(compiled.trainer), **_CUDA),
+    "fused": Implementation(
+        "fused operators under autograd", single(fused.trainer), label_bytes=8.0, devices=("cuda",),
+        needs=("triton",), rehearsed=True,
+    ),
+    "cooperative": Implementation(
+        "all epochs in one launch", single(kernel_trainers.cooperative), epochs=20, **_TRITON
+    ),
+    "packed": Implementation(
+        "many networks in one launch", kernel_trainers.packed, models=kernel_trainers.packed_capacity, **_TRITON
+    ),
+    "all-checkpoints": Implementation(
+        "all checkpoints in one launch", all_checkpoints.evaluator, evaluates=True, together=True, **_TRITON
+    ),
+    "hand-written": Implementation(
+        "gradients written out in torch", single(hand_written.trainer), devices=("cpu",)
+    ),
+    "numba": Implementation(
+        "breaknet's CPU kernels", numba_cpu.trainer, held=True, count_whole=True, threads=1, **_NUMBA
+    ),
+    "numba-evaluation": Implementation(
+        "breaknet's CPU kernels, all checkpoints at once", partial(public_calls.evaluator, "numba"),
+        evaluates=True, together=True, **_NUMBA,
+    ),
+}  # fmt: skip
+LADDER = tuple(IMPLEMENTATIONS)
+
+# outside the ladder: alternatives, and forms of our own that are timed beside them
+IMPLEMENTATIONS |= {
+    "split": Implementation("three launches a step", single(kernel_trainers.split), **_TRITON),
+    "jax": Implementation("JAX, jit + lax.scan", partial(_jax, "trainer"), needs=("jax",)),
+    "jax-in-turn": Implementation("JAX, one after the other", partial(_jax, "one_after_another"), needs=("jax",)),
+    "torch-func": Implementation("torch.func, stacked ensemble", torch_func.trainer),
+    "triton-evaluation": Implementation(
+        "breaknet, the backend's evaluate", partial(public_calls.evaluator, "triton"), evaluates=True,
+        together=True, **_TRITON,
+    ),
+    "numba-prepared": Implementation(
+        "breaknet, images and networks prepared", numba_cpu.prepared_evaluator, evaluates=True, together=True,
+        **_NUMBA,
+    ),
+    "torch-one-by-one": Implementation(
+        "vectorised torch", torch_evaluation.one_by_one, evaluates=True, together=True, label_bytes=8.0
+    ),
+    "torch-wide": Implementation(
+        "torch, all first layers in one product", torch_evaluation.wide, evaluates=True, together=True,
+        label_bytes=8.0,
+    ),
+}  # fmt: skip
+
+
+def compare(
     device: str = "cpu",
     *,
     only: Sequence[str] | None = None,
@@ -86,39 +126,60 @@ def climb(
     data: Digits | None = None,
     survive: bool = False,
 ) -> list[Row]:
-    """Check, count and time the rungs of a device.
+    """Check, count and time the ladder's implementations on a device.
 
     Args:
         device: "cpu" or "cuda".
-        only: names of the rungs wanted; all of the device's by default.
-        size: "quick" or "full" ("rehearse" tries every path, and its times mean nothing).
-        data: what to train and score on; by default what BREAKNET_DATA names, else synthetic digits.
-        survive: leave out a rung that fails, with a warning, instead of raising.
+        only: names of those wanted; all of the device's by default.
+        size: "quick" or "full" ("rehearse" runs every path, and its times mean nothing).
+        data: what to train and evaluate on; by default what BREAKNET_DATA names, else synthetic digits.
+        survive: leave out an implementation that fails, with a warning, instead of raising.
 
     Raises:
-        ValueError: an unknown device, rung or size, or data that is blank.
-        WrongResult: a rung's result is not float64's; it gets no time.
-        Missing: a package that a rung needs is not installed.
+        ValueError: an unknown device, implementation or size, or data that is blank.
+        WrongResult: a result is not float64's; it gets no time.
+        Missing: a package that an implementation needs is not installed.
     """
-    lab = Lab(device, size_of(size), data)
-    here = {rung.name: rung for rung in rungs_on(lab)}
+    context = Context(device, size_of(size), data)
+    here = {one.name.rpartition("/")[2]: one for one in ladder(context)}
     unknown = sorted(set(only or ()) - set(here))
     if unknown:
-        raise ValueError(f"only: rungs on {device}, {', '.join(here)}; not {', '.join(unknown)}")
-    chosen = [rung.way(lab) for name, rung in here.items() if only is None or name in only]
-    return measure(chosen, lab, survive=survive)
+        raise ValueError(f"only: implementations on {device}, {', '.join(here)}; not {', '.join(unknown)}")
+    chosen = [one for name, one in here.items() if only is None or name in only]
+    return measure(chosen, context, survive=survive)
 
 
-def ways(lab: Lab) -> list[Way]:
-    """All rungs of the lab's device."""
-    return [rung.way(lab) for rung in rungs_on(lab)]
+def ladder(context: Context) -> list[Contender]:
+    """The ladder on the context's device; training comes first."""
+    found = []
+    size = context.size
+    for name in ladder_names(context):
+        one = IMPLEMENTATIONS[name]
+        kind, prepare = "step", partial(prepare_training, one, context, images=size.train_images, count=True)
+        work = f"one training step of {size.batch_size} images"
+        if one.evaluates:
+            kind, prepare = "accuracy", partial(prepare_evaluation, one, context)
+            work = f"the accuracy of one network on {size.evaluated_images:,} images"
+        found.append(
+            Contender(
+                f"{kind}/{context.device}/{name}",
+                "ladder",
+                one.title,
+                work,
+                f"ladder/{kind}",
+                prepare,
+                one.needs,
+            )
+        )
+    return found
 
 
-def rungs_on(lab: Lab) -> list[Rung]:
-    """Those of its device, less, in a GPU's rehearsal, those that need a real one; training comes first."""
+def ladder_names(context: Context) -> list[str]:
+    """The ladder's names on the device, less, in a GPU's rehearsal, those that need a real one."""
     found = [
-        rung
-        for rung in RUNGS.values()
-        if lab.device in rung.devices and (lab.place.type in rung.devices or rung.rehearsed)
+        name
+        for name in LADDER
+        if context.device in (one := IMPLEMENTATIONS[name]).devices
+        and (context.place.type in one.devices or one.rehearsed)
     ]
-    return sorted(found, key=lambda rung: rung.scores)
+    return sorted(found, key=lambda name: IMPLEMENTATIONS[name].evaluates)

@@ -1,71 +1,80 @@
-"""What every way must give before it is timed: an epoch of training and scores, in float64."""
+"""Agreement with float64, which every contender must show before it is timed: an epoch of training, evaluations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from benchmarks.problem import (
+    Evaluator,
+    EvaluatorBuilder,
+    Parameters,
+    Problem,
+    Trainer,
+    TrainerBuilder,
+    unstacked,
+)
+from breaknet import reference
 
-def exact_epoch(
-    images: np.ndarray, labels: np.ndarray, start: Mapping[str, Tensor], batch_size: int, learning_rate: float
-) -> dict[str, np.ndarray]:
-    """The parameters after one epoch of plain SGD on the summed squared error, float64."""
-    parameters = {name: value.double().cpu().numpy().copy() for name, value in start.items()}
-    w1, b1, w2, b2, w3, b3 = parameters.values()
-    for low in range(0, len(images), batch_size):
-        x = images[low : low + batch_size] / 256
-        a1 = _sigmoid(x @ w1.T + b1)
-        a2 = _sigmoid(a1 @ w2.T + b2)
-        a3 = _sigmoid(a2 @ w3.T + b3)
-        d3 = 2 * (a3 - np.eye(10)[labels[low : low + batch_size]]) * a3 * (1 - a3)
-        d2 = d3 @ w3 * a2 * (1 - a2)
-        d1 = d2 @ w2 * a1 * (1 - a1)
-        for weight, bias, delta, below in ((w3, b3, d3, a2), (w2, b2, d2, a1), (w1, b1, d1, x)):
-            weight -= learning_rate * delta.T @ below
-            bias -= learning_rate * delta.sum(0)
-    return parameters
+
+def exact_epochs(problem: Problem, epochs: int = 1) -> Parameters:
+    """The problem's parameters after so many epochs, float64 on the CPU."""
+    return reference.epochs(
+        problem.start, problem.images, problem.labels,
+        epochs=epochs, batch_size=problem.batch_size, learning_rate=problem.learning_rate,
+    )[-1]  # fmt: skip
 
 
 def assert_agrees(
-    found: Mapping[str, Tensor], exact: Mapping[str, np.ndarray], start: Mapping[str, Tensor]
+    found: Mapping[str, Tensor], exact: Mapping[str, Tensor], start: Mapping[str, Tensor]
 ) -> None:
     """Within 1e-4 of the update, which a wrong loop misses by far and float32 keeps over a few steps."""
-    for name, reference in exact.items():
-        error = np.linalg.norm(found[name].detach().double().cpu().numpy() - reference)
-        update = np.linalg.norm(reference - start[name].double().cpu().numpy())
+    for name, expected in exact.items():
+        error = torch.dist(found[name].detach().double().cpu(), expected)
+        update = torch.dist(expected, start[name].double().cpu())
         assert error <= 1e-4 * update, f"{name}: error {error:.1e}, update {update:.1e}"
 
 
-def exact_scores(
-    models: Mapping[str, Tensor], images: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of models [C, ...]: mean summed squared errors, accuracies, and shares of images that nearly tie; float64 [C]."""
-    found = []
-    for parameters in zip(*(value.double().cpu().numpy() for value in models.values()), strict=True):
-        w1, b1, w2, b2, w3, b3 = parameters
-        output = _sigmoid(_sigmoid(_sigmoid(images / 256 @ w1.T + b1) @ w2.T + b2) @ w3.T + b3)
-        cost = ((output - np.eye(10)[labels]) ** 2).sum(1).mean()
-        largest = np.sort(output, axis=1)[:, -2:]
-        ties = (largest[:, 1] - largest[:, 0] < 1e-6).mean()
-        found.append((cost, (output.argmax(1) == labels).mean(), ties))
-    cost, accuracy, ties = np.array(found).T
-    return cost, accuracy, ties
+def checked_trainer(build: TrainerBuilder, problems: Sequence[Problem], check_steps: int) -> Trainer:
+    """A trainer of a few steps that has done them and agrees with float64 in every problem.
+
+    Raises:
+        AssertionError: it does not, naming the parameter.
+    """
+    few = [problem.first(check_steps * problem.batch_size) for problem in problems]
+    trainer = build(few, 1)
+    trainer.train()
+    found = trainer.parameters()
+    assert len(found) == len(few), f"parameters of {len(found)} networks, not {len(few)}"
+    for parameters, one in zip(found, few, strict=True):
+        assert_agrees(parameters, exact_epochs(one), one.start)
+    return trainer
 
 
-def assert_scores(
-    cost: np.ndarray | None, accuracy: np.ndarray, exact: tuple[np.ndarray, np.ndarray, np.ndarray]
+def check_evaluator(build: EvaluatorBuilder, models: Parameters, problem: Problem, images: int) -> Evaluator:
+    """Evaluate models [C, ...] on the first `images` images and compare; returns that evaluator.
+
+    Raises:
+        AssertionError: an accuracy or a cost is off, naming the network.
+    """
+    few = problem.first(min(images, len(problem.labels)))
+    evaluate = build(models, few)
+    assert_evaluations(*evaluate(), models, few)
+    return evaluate
+
+
+def assert_evaluations(
+    cost: np.ndarray | None, accuracy: np.ndarray, models: Parameters, problem: Problem
 ) -> None:
     """Costs within 1e-5 of float64's, which a plain float32 sum keeps; accuracies exact but for near ties."""
-    exact_cost, exact_accuracy, ties = exact
-    assert accuracy.shape == exact_accuracy.shape, f"accuracies {accuracy.shape}, not {exact_accuracy.shape}"
-    off = np.abs(accuracy - exact_accuracy) - ties
+    exact = [reference.evaluation(one, problem.images, problem.labels) for one in unstacked(models)]
+    assert accuracy.shape == (len(exact),), f"accuracies {accuracy.shape}, not {(len(exact),)}"
+    off = np.abs(accuracy - [one.accuracy for one in exact]) - [one.near_ties for one in exact]
     assert (off <= 1e-9).all(), f"accuracy of network {off.argmax()} off by {off.max():.1e}"
     if cost is not None:
-        error = np.abs(cost - exact_cost) / exact_cost
+        expected = np.array([one.cost for one in exact])
+        error = np.abs(cost - expected) / expected
         assert (error <= 1e-5).all(), f"cost of network {error.argmax()} off by {error.max():.1e}"
-
-
-def _sigmoid(z: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-z))

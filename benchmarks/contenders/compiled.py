@@ -1,4 +1,4 @@
-"""Rung 4: `torch.compile(mode="reduce-overhead")` of network and cost, which captures both passes as CUDA graphs."""
+"""`torch.compile(mode="reduce-overhead")` of network and cost, which captures both passes as CUDA graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rung 3: the whole step (forward, backward, update) captured once as a CUDA graph and replayed."""
+"""The whole step (forward, backward, update) captured once as a CUDA graph and replayed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rung 5: breaknet's fused operators under autograd: linear + sigmoid a layer, summed squared error from labels."""
+"""Breaknet's fused operators under autograd: linear + sigmoid a layer, summed squared error from labels."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from benchmarks.problem import Problem, Trainer
 
 
 def trainer(problem: Problem, epochs: int) -> Trainer:
-    images, targets, batch, rate = problem.floats, problem.targets, problem.batch_size, problem.learning_rate
+    images, targets = problem.floats, problem.targets
+    batch, learning_rate = problem.batch_size, problem.learning_rate
     parameters = {name: value.clone().to(problem.device) for name, value in problem.start.items()}
     w1, b1, w2, b2, w3, b3 = parameters.values()
 
@@ -24,8 +25,8 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
                 d2 = (d3 @ w3) * a2 * (1 - a2)
                 d1 = (d2 @ w2) * a1 * (1 - a1)
                 for weight, bias, delta, below in ((w3, b3, d3, a2), (w2, b2, d2, a1), (w1, b1, d1, x)):
-                    weight.addmm_(delta.T, below, alpha=-rate)
-                    bias.sub_(delta.sum(0), alpha=rate)
+                    weight.addmm_(delta.T, below, alpha=-learning_rate)
+                    bias.sub_(delta.sum(0), alpha=learning_rate)
         problem.wait()
 
     return Trainer(train, lambda: [parameters])

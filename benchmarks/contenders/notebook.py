@@ -1,4 +1,4 @@
-"""Rung 0: the notebook's code as written: a DataLoader over a TensorDataset, accuracy one sample at a time.
+"""The notebook's code as written: a DataLoader over a TensorDataset, accuracy one sample at a time.
 
 Its images and one-hot targets are tensors on the model's device, the targets whole numbers.
 """
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.contenders.contender import as_array, one_network
-from benchmarks.problem import Parameters, Problem, Scorer, Trainer
+from benchmarks.problem import Evaluator, Parameters, Problem, Trainer
 
 
 def cost_func(output: Tensor, target: Tensor) -> Tensor:
@@ -42,12 +41,12 @@ def accuracy(prediction: Tensor, target: Tensor) -> float:
     return right / len(prediction)
 
 
-def scorer(models: Parameters, problem: Problem) -> Scorer:
-    model = one_network(models, problem)
+def evaluator(models: Parameters, problem: Problem) -> Evaluator:
+    model = problem.model(models)
     images, targets = problem.floats, problem.one_hot
 
     @torch.no_grad()
-    def score() -> tuple[None, np.ndarray]:
-        return None, as_array(accuracy(model(images), targets))
+    def evaluate() -> tuple[None, np.ndarray]:
+        return None, np.array([accuracy(model(images), targets)])
 
-    return Scorer(score)
+    return evaluate

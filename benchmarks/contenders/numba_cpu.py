@@ -1,4 +1,4 @@
-"""On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads score."""
+"""On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads evaluate."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 
-from benchmarks.problem import Parameters, Problem, Scorer, Trainer, stacked_starts, unstacked
+from benchmarks.problem import Evaluator, Parameters, Problem, Trainer, stacked_starts, unstacked
 
 
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
@@ -21,15 +20,22 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     pool = ThreadPoolExecutor(min(backend.thread_count(), len(problems)))
     compressed = compress(first.images, pool)
     batches = by_column(compressed, first.batch_size, pool)
-    live = pack(stacked_starts(problems), hidden)
-    checkpoints = aligned_zeros(len(problems) * epochs, live.shape[1])
+    current = pack(stacked_starts(problems), hidden)
+    checkpoints = aligned_zeros(len(problems) * epochs, current.shape[1])
     stop = np.zeros(1, np.int64)
 
     def train_one(number: int) -> None:
         problem, rows = problems[number], slice(number * epochs, (number + 1) * epochs)
-        rate = np.float32(problem.learning_rate)
+        learning_rate = np.float32(problem.learning_rate)
         training.train_epochs(
-            live[number], checkpoints[rows], compressed, batches, problem.labels, rate, *hidden, stop
+            current[number],
+            checkpoints[rows],
+            compressed,
+            batches,
+            problem.labels,
+            learning_rate,
+            *hidden,
+            stop,
         )
 
     def train() -> None:
@@ -44,22 +50,8 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     return Trainer(train, parameters)
 
 
-def scorer(models: Parameters, problem: Problem) -> Scorer:
-    """`evaluate` of the backend, which compresses the images and packs the networks on every call."""
-    from breaknet.backends.interface import Examples
-    from breaknet.backends.numba_cpu import backend
-
-    examples = Examples(torch.from_numpy(problem.images), torch.from_numpy(problem.labels))
-
-    def score() -> tuple[np.ndarray, np.ndarray]:
-        scores = backend.evaluate(models, examples, torch.device("cpu"), False)
-        return scores.cost, scores.accuracy
-
-    return Scorer(score)
-
-
-def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
-    """The same with images compressed and networks packed beforehand, as for a run's checkpoints in mid-training."""
+def prepared_evaluator(models: Parameters, problem: Problem) -> Evaluator:
+    """Evaluation with images compressed and networks packed beforehand, as for a run's checkpoints in mid-training."""
     from breaknet.backends.numba_cpu import backend
     from breaknet.backends.numba_cpu.evaluation import EvaluationTasks, Prepared
     from breaknet.backends.numba_cpu.layout import pack
@@ -69,9 +61,9 @@ def prepared_scorer(models: Parameters, problem: Problem) -> Scorer:
     prepared = Prepared.of(collect_terms(problem.images, pool), problem.labels)
     packed, stop = pack(models, problem.hidden), np.zeros(1, np.int64)
 
-    def score() -> tuple[np.ndarray, np.ndarray]:
+    def evaluate() -> tuple[np.ndarray, np.ndarray]:
         evaluation = EvaluationTasks(packed, problem.hidden, prepared, stop)
         list(pool.map(evaluation.run, evaluation.tasks()))
         return evaluation.cost, evaluation.accuracy
 
-    return Scorer(score)
+    return evaluate

@@ -1,4 +1,4 @@
-"""Rung 1: a tidy nn.Module loop. The data is one tensor on the device, a batch a slice of it."""
+"""A tidy nn.Module loop. The data is one tensor on the device, a batch a slice of it."""
 
 from __future__ import annotations
 

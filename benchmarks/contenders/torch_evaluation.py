@@ -1,4 +1,4 @@
-"""Scores of many checkpoints in vectorised torch: one network after another, or all first layers as one product."""
+"""Evaluation of many checkpoints in vectorised torch: one network after another, or all first layers as one product."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.problem import Parameters, Problem, Scorer
+from benchmarks.problem import Evaluator, Parameters, Problem
 
 #: So many images by so many checkpoints at a time, so that the outputs stay in a CPU's caches; a GPU takes more.
 BLOCK = {"cpu": (1_000, 100), "cuda": (10_000, 100)}
 
 
-def one_by_one(models: Parameters, problem: Problem) -> Scorer:
+def one_by_one(models: Parameters, problem: Problem) -> Evaluator:
     """Cost and accuracy of models [C, ...] as a tidy loop has them: all images through a module, network by network."""
     device = problem.device
     model = problem.model()
@@ -22,7 +22,7 @@ def one_by_one(models: Parameters, problem: Problem) -> Scorer:
     images, labels = problem.floats, torch.from_numpy(problem.labels).to(device)
 
     @torch.no_grad()
-    def score() -> tuple[np.ndarray, np.ndarray]:
+    def evaluate() -> tuple[np.ndarray, np.ndarray]:
         cost = torch.zeros(len(states), dtype=torch.float64, device=device)
         hits = torch.zeros(len(states), dtype=torch.int64, device=device)
         targets = nn.functional.one_hot(labels, 10).float()
@@ -33,10 +33,10 @@ def one_by_one(models: Parameters, problem: Problem) -> Scorer:
             hits[number] = (output.argmax(1) == labels).sum()
         return (cost / len(images)).cpu().numpy(), (hits.double() / len(images)).cpu().numpy()
 
-    return Scorer(score)
+    return evaluate
 
 
-def wide(models: Parameters, problem: Problem) -> Scorer:
+def wide(models: Parameters, problem: Problem) -> Evaluator:
     """The same, blocked for the caches: one product for many first layers, batched small layers."""
     device = problem.device
     block, at_once = BLOCK[device.type]
@@ -45,7 +45,7 @@ def wide(models: Parameters, problem: Problem) -> Scorer:
     count, width = b1.shape
 
     @torch.no_grad()
-    def score() -> tuple[np.ndarray, np.ndarray]:
+    def evaluate() -> tuple[np.ndarray, np.ndarray]:
         cost = torch.zeros(count, dtype=torch.float64, device=device)
         hits = torch.zeros(count, dtype=torch.int64, device=device)
         targets = nn.functional.one_hot(labels, 10).float()
@@ -62,4 +62,4 @@ def wide(models: Parameters, problem: Problem) -> Scorer:
                 hits[some] += (output.argmax(2) == labels[here]).sum(1)
         return (cost / len(images)).cpu().numpy(), (hits.double() / len(images)).cpu().numpy()
 
-    return Scorer(score)
+    return evaluate

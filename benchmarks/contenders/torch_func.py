@@ -1,4 +1,4 @@
-"""Torch's own way to train an ensemble: stacked parameters, `vmap` over `grad` of a functional call, plain SGD."""
+"""Torch's own ensembles: stacked parameters, `vmap` over `grad` of a functional call, plain SGD."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.problem import Parameters, Problem, Trainer, unstacked
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     """Networks on the same images, each with labels and a start of its own."""
     first = problems[0]
-    images, batch, rate = first.floats, first.batch_size, first.learning_rate
+    images, batch, learning_rate = first.floats, first.batch_size, first.learning_rate
     targets = torch.stack([one.targets for one in problems])  # [C, N, 10]
     parameters, _ = stack_module_state([one.model() for one in problems])
     parameters = {name: value.detach() for name, value in parameters.items()}
@@ -32,7 +32,7 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
             for low in range(0, len(images), batch):
                 here = slice(low, low + batch)
                 for name, gradient in gradients(parameters, images[here], targets[:, here]).items():
-                    parameters[name].sub_(gradient, alpha=rate)
+                    parameters[name].sub_(gradient, alpha=learning_rate)
         first.wait()
 
     return Trainer(train, lambda: unstacked(parameters))

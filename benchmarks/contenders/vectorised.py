@@ -1,21 +1,20 @@
-"""Rung 2: the accuracy of a network as one comparison of all images."""
+"""The accuracy of a network as one comparison of all images."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from benchmarks.contenders.contender import as_array, one_network
-from benchmarks.problem import Parameters, Problem, Scorer
+from benchmarks.problem import Evaluator, Parameters, Problem
 
 
-def scorer(models: Parameters, problem: Problem) -> Scorer:
-    model = one_network(models, problem)
+def evaluator(models: Parameters, problem: Problem) -> Evaluator:
+    model = problem.model(models)
     images, labels = problem.floats, torch.from_numpy(problem.labels).to(problem.device)
 
     @torch.no_grad()
-    def score() -> tuple[None, np.ndarray]:
+    def evaluate() -> tuple[None, np.ndarray]:
         right = (model(images).argmax(1) == labels).sum()
-        return None, as_array(int(right) / len(labels))
+        return None, np.array([int(right) / len(labels)])
 
-    return Scorer(score)
+    return evaluate

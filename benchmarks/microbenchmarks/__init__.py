@@ -1,0 +1,1 @@
+"""Loops that measure one property of a device: its ceilings, and a grid barrier."""

@@ -1,4 +1,4 @@
-"""Nothing but barriers: what the cooperative trainer's two barriers a step cost by themselves."""
+"""A loop of grid barriers alone: the cost of the two that a step of the cooperative trainer has."""
 
 from __future__ import annotations
 

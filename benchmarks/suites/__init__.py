@@ -1,7 +1,11 @@
-"""Everything that is measured, by suites. A suite is `ways(lab)`: what it would measure there, prepared only later.
+"""Everything that is measured, by suites: each gives its contenders in a context, and prepares them only later.
 
-from benchmarks.suites import SUITES
-rows = measure(SUITES["models"](lab), lab)
+    rows = measure(SUITES["models"](context), context)
+
+Beside the ladder (`benchmarks.contenders`): one or two networks against JAX and torch.func (`comparison`), many
+(`models`), whole calls by epochs and images (`epochs`), checkpoints by images (`evaluation`), single calls
+(`dispatch`), the GPU kernels' design (`kernels`), the lesson (`lesson`), its compiling for a GPU (`compiling`), and
+the classroom's notebook (`classroom`).
 """
 
 from __future__ import annotations
@@ -9,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks import contenders
-from benchmarks.lab import Lab
-from benchmarks.measure import Way
+from benchmarks.measure import Contender, Context
 from benchmarks.suites import (
     classroom,
+    comparison,
     compiling,
     dispatch,
     epochs,
@@ -20,18 +24,17 @@ from benchmarks.suites import (
     kernels,
     lesson,
     models,
-    rivals,
 )
 
-SUITES: dict[str, Callable[[Lab], list[Way]]] = {
-    "ladder": contenders.ways,
-    "rivals": rivals.ways,
-    "models": models.ways,
-    "epochs": epochs.ways,
-    "evaluation": evaluation.ways,
-    "dispatch": dispatch.ways,
-    "kernels": kernels.ways,
-    "lesson": lesson.ways,
-    "compiling": compiling.ways,
-    "classroom": classroom.ways,
+SUITES: dict[str, Callable[[Context], list[Contender]]] = {
+    "ladder": contenders.ladder,
+    "comparison": comparison.contenders,
+    "models": models.contenders,
+    "epochs": epochs.contenders,
+    "evaluation": evaluation.contenders,
+    "dispatch": dispatch.contenders,
+    "kernels": kernels.contenders,
+    "lesson": lesson.contenders,
+    "compiling": compiling.contenders,
+    "classroom": classroom.contenders,
 }

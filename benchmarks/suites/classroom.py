@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.lab import Lab
-from benchmarks.measure import Missing, Ready, Way
+from benchmarks.measure import Contender, Context, Missing, Ready
 
 NEEDS = ("jupytext", "nbclient", "ipykernel", "matplotlib", "scipy")
 
@@ -30,31 +29,31 @@ TRAINED = {"rehearse": (1, 2), "quick": (1, 20), "full": (2, 100)}
 TITLES = {"original": "the notebook as written", "drop-in": "the notebook with breaknet's names"}
 
 
-def ways(lab: Lab) -> list[Way]:
-    stage = Stage(lab)
-    long, few = WHOLE[lab.size.name]
+def contenders(context: Context) -> list[Contender]:
+    stage = Stage(context)
+    long, few = WHOLE[context.size.name]
     whole = f"the classroom notebook from top to bottom ({long}, {long} and {few} epochs)"
-    what: dict[str, tuple[str, Callable[[str], Ready], int | None]] = {
+    kinds: dict[str, tuple[str, Callable[[str], Ready], int | None]] = {
         "whole": (whole, stage.whole, 1),
         "train_model": ("one epoch of train_model, all training and validation images", stage.train_model, 3),
         "accuracy": ("accuracy of one model on all training images", stage.accuracy, None),
     }
+    needs = NEEDS if context.gpu else (*NEEDS, "numba")
     return [
-        Way(
-            f"classroom/{lab.device}/{name}/{version}", "classroom", title, work, lab.device,
-            f"classroom/{name}", partial(prepare, version),
-            NEEDS if lab.device == "cuda" else (*NEEDS, "numba"), repeats=repeats,
+        Contender(
+            f"classroom/{context.device}/{name}/{version}", "classroom", title, work, f"classroom/{name}",
+            partial(prepare, version), needs, repeats,
         )
-        for name, (work, prepare, repeats) in what.items()
+        for name, (work, prepare, repeats) in kinds.items()
         for version, title in TITLES.items()
     ]  # fmt: skip
 
 
 class Stage:
-    """What the ways share, made when it is first asked for. Both notebooks pick the device as the lesson does."""
+    """Notebooks and data for all contenders, made when first asked for; the notebooks pick the device themselves."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+    def __init__(self, context: Context) -> None:
+        self.context = context
         self._agreed = False
 
     @cached_property
@@ -65,14 +64,14 @@ class Stage:
 
     @cached_property
     def names(self) -> dict[str, dict[str, Any]]:
-        """What each notebook calls train_model, accuracy and so on."""
+        """Each notebook's train_model, accuracy and so on."""
         from benchmarks.classroom import names_of
 
         with contextlib.redirect_stdout(io.StringIO()):
             found = {version: names_of(notebook) for version, notebook in self.notebooks.items()}
         for space in found.values():
-            if space["device"].type != self.lab.device:
-                raise Missing(f"the notebook would run on {space['device']}, not on {self.lab.device}")
+            if space["device"].type != self.context.device:
+                raise Missing(f"the notebook would run on {space['device']}, not on {self.context.device}")
         return found
 
     @cached_property
@@ -80,7 +79,7 @@ class Stage:
         """Images and labels to train on, and to validate with."""
         from benchmarks.classroom import as_float
 
-        return (*as_float(self.lab.data.train), *as_float(self.lab.data.valid))
+        return (*as_float(self.context.data.train), *as_float(self.context.data.valid))
 
     @cached_property
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
@@ -90,16 +89,16 @@ class Stage:
     def data_file(self) -> Path:
         from benchmarks.classroom import write_pickle
 
-        return write_pickle(self.lab.data, Path(self._folder.name) / "mnist.pkl.gz")
+        return write_pickle(self.context.data, Path(self._folder.name) / "mnist.pkl.gz")
 
     def whole(self, version: str) -> Ready:
         from benchmarks.classroom import run
 
         self.check()
         notebook, file = self.notebooks[version], self.data_file
-        epochs_all, epochs_few = WHOLE[self.lab.size.name]
+        epochs_all, epochs_few = WHOLE[self.context.size.name]
         conditions: dict[str, Any] = {
-            "batch": 100, "epochs": [epochs_all, epochs_all, epochs_few], "images": len(self.lab.data.train),
+            "batch": 100, "epochs": [epochs_all, epochs_all, epochs_few], "images": len(self.context.data.train),
             "timed": {"in": "a kernel's start, imports, reading the data, all cells, figures", "out": "downloads"},
         }  # fmt: skip
 
@@ -108,15 +107,15 @@ class Stage:
             assert len(lists["accuracy_valid_few"]) == epochs_few
             assert all(np.isfinite(values).all() for values in lists.values())
 
-        return Ready(once, 1, conditions=conditions)
+        return Ready(once, conditions=conditions)
 
     def train_model(self, version: str) -> Ready:
         self.check()
-        epochs = TRAINED[self.lab.size.name][version == "drop-in"]
+        epochs = TRAINED[self.context.size.name][version == "drop-in"]
         run = partial(self._train, version, epochs)
         run()
         conditions = {
-            "batch": 100, "epochs": epochs, "images": len(self.lab.data.train),
+            "batch": 100, "epochs": epochs, "images": len(self.context.data.train),
             "extrapolated": version == "original",
             "timed": {"in": "train_model, its prints", "out": "reading the data, compiling"},
         }  # fmt: skip
@@ -135,7 +134,7 @@ class Stage:
             "batch": len(labels), "images": len(labels),
             "timed": {"in": "accuracy", "out": "the model's outputs, the one-hot targets"},
         }  # fmt: skip
-        return Ready(partial(names["accuracy"], prediction, target), 1, conditions=conditions)
+        return Ready(partial(names["accuracy"], prediction, target), conditions=conditions)
 
     def check(self) -> None:
         """Both train_model give the same costs, once a session."""

@@ -1,4 +1,4 @@
-"""The first use of a GPU, as far as the host goes: a fresh process that compiles the lesson's kernels for it."""
+"""The host's part of a GPU's first use: a fresh process that compiles the lesson's kernels for it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
+from benchmarks.measure import Contender, Context, Ready
 from benchmarks.processes import run_python
 from breaknet.kernels.host.targets import TARGETS
 
 QUICK = ("sm_75",)
-REPEATS = 3
 
 
-def ways(lab: Lab) -> list[Way]:
+def contenders(context: Context) -> list[Contender]:
     """None on a GPU, where the lesson itself is timed cold."""
-    if lab.gpu:
+    if context.gpu:
         return []
-    targets = [target.name for target in TARGETS.values()] if lab.size.name == "full" else QUICK
+    targets = [target.name for target in TARGETS.values()] if context.size.name == "full" else QUICK
     return [
-        Way(
-            name=f"compiling/{lab.device}/{target}/{cache}", group="compiling", title=title,
-            work=f"the lesson's kernels, compiled for {target}", device=lab.device,
-            contest=f"compiling/{target}", prepare=partial(_ready, target, cache == "cold"), needs=("triton",),
-            repeats=REPEATS,
+        Contender(
+            f"compiling/cpu/{target}/{cache}", "compiling", title, f"the lesson's kernels, compiled for {target}",
+            f"compiling/{target}", partial(_ready, target, cache == "cold"), ("triton",), repeats=3,
         )
         for target in targets
         for cache, title in (("cold", "the first time"), ("warm", "again"))
@@ -52,18 +48,18 @@ def _ready(target: str, cold: bool) -> Ready:
 
     if not cold:
         compile_lesson(target, Path(filled.name))
-    return Ready(run, 1, conditions=conditions)
+    return Ready(run, conditions=conditions)
 
 
 def compile_lesson(target: str, cache: Path) -> dict[str, float]:
-    """`benchmarks.compile_lesson` with a folder as Triton's cache; its seconds.
+    """`benchmarks.processes.compile_kernels` with a folder as Triton's cache; its seconds.
 
     Raises:
-        RuntimeError: it failed, with the last line of what it said.
+        RuntimeError: it failed, with the last line of its errors.
     """
     # kernels under the interpreter cannot be compiled
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(cache)
-    arguments = ["-m", "benchmarks.compile_lesson", target]
+    arguments = ["-m", "benchmarks.processes", "compile", target]
     seconds: dict[str, float] = json.loads(run_python(f"compiling for {target}", arguments, environment))
     return seconds

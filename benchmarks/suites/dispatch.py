@@ -1,4 +1,4 @@
-"""What one call costs before any arithmetic: the fused operators on 1 image of 1 input and 1 output.
+"""One call's cost before any arithmetic: the fused operators on 1 image of 1 input and 1 output.
 
 On a GPU nothing is waited for within the timed calls but at their end, so a row there is the time that the host needs
 to issue the work, or the device to do it, whichever is longer.
@@ -13,96 +13,77 @@ import torch
 from torch import Tensor
 
 from benchmarks import launches
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
+from benchmarks.measure import Contender, Context, Ready
 from breaknet.kernels.linear_sigmoid import LinearSigmoid, launch_forward, linear_sigmoid, linear_sigmoid_spec
 from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
 
 CALLS = {"rehearse": 2, "quick": 200, "full": 1_000}  # in one timed call
 
-Call = Callable[[], Tensor]
-
-
-def inputs(device: torch.device, requires_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x [1, 1], weight [1, 1], bias [1], target [1, 1]."""
-    sizes = ((1, 1), (1, 1), (1,))
-    x, weight, bias = (torch.full(size, 0.5, device=device, requires_grad=requires_grad) for size in sizes)
-    return x, weight, bias, torch.ones(1, 1, device=device)
-
-
-def layer_ways(device: torch.device) -> dict[str, Call]:
-    """Layer forward, no gradient wanted."""
-    x, weight, bias, _ = inputs(device, requires_grad=False)
-    module = LinearSigmoid.from_linear(torch.nn.Linear(1, 1)).to(device).requires_grad_(False)
-    module.weight.copy_(weight)
-    module.bias.copy_(bias)
-    operator = torch.ops.breaknet.linear_sigmoid
-    return {
-        "torch": lambda: linear_sigmoid_spec(x, weight, bias),
-        "operator": lambda: operator(x, weight, bias),
-        "function": lambda: linear_sigmoid(x, weight, bias),
-        "module": lambda: module(x),
-        "launcher": lambda: launch_forward(x, weight, bias),
-    }
-
-
-def cost_ways(device: torch.device) -> dict[str, Call]:
-    """Cost, no gradient wanted."""
-    x, _, _, target = inputs(device, requires_grad=False)
-    return {"torch": lambda: summed_mse_spec(x, target)[0], "function": lambda: summed_mse(x, target)}
-
-
-def step_ways(device: torch.device) -> dict[str, Call]:
-    """Layer and cost, forward and backward; gives the gradient of the weight."""
-    x, weight, bias, target = inputs(device, requires_grad=True)
-
-    def plain() -> Tensor:
-        return summed_mse_spec(linear_sigmoid_spec(x, weight, bias), target)[0]
-
-    def fused() -> Tensor:
-        return summed_mse(linear_sigmoid(x, weight, bias), target)
-
-    return {
-        "torch": lambda: torch.autograd.grad(plain(), (x, weight, bias))[1],
-        "function": lambda: torch.autograd.grad(fused(), (x, weight, bias))[1],
-    }
-
-
-#: What is called, how its ways are made, and how a reader calls each.
-WHAT: dict[str, tuple[str, Callable[[torch.device], dict[str, Call]], dict[str, str]]] = {
+#: By kind of call: its work, and its contenders' titles; those of `calls` by "kind/name".
+KINDS: dict[str, tuple[str, dict[str, str]]] = {
     "linear_sigmoid": (
-        "one layer forward", layer_ways,
+        "one layer forward",
         {
             "torch": "torch.sigmoid(x W^T + b)", "operator": "torch.ops.breaknet.linear_sigmoid",
             "function": "linear_sigmoid", "module": "LinearSigmoid", "launcher": "the kernel's launcher",
         },
     ),
-    "summed_mse": ("one cost", cost_ways, {"torch": "sum of squares in torch", "function": "summed_mse"}),
+    "summed_mse": ("one cost", {"torch": "sum of squares in torch", "function": "summed_mse"}),
     "step": (
-        "layer and cost, forward and backward", step_ways,
+        "layer and cost, forward and backward",
         {"torch": "the same in torch", "function": "both fused operators"},
     ),
 }  # fmt: skip
 
 
-def ways(lab: Lab) -> list[Way]:
+def calls(device: torch.device) -> dict[str, Callable[[], Tensor]]:
+    """Every call by "kind/name": a layer's output, a cost, or (of a step, the only one with gradients) dW."""
+    sizes = ((1, 1), (1, 1), (1,))
+    x, weight, bias = (torch.full(size, 0.5, device=device) for size in sizes)
+    target = torch.ones(1, 1, device=device)
+    module = LinearSigmoid.from_linear(torch.nn.Linear(1, 1)).to(device).requires_grad_(False)
+    module.weight.copy_(weight)
+    module.bias.copy_(bias)
+    operator = torch.ops.breaknet.linear_sigmoid
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, bias)]
+
+    def plain_step() -> Tensor:
+        cost = summed_mse_spec(linear_sigmoid_spec(*leaves), target)[0]
+        return torch.autograd.grad(cost, leaves)[1]
+
+    def fused_step() -> Tensor:
+        return torch.autograd.grad(summed_mse(linear_sigmoid(*leaves), target), leaves)[1]
+
+    return {
+        "linear_sigmoid/torch": lambda: linear_sigmoid_spec(x, weight, bias),
+        "linear_sigmoid/operator": lambda: operator(x, weight, bias),
+        "linear_sigmoid/function": lambda: linear_sigmoid(x, weight, bias),
+        "linear_sigmoid/module": lambda: module(x),
+        "linear_sigmoid/launcher": lambda: launch_forward(x, weight, bias),
+        "summed_mse/torch": lambda: summed_mse_spec(x, target)[0],
+        "summed_mse/function": lambda: summed_mse(x, target),
+        "step/torch": plain_step,
+        "step/function": fused_step,
+    }
+
+
+def contenders(context: Context) -> list[Contender]:
     return [
-        Way(
-            name=f"dispatch/{lab.device}/{what}/{name}", group="dispatch", title=title,
-            work=f"{work}, 1 image, 1 input, 1 output", device=lab.device, contest=f"dispatch/{what}",
-            prepare=partial(_ready, lab, make, name), needs=("triton",) if name == "launcher" else (),
+        Contender(
+            f"dispatch/{context.device}/{kind}/{name}", "dispatch", title, f"{work}, 1 image, 1 input, 1 output",
+            f"dispatch/{kind}", partial(_ready, context, kind, name), ("triton",) if name == "launcher" else (),
         )
-        for what, (work, make, titles) in WHAT.items()
+        for kind, (work, titles) in KINDS.items()
         for name, title in titles.items()
-        if name != "launcher" or lab.gpu  # a CPU has no kernel to launch
+        if name != "launcher" or context.gpu  # a CPU has no kernel to launch
     ]  # fmt: skip
 
 
-def _ready(lab: Lab, make: Callable[[torch.device], dict[str, Call]], name: str) -> Ready:
-    device, count = lab.place, CALLS[lab.size.name]
-    calls = make(device)
-    call = calls[name]
-    torch.testing.assert_close(call(), calls["torch"]())
+def _ready(context: Context, kind: str, name: str) -> Ready:
+    device, count = context.place, CALLS[context.size.name]
+    every = calls(device)
+    call = every[f"{kind}/{name}"]
+    torch.testing.assert_close(call(), every[f"{kind}/torch"]())
 
     def run() -> None:
         for _ in range(count):
@@ -110,7 +91,7 @@ def _ready(lab: Lab, make: Callable[[torch.device], dict[str, Call]], name: str)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    lab.warm_up(run)
+    context.warm_up(run)
     counted = launches.of_torch(lambda: [call() for _ in range(10)], 10, device)
     timed = {"in": "the calls, and waiting once for the device at their end", "out": "compiling"}
     return Ready(run, count, counted, conditions={"batch": 1, "timed": timed})

@@ -1,100 +1,55 @@
-"""Scores of 100 and 1,000 checkpoints on 10,000 and 60,000 images: ours against vectorised torch."""
+"""Cost and accuracy of 100 and 1,000 checkpoints on 10,000 and 60,000 images: ours against vectorised torch."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-import torch
-
-from benchmarks.contenders import RUNGS
-from benchmarks.contenders.agreement import assert_scores, exact_scores
-from benchmarks.contenders.contender import scoring_work
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
-from benchmarks.problem import Parameters, Problem, Scorer, ScorerBuilder
-from breaknet.backends import select
-from breaknet.backends.interface import Examples
+from benchmarks.contenders import IMPLEMENTATIONS
+from benchmarks.contenders.agreement import check_evaluator
+from benchmarks.contenders.implementation import Implementation
+from benchmarks.measure import Contender, Context, Ready
 
 CHECKPOINTS = {"rehearse": (2,), "quick": (20,), "full": (100, 1_000)}
 IMAGES = {"rehearse": (40,), "quick": (10_000,), "full": (10_000, 60_000)}
+MOVED, FLOATS = "moving or compressing images, packing", "images already float32 on the device"
 
 
-def backend_scorer(backend: str, models: Parameters, problem: Problem) -> Scorer:
-    """A backend's `evaluate`: moving and compressing images and packing checkpoints are in."""
-    evaluate = select.load(backend).evaluate
-    examples = Examples(torch.from_numpy(problem.images), torch.from_numpy(problem.labels))
-
-    def score() -> Any:
-        scores = evaluate(models, examples, problem.device, False)
-        return scores.cost, scores.accuracy
-
-    return Scorer(score)
-
-
-def torch_scorer(build: str, models: Parameters, problem: Problem) -> Scorer:
-    """`rivals.torch_scores.one_by_one` or `wide`."""
-    from benchmarks.contenders import torch_evaluation
-
-    scorer: Scorer = getattr(torch_evaluation, build)(models, problem)
-    return scorer
-
-
-def kernel_scorer(gpu: bool, models: Parameters, problem: Problem) -> Scorer:
-    """The evaluation launch alone, everything on the device; or the compiled kernels alone, everything prepared."""
-    from benchmarks.contenders import all_checkpoints, numba_cpu
-
-    return all_checkpoints.scorer(models, problem) if gpu else numba_cpu.prepared_scorer(models, problem)
-
-
-def ways(lab: Lab) -> list[Way]:
-    ours = "triton" if lab.gpu else "numba"
-    moved, floats = "moving or compressing images, packing", "images already float32 on the device"
-    floor = "all-checkpoints" if lab.gpu else "numba-evaluation"
-    # by name: title, how it is built, what it needs, what is in the time, the rung that has its floor
-    builders: dict[str, tuple[str, ScorerBuilder, tuple[str, ...], str, str]] = {
-        ours: (
-            "breaknet, the backend's evaluate", partial(backend_scorer, ours), (ours,), moved,
-            floor,
-        ),
-        "kernel": (
-            "breaknet, the launch alone" if lab.gpu else "breaknet, images and networks prepared",
-            partial(kernel_scorer, lab.gpu), (ours,),
-            "images and checkpoints already there" if lab.gpu else "images compressed and networks packed before",
-            floor,
-        ),
-        "torch": (
-            "vectorised torch", partial(torch_scorer, "one_by_one"), (), floats, "vectorised-accuracy"
-        ),
-        "torch-wide": (
-            "torch, all first layers in one product", partial(torch_scorer, "wide"), (), floats,
-            "vectorised-accuracy",
-        ),
-    }  # fmt: skip
+def contenders(context: Context) -> list[Contender]:
+    # by name: the implementation, its title here, what is in the time
+    chosen = {
+        "numba": ("numba-evaluation", "breaknet, the backend's evaluate", MOVED),
+        "kernel": ("numba-prepared", "", "images compressed and networks packed before"),
+        "torch": ("torch-one-by-one", "", FLOATS),
+        "torch-wide": ("torch-wide", "", FLOATS),
+    }
+    if context.gpu:
+        launch = ("all-checkpoints", "breaknet, the launch alone", "images and checkpoints already there")
+        chosen = {"triton": ("triton-evaluation", "", MOVED)} | chosen | {"kernel": launch}
+        del chosen["numba"]
     return [
-        Way(
-            name=f"evaluation/{lab.device}/{name}/{count}x{images}", group="evaluation", title=title,
-            work=f"cost and accuracy of {count:,} networks on {images:,} images", device=lab.device,
-            contest=f"evaluation/{count}x{images}", needs=needs,
-            prepare=partial(_ready, lab, build, count, images, told, floor),
+        Contender(
+            f"evaluation/{context.device}/{name}/{count}x{images}", "evaluation",
+            title or IMPLEMENTATIONS[implementation].title,
+            f"cost and accuracy of {count:,} networks on {images:,} images", f"evaluation/{count}x{images}",
+            partial(_ready, context, IMPLEMENTATIONS[implementation], count, images, timed),
+            IMPLEMENTATIONS[implementation].needs,
         )
-        for count in CHECKPOINTS[lab.size.name]
-        for images in IMAGES[lab.size.name]
-        for name, (title, build, needs, told, floor) in builders.items()
+        for count in CHECKPOINTS[context.size.name]
+        for images in IMAGES[context.size.name]
+        for name, (implementation, title, timed) in chosen.items()
     ]  # fmt: skip
 
 
-def _ready(lab: Lab, build: ScorerBuilder, count: int, images: int, told: str, floor: str) -> Ready:
-    models, problem = lab.networks(count), lab.scoring(images)
+def _ready(context: Context, how: Implementation, count: int, images: int, timed: str) -> Ready:
+    models, problem = context.networks(count), context.evaluation(images)
     if len(problem.labels) != images:
         raise ValueError(f"images: {images:,} are wanted, and the data has {len(problem.labels):,}")
     few = {name: value[:3] for name, value in models.items()}
-    some = problem.first(min(2_000, images))
-    assert_scores(*build(few, some).score(), exact_scores(few, some.images, some.labels))
-    lab.warm_up(build(few, problem).score)  # with few networks: all of them can take long
+    check_evaluator(how.build, few, problem, 2_000)
+    context.warm_up(how.build(few, problem))  # with few networks: all of them can take long
     conditions = {
         "images": images, "models": count,
-        "timed": {"in": f"all outputs, results on the host ({told})", "out": "compiling"},
+        "timed": {"in": f"all outputs, results on the host ({timed})", "out": "compiling"},
     }  # fmt: skip
-    work = scoring_work(RUNGS[floor], problem, images, count).times(count)
-    return Ready(build(models, problem).score, 1, work=work, conditions=conditions)
+    work = how.evaluation_work(problem, images, count).times(count)
+    return Ready(how.build(models, problem), work=work, conditions=conditions)

@@ -1,174 +1,129 @@
-"""What the GPU kernels' design rests on: barriers, launches of one epoch and of packed, tiles, networks a second."""
+"""Measurements that the GPU kernels' design rests on: launches of one epoch and of many, tiles, networks a second."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks import launches
-from benchmarks.contenders import RUNGS, all_checkpoints, packed
-from benchmarks.contenders import cooperative as persistent
-from benchmarks.contenders.agreement import assert_scores, exact_scores
-from benchmarks.contenders.contender import checked_trainer, scoring_work, single, training_work
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
+from benchmarks.contenders import IMPLEMENTATIONS, all_checkpoints, kernel_trainers
+from benchmarks.contenders.agreement import check_evaluator
+from benchmarks.contenders.implementation import prepare_training
+from benchmarks.measure import Contender, Context, Ready
 from benchmarks.microbenchmarks.barrier import BarrierLoop
-from benchmarks.problem import Parameters, Problem, Scorer, Trainer
-from benchmarks.suites.training import training_ready
-from benchmarks.tagged_loop import TaggedLoop
+from benchmarks.problem import Evaluator, Parameters, Problem
 from breaknet.kernels import evaluation
-from breaknet.kernels.host.trainers import SplitTrainer
-from breaknet.kernels.jobs import JobRow, pack_parameters
-from breaknet.model import PARAMETER_NAMES
 
 ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loop
 LONG = {"rehearse": 1, "quick": 10, "full": 100}  # epochs of a whole run
-#: BLOCK_C, BLOCK_M, warps, registers: the shipped tile first.
+#: BLOCK_C, BLOCK_M, warps, registers: the default tile first.
 TILES = (evaluation.TILES[16], (2, 64, 4, 168), (4, 32, 4, 168), (8, 64, 8, 168), (4, 128, 8, 168))
+_LAUNCH = {"in": "all outputs, results on the host", "out": "compiling, moving images and checkpoints"}
 
 
-def ways(lab: Lab) -> list[Way]:
+def contenders(context: Context) -> list[Contender]:
     """None on a CPU."""
-    if not lab.gpu:
+    if not context.gpu:
         return []
-    step = f"one training step of {lab.size.batch_size} images"
-    images = lab.size.train_images
+    size, long = context.size, LONG[context.size.name]
+    step = f"one training step of {size.batch_size} images"
 
-    def way(name: str, contest: str, title: str, work: str, prepare: Callable[[], Ready]) -> Way:
-        return Way(
-            f"kernels/{lab.device}/{name}", "kernels", title, work, lab.device, f"kernels/{contest}", prepare,
-            ("triton",),
-        )  # fmt: skip
+    def one(name: str, comparison: str, title: str, work: str, prepare: Callable[[], Ready]) -> Contender:
+        comparison = f"kernels/{comparison}"
+        return Contender(f"kernels/cuda/{name}", "kernels", title, work, comparison, prepare, ("triton",))
 
-    cooperative = single(persistent.trainer)
-    long = LONG[lab.size.name]
-    meeting = "one meeting of the trainer's programs, no work between"
-    run = f"one network: {long} epochs of {images:,} images"
+    def steps(plan: str, epochs: int) -> Callable[[], Ready]:
+        how = IMPLEMENTATIONS[plan]
+        return partial(prepare_training, how, context, images=size.train_images, epochs=epochs, launch=plan)
+
+    tiles = TILES[:2] if context.rehearsing else TILES
     return [
-        way("step/one-epoch", "step", "cooperative, an epoch a launch", step,
-            training_ready(cooperative, lab, images=images, epochs=1, floor="persistent", launch="cooperative")),
-        way("step/whole-run", "step", f"cooperative, {long} epochs a launch", step,
-            training_ready(cooperative, lab, images=images, epochs=long, floor="persistent", launch="cooperative")),
-        way("step/split", "step", "three launches a step, replayed as CUDA graphs", step,
-            training_ready(single(split_trainer), lab, images=images, epochs=1, floor="persistent", launch="split")),
+        one("step/one-epoch", "step", "cooperative, an epoch a launch", step, steps("cooperative", 1)),
+        one("step/whole-run", "step", f"cooperative, {long} epochs a launch", step, steps("cooperative", long)),
+        one("step/split", "step", "three launches a step, replayed as CUDA graphs", step, steps("split", 1)),
         *(
-            way(f"tiles/{'x'.join(map(str, tile))}", "tiles", "shipped" if tile == TILES[0] else "another tile",
-                f"cost and accuracy of one network on {lab.size.scored_images:,} images", partial(_tiles, lab, tile))
-            for tile in (TILES[:2] if lab.rehearsing else TILES)
+            one(f"tiles/{'x'.join(map(str, tile))}", "tiles", "default tile" if tile == TILES[0] else "another tile",
+                f"cost and accuracy of one network on {size.evaluated_images:,} images", partial(_tiles, context, tile))
+            for tile in tiles
         ),
-        way("packed/training", "packed", "a program a network, with checkpoints", run, partial(_packed, lab, long)),
-        way("packed/evaluation", "packed-evaluation", "all their checkpoints, one launch",
-            f"all {long} checkpoints of one network on {lab.size.scored_images:,} images",
-            partial(_packed_evaluation, lab, long)),
-        # last, since what waits for others could wait for ever
-        way("barrier", "barrier", "a counter that all wait for", meeting, partial(_meeting, lab, BarrierLoop)),
-        way("tagged-words", "barrier", "a tagged word from each to each", meeting, partial(_meeting, lab, TaggedLoop)),
+        one("packed/training", "packed", "a program a network, with checkpoints",
+            f"one network: {long} epochs of {size.train_images:,} images", partial(_packed, context, long)),
+        one("packed/evaluation", "packed-evaluation", "all their checkpoints, one launch",
+            f"all {long} checkpoints of one network on {size.evaluated_images:,} images",
+            partial(_packed_evaluation, context, long)),
+        # last, since programs that wait for each other could deadlock
+        one("barrier", "barrier", "a counter that all wait for",
+            "one meeting of the trainer's programs, no work between", partial(_barrier, context)),
     ]  # fmt: skip
 
 
-def _meeting(lab: Lab, form: type[BarrierLoop] | type[TaggedLoop]) -> Ready:
-    device = lab.place
+def _barrier(context: Context) -> Ready:
     programs = 1
-    if device.type == "cuda":
-        config = persistent.config_for(lab.training(lab.size.batch_size))
-        programs = config.programs(persistent.LESSON)
-    loop = form(programs, ROUNDS[lab.size.name], device)
+    if context.place.type == "cuda":
+        config = kernel_trainers.cooperative_config(context.training(context.size.batch_size))
+        programs = config.programs(kernel_trainers.LESSON)
+    loop = BarrierLoop(programs, ROUNDS[context.size.name], context.place)
     loop.run()
     loop.check()
     timed = {"in": "one launch of many meetings, until the device is done", "out": "compiling"}
     return Ready(loop.run, loop.rounds, conditions={"programs": programs, "timed": timed})
 
 
-def split_trainer(problem: Problem, epochs: int) -> Trainer:
-    """The phase-split trainer on the cooperative one's tiles."""
-    device = problem.device
-    labels = torch.from_numpy(problem.labels).int().to(device)
-    live = pack_parameters([problem.start[name] for name in PARAMETER_NAMES])[None].to(device)
-    shape = persistent.LESSON
-    checkpoints = torch.full((epochs, shape.parameters), float("nan"), device=device)
-    launcher = SplitTrainer(shape, persistent.config_for(problem), problem.bytes, labels, live, capacity=1)
-    job = JobRow(0, 0, len(labels), problem.batch_size, epochs, 0, 0, problem.learning_rate)
-
-    def train() -> None:
-        launcher.launch(checkpoints, [job])
-        problem.wait()
-
-    return Trainer(train, lambda: [dict(zip(PARAMETER_NAMES, shape.unpack(checkpoints[-1]), strict=True))])
-
-
 @contextmanager
 def tile_in_use(tile: tuple[int, int, int, int]) -> Iterator[None]:
     """Let the evaluation of the lesson's widths use another tile for a while."""
-    shipped = evaluation.TILES[16]
+    default = evaluation.TILES[16]
     evaluation.TILES[16] = tile
     try:
         yield
     finally:
-        evaluation.TILES[16] = shipped
+        evaluation.TILES[16] = default
 
 
-def _tiles(lab: Lab, tile: tuple[int, int, int, int]) -> Ready:
-    def build(models: Parameters, problem: Problem) -> Scorer:
-        scorer = all_checkpoints.scorer(models, problem)
+def _tiles(context: Context, tile: tuple[int, int, int, int]) -> Ready:
+    def build(models: Parameters, problem: Problem) -> Evaluator:
+        inner = all_checkpoints.evaluator(models, problem)
 
-        def score() -> tuple[np.ndarray | None, np.ndarray]:
+        def evaluate() -> tuple[np.ndarray | None, np.ndarray]:
             with tile_in_use(tile):
-                return scorer.score()
+                return inner()
 
-        return Scorer(score)
+        return evaluate
 
-    problem, models = lab.scoring(lab.size.scored_images), lab.models
-    some = problem.first(min(2_000, len(problem.labels)))
-    assert_scores(*build(models, some).score(), exact_scores(models, some.images, some.labels))
-    whole = build(models, problem)
-    lab.warm_up(whole.score)
-    count = len(models["output.bias"])
-    work = scoring_work(RUNGS["all-checkpoints"], problem, len(problem.labels), count)
+    count = context.size.checkpoints
+    problem, models = context.evaluation(context.size.evaluated_images), context.networks(count)
+    check_evaluator(build, models, problem, 2_000)
+    evaluate = build(models, problem)
+    context.warm_up(evaluate)
+    work = IMPLEMENTATIONS["all-checkpoints"].evaluation_work(problem, len(problem.labels), count)
     names = ("checkpoints", "images", "warps", "registers")
     conditions = {
-        "models": count, "images": len(problem.labels), "tile": dict(zip(names, tile, strict=True)),
-        "timed": {"in": "all outputs, results on the host", "out": "compiling, moving images and checkpoints"},
+        "models": count, "images": len(problem.labels), "tile": dict(zip(names, tile, strict=True)), "timed": _LAUNCH,
     }  # fmt: skip
-    return Ready(whole.score, count, launches.of_torch(whole.score, count, problem.device), work, conditions)
+    return Ready(evaluate, count, launches.of_torch(evaluate, count, problem.device), work, conditions)
 
 
-def _packed_problems(lab: Lab) -> Sequence[Problem]:
-    problem = lab.training(lab.size.train_images)
-    return problem.variants(packed.capacity(problem))
+def _packed(context: Context, epochs: int) -> Ready:
+    """As many networks as train at once; a unit is a whole run of one."""
+    images = context.size.train_images
+    ready = prepare_training(IMPLEMENTATIONS["packed"], context, images=images, epochs=epochs)
+    models = ready.conditions["models"]
+    assert ready.work is not None
+    return Ready(ready.run, models, work=ready.work.times(ready.units / models), conditions=ready.conditions)
 
 
-def _packed(lab: Lab, epochs: int) -> Ready:
-    """As many networks as train at once, each a whole run."""
-    problems = _packed_problems(lab)
-    checked_trainer(packed.trainer, problems[:3], lab.size.check_steps)
-    trainer = packed.trainer(problems, epochs)
-    lab.warm_up(trainer.train)
-    work = training_work(RUNGS["many-models"], problems[0]).times(problems[0].steps * epochs)
-    conditions: dict[str, Any] = {
-        "models": len(problems), "images": len(problems[0].labels), "epochs": epochs,
-        "batch": problems[0].batch_size,
-        "timed": {"in": "all steps, a checkpoint an epoch", "out": "compiling, moving data, evaluation"},
-    }  # fmt: skip
-    return Ready(trainer.train, len(problems), work=work, conditions=conditions)
-
-
-def _packed_evaluation(lab: Lab, epochs: int) -> Ready:
-    """The scores of so many checkpoints, for the rate with evaluation."""
-    networks = len(_packed_problems(lab))
-    models = lab.networks(networks * epochs)
-    problem = lab.scoring(lab.size.scored_images)
-    some = problem.first(min(2_000, len(problem.labels)))
+def _packed_evaluation(context: Context, epochs: int) -> Ready:
+    """Evaluation of all their checkpoints, for the networks a second with it."""
+    networks = kernel_trainers.packed_capacity(context.training(context.size.train_images))
+    models, problem = context.networks(networks * epochs), context.evaluation(context.size.evaluated_images)
     few = {name: value[:3] for name, value in models.items()}
-    assert_scores(*all_checkpoints.scorer(few, some).score(), exact_scores(few, some.images, some.labels))
-    whole = all_checkpoints.scorer(models, problem)
-    lab.warm_up(whole.score)
+    check_evaluator(all_checkpoints.evaluator, few, problem, 2_000)
+    evaluate = all_checkpoints.evaluator(models, problem)
+    context.warm_up(evaluate)
     conditions = {
-        "models": networks, "checkpoints": networks * epochs, "images": len(problem.labels),
-        "timed": {"in": "all outputs, results on the host", "out": "compiling, moving images and checkpoints"},
+        "models": networks, "checkpoints": networks * epochs, "images": len(problem.labels), "timed": _LAUNCH,
     }  # fmt: skip
-    return Ready(whole.score, networks, conditions=conditions)
+    return Ready(evaluate, networks, conditions=conditions)

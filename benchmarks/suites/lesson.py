@@ -15,11 +15,9 @@ from typing import Any
 import torch
 
 from benchmarks.contenders import notebook
-from benchmarks.contenders.agreement import assert_scores, exact_scores
-from benchmarks.contenders.contender import checked_trainer, single
-from benchmarks.data import digits
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
+from benchmarks.contenders.agreement import check_evaluator, checked_trainer
+from benchmarks.measure import Contender, Context, Ready
+from benchmarks.problem import digits, single
 from benchmarks.processes import run_python
 from breaknet import Job, shuffle_labels, train_many
 from breaknet.data import cache
@@ -45,57 +43,45 @@ NOTEBOOK_PART = {"rehearse": 1e-5, "quick": 1e-3, "full": 1e-3}
 CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 
 
-def ways(lab: Lab) -> list[Way]:
-    backend = "triton" if lab.gpu else "numba"
-    scale = SCALE[lab.size.name]
+def contenders(context: Context) -> list[Contender]:
+    device, size, backend = context.device, context.size.name, context.backend
+    scale = SCALE[size]
     part = "" if scale == 1 else f", {scale:g} of its epochs"
-    compute = f"the lesson's three runs and all their scores{part}"
+    computing = "the lesson's three runs and all their evaluations"
     whole = f"the lesson from process start to the last figure{part}"
     bare = f"the lesson from process start to the last fit{part}"
-
-    def way(name: str, title: str, work: str, prepare: Any, needs: tuple[str, ...], repeats: int) -> Way:
-        return Way(
-            f"lesson/{lab.device}/{name}", "lesson", title, work, lab.device, f"lesson/{name}", prepare, needs,
-            repeats=repeats,
-        )  # fmt: skip
+    figures = ("typer", "matplotlib", "jinja2", "scipy", backend)
 
     def process(cold: bool, drawn: bool) -> Callable[[], Ready]:
-        return partial(_process_ready, lab, scale, cold, drawn)
+        return partial(_process_ready, context, scale, cold, drawn)
 
-    found = [
-        way("compute", "breaknet", compute, partial(_compute_ready, lab, backend, scale), (backend,), 3),
-        way(
-            "notebook", "the notebook's code, extrapolated", "the lesson's three runs and all their scores",
-            partial(_notebook_ready, lab), (), 5,
-        ),
+    # name, title, work, prepare, needs, repeats, sizes
+    every: list[tuple[str, str, str, Callable[[], Ready], tuple[str, ...], int, tuple[str, ...]]] = [
+        ("compute", "breaknet", computing + part, partial(_compute_ready, context, scale), (backend,), 3, tuple(SCALE)),
+        ("notebook", "the notebook's code, extrapolated", computing, partial(_notebook_ready, context), (), 5,
+         tuple(SCALE)),
+        # the command line takes no prototypes
+        ("process-warm", "breaknet lesson, again", whole, process(False, True), figures, 3 if size == "full" else 1,
+         ("quick", "full")),
+        # a cold process compiles everything, however few the epochs
+        ("process-cold", "breaknet lesson, first", whole, process(True, True), figures, 1, ("full",)),
     ]  # fmt: skip
-    size = lab.size.name
-    if size != "rehearse":  # the command line takes no prototypes
-        needs = ("typer", "matplotlib", "jinja2", "scipy", backend)
-        found.append(
-            way(
-                "process-warm",
-                "breaknet lesson, again",
-                whole,
-                process(False, True),
-                needs,
-                3 if size == "full" else 1,
-            )
-        )
-        if size == "full":  # a cold process compiles everything, however few the epochs
-            found.append(way("process-cold", "breaknet lesson, first", whole, process(True, True), needs, 1))
-    if lab.gpu:  # machines with GPUs often lack what figures need
+    if context.gpu:  # machines with GPUs often lack what figures need
         needs = ("scipy", backend)
-        if size != "rehearse":
-            found.append(way("bare-warm", "no figures, again", bare, process(False, False), needs, 2))
-        if size != "quick":
-            found.append(way("bare-cold", "no figures, first", bare, process(True, False), needs, 1))
-    return found
+        every += [
+            ("bare-warm", "no figures, again", bare, process(False, False), needs, 2, ("quick", "full")),
+            ("bare-cold", "no figures, first", bare, process(True, False), needs, 1, ("rehearse", "full")),
+        ]
+    return [
+        Contender(f"lesson/{device}/{name}", "lesson", title, work, f"lesson/{name}", prepare, needs, repeats)
+        for name, title, work, prepare, needs, repeats, sizes in every
+        if size in sizes
+    ]
 
 
-def _compute_ready(lab: Lab, backend: str, scale: float) -> Ready:
+def _compute_ready(context: Context, scale: float) -> Ready:
     """The lesson's jobs as one call of `train_many`; at full size its results lie in the lesson's ranges."""
-    data = lab.data
+    data, backend = context.data, context.backend
     bad = shuffle_labels(data.train, seed=0)
     jobs = [
         Job(
@@ -115,46 +101,43 @@ def _compute_ready(lab: Lab, backend: str, scale: float) -> Ready:
     }  # fmt: skip
 
     def run() -> None:
-        runs = train_many(jobs, backend=backend, device=lab.place)
+        runs = train_many(jobs, backend=backend, device=context.place)
         conditions["phases"] = {key: max(one.seconds[key] for one in runs) for key in runs[0].seconds}
         if scale == 1 and data.source == "MNIST":
             assert 0.03 < runs[0].train_cost[-1] < 0.06, f"clean cost {runs[0].train_cost[-1]:.3f}"
             assert runs[2].train_accuracy[-1] > 0.9, f"hundred accuracy {runs[2].train_accuracy[-1]:.2f}"
 
-    lab.warm_up(run)
-    return Ready(run, 1, conditions=conditions)
+    context.warm_up(run)
+    return Ready(run, conditions=conditions)
 
 
-def _notebook_ready(lab: Lab) -> Ready:
+def _notebook_ready(context: Context) -> Ready:
     """A fixed part of the notebook's work of each kind, in its proportions."""
-    fraction = NOTEBOOK_PART[lab.size.name]
+    fraction = NOTEBOOK_PART[context.size.name]
     part = {kind: max(1, round(count * fraction)) for kind, count in NOTEBOOK.items()}
-    batch = lab.size.batch_size
-    checked_trainer(
-        single(notebook.trainer), [lab.training(lab.size.check_steps * batch)], lab.size.check_steps
-    )
-    scored = lab.scoring(60_000)
-    some = scored.first(min(lab.size.sampled_images, len(scored.labels)))
-    one = lab.networks(1)
-    assert_scores(*notebook.scorer(one, some).score(), exact_scores(one, some.images, some.labels))
+    batch = context.size.batch_size
+    steps = context.size.check_steps
+    checked_trainer(single(notebook.trainer), [context.training(steps * batch)], steps)
+    evaluated, one = context.evaluation(60_000), context.networks(1)
+    check_evaluator(notebook.evaluator, one, evaluated, context.size.sampled_images)
 
-    long = notebook.trainer(lab.training(part["steps"] * batch), 1)
-    short = notebook.trainer(lab.training(batch), part["short_epochs"])
-    sampled = notebook.scorer(one, scored.first(part["samples"]))
-    costs = scored.first(part["cost_images"])
+    long = notebook.trainer(context.training(part["steps"] * batch), 1)
+    short = notebook.trainer(context.training(batch), part["short_epochs"])
+    sampled = notebook.evaluator(one, evaluated.first(part["samples"]))
+    costs = evaluated.first(part["cost_images"])
     model = costs.model()
 
     def run() -> None:
         long.train()
         short.train()
-        sampled.score()
+        sampled()
         with torch.no_grad():
             float(notebook.cost_func(model(costs.floats), costs.one_hot))
         for _ in range(part["copies"]):
             copy.deepcopy(model)
         costs.wait()
 
-    lab.warm_up(run)
+    context.warm_up(run)
     conditions = {
         "batch": batch, "extrapolated": True, "timed_part": part, "whole": NOTEBOOK,
         "timed": {
@@ -165,7 +148,7 @@ def _notebook_ready(lab: Lab) -> Ready:
     return Ready(run, fraction, conditions=conditions)
 
 
-def _process_ready(lab: Lab, scale: float, cold: bool, drawn: bool) -> Ready:
+def _process_ready(context: Context, scale: float, cold: bool, drawn: bool) -> Ready:
     """A fresh Python for every call; its own account of the seconds is kept in the conditions.
 
     The command line finds the data in breaknet's cache, as every start but the first does, unless it is cold.
@@ -176,7 +159,7 @@ def _process_ready(lab: Lab, scale: float, cold: bool, drawn: bool) -> Ready:
         "batch": BATCH_SIZE, "scale": scale, "cold": cold,
         "timed": {"in": "everything from the start of Python to its end", "out": f"downloads: the data is in {where}"},
     }  # fmt: skip
-    source = "prototypes" if lab.rehearsing else os.environ.get("BREAKNET_DATA") or "synthetic"
+    source = "prototypes" if context.rehearsing else os.environ.get("BREAKNET_DATA") or "synthetic"
     kept = tempfile.TemporaryDirectory()
 
     def run() -> None:
@@ -188,32 +171,32 @@ def _process_ready(lab: Lab, scale: float, cold: bool, drawn: bool) -> Ready:
                 environment["XDG_CACHE_HOME"] = kept.name
                 environment.pop("BREAKNET_DATA", None)
             conditions["phases"] = run_lesson(
-                Path(folder), lab, scale, drawn, environment, None if cached else source
+                Path(folder), context, scale, drawn, environment, None if cached else source
             )
 
     if cached:  # what a download would leave there
         cache.save(Path(kept.name, "breaknet", KEPT_AS), digits(source))
     if not cold:
-        lab.warm_up(run)  # fills the caches of others
-    return Ready(run, 1, conditions=conditions)
+        context.warm_up(run)  # fills the caches of others
+    return Ready(run, conditions=conditions)
 
 
 def run_lesson(
-    folder: Path, lab: Lab, scale: float, drawn: bool, environment: dict[str, str], source: str | None
+    folder: Path, context: Context, scale: float, drawn: bool, environment: dict[str, str], source: str | None
 ) -> dict[str, float]:
     """Run the lesson in a process of its own and return its phases' seconds; the command line's where it is `drawn`.
 
     Then `last_figure` is the seconds from the start of the process until the last figure was written, and `source`
     may be None, for the data that is in the cache.
     """
-    backend = "triton" if lab.gpu else "numba"
     if drawn:
         start = ["-c", "import sys; from breaknet.cli.commands import run; sys.exit(run())", "lesson", "-q"]
-        command = [*start, "--out", str(folder / "lesson"), "--backend", backend]
-        command += ["--device", lab.place.type, "--epochs-scale", str(scale)]
+        command = [*start, "--out", str(folder / "lesson"), "--backend", context.backend]
+        command += ["--device", context.place.type, "--epochs-scale", str(scale)]
         command += ["--data", source] if source else []
     else:
-        command = ["-m", "benchmarks.bare_lesson", str(source), backend, lab.place.type, str(scale)]
+        command = ["-m", "benchmarks.processes", "lesson"]
+        command += [str(source), context.backend, context.place.type, str(scale)]
     began = time.time()  # as files' dates
     printed = run_python("the lesson", command, environment, folder)
     if drawn:

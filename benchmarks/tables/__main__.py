@@ -1,16 +1,96 @@
-"""`python -m benchmarks.tables`: write every measured figure of the documents anew, from stored rows only."""
+"""`python -m benchmarks.tables`: write every measured figure of the documents again, from stored rows only."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from benchmarks.tables import plots
-from benchmarks.tables.contents import CONTENTS, Sources
-from benchmarks.tables.documents import ROOT, documents, rendered
+from benchmarks import t4_gate
+from benchmarks.processes import ROOT
+from benchmarks.rows import Machine, Row, stored
+from benchmarks.tables import lesson, plots, t4, tables
+from benchmarks.tables.stored import Evidence
 from breaknet.errors import DataError
+
+_PLACE = re.compile(r"<!-- table: ([\w-]+) -->(.*?)<!-- end -->", re.DOTALL)
+_MARKER = re.compile(r"<!-- (?:table: [^>]*|end) -->")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All that documents are written from."""
+
+    rows: Sequence[tuple[Machine, Sequence[Row]]]
+    prediction: t4_gate.Prediction | None
+
+    @property
+    def evidence(self) -> Evidence:
+        """The rows by group and device."""
+        return Evidence(self.rows)
+
+
+_GROUPS = {
+    "ladder": tables.listings,
+    "comparison": tables.listings,
+    "models": partial(tables.grid, down="networks"),
+    "epochs": partial(tables.grid, down="epochs x images"),
+    "evaluation": partial(tables.grid, down="networks x images"),
+    "dispatch": tables.listings,
+    "lesson": lesson.phases,
+    "classroom": tables.listings,
+}
+#: The names that markers use, and the text for each.
+CONTENTS: dict[str, Callable[[Sources], str]] = {
+    **{
+        group: lambda sources, group=group, write=write: tables.section(sources.evidence, group, write)
+        for group, write in _GROUPS.items()
+    },
+    "compiling": lambda sources: tables.section(
+        sources.evidence, "compiling", tables.compiling, heading=False
+    ),
+    "kernels": lambda sources: tables.section(sources.evidence, "kernels", tables.kernels, heading=False),
+    "lesson-summary": lambda sources: lesson.summary(sources.evidence),
+    "lesson-sentence": lambda sources: lesson.sentence(sources.evidence),
+    "t4": lambda sources: t4.table_of(sources.rows, sources.prediction),
+}
+
+
+def documents(root: Path = ROOT) -> list[Path]:
+    """README.md and the pages of docs/."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def places(text: str) -> list[str]:
+    """The names of a document's places, in order."""
+    return [name for name, _ in _PLACE.findall(text)]
+
+
+def rendered(text: str, write: Mapping[str, Callable[[], str]]) -> str:
+    """`text` with every place written again; one that begins within a line stays in it.
+
+    Raises:
+        ValueError: an unknown name, or a marker without its partner.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        name, before = found.groups()
+        if name not in write:
+            raise ValueError(f"table: one of {', '.join(sorted(write))}, not {name!r}")
+        if _MARKER.search(before):
+            raise ValueError(f"table {name!r}: another marker before its end")
+        space = "\n" if "\n" in before else ""
+        content = write[name]()
+        return f"<!-- table: {name} -->{space}{content}{space if content else ''}<!-- end -->"
+
+    lone = _MARKER.search(_PLACE.sub("", text))
+    if lone:
+        raise ValueError(f"marker without its partner: {lone.group(0)}")
+    return _PLACE.sub(fill, text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say which documents differ from the rows")
     only_check = parser.parse_args(arguments).check
     try:
-        sources = Sources.stored()
+        sources = Sources(stored(), t4_gate.load())
         write = {name: partial(content, sources) for name, content in CONTENTS.items()}
         new = {path: rendered(path.read_text(encoding="utf-8"), write) for path in documents()}
     except (DataError, ValueError) as error:
@@ -36,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path.write_text(new[path], encoding="utf-8")
     plots.write(sources.evidence)
     for name in names:
-        print(f"{name}: written anew")
+        print(f"{name}: written again")
     return 0
 
 

@@ -1,7 +1,7 @@
 """The documents' plots, drawn from stored rows only: `docs/images/NAME.svg` for each name of `PLOTS`.
 
-A plot whose rows are not there is not made, and its document says so. The same rows give the same file; a digest of
-them stands in the file, by which `different` tells a plot that is out of date.
+A plot whose rows are not there is not made. The same rows give the same file; a digest of them stands in the file, by
+which `different` finds a plot that is out of date.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context, rcParamsDefault
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from benchmarks.processes import ROOT
 from benchmarks.rows import Row
-from benchmarks.tables.ladder import number
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.text import digits, machine, time
 
-FOLDER = Path(__file__).parents[1] / "docs" / "images"
+FOLDER = ROOT / "docs" / "images"
 OURS, OTHERS, FLOOR = "#1b4f9c", "#9aa0a8", "#d62f2f"
 #: Line colours and strokes that stay apart for the colour-blind and in grey print; ours first.
 STROKES: tuple[dict[str, Any], ...] = (
@@ -40,13 +40,13 @@ _RC: dict[Any, Any] = {
     "font.size": 11, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
     "grid.color": "#dddddd", "legend.frameon": False, "svg.hashsalt": "breaknet",
 }  # fmt: skip
-#: What the rungs of breaknet's own code are called.
-_OURS = ("fused", "persistent", "many-models", "all-checkpoints", "numba", "numba-evaluation")
+#: The names of breaknet's own implementations on the ladder.
+_OURS = ("fused", "cooperative", "packed", "all-checkpoints", "numba", "numba-evaluation")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: which group it draws on which device, and what is said where it cannot be seen."""
+    """One plot: which group it draws on which device, and the text where it cannot be seen."""
 
     group: str
     device: str
@@ -73,18 +73,16 @@ def digest(sheet: Sheet) -> str:
 
 def style() -> AbstractContextManager[None]:
     """matplotlib's own defaults with ours on top, whatever the caller has set."""
-    keep = {"backend", "backend_fallback", "interactive", "toolbar"}
-    settings: dict[Any, Any] = {key: value for key, value in rcParamsDefault.items() if key not in keep}
-    return rc_context({**settings, **_RC})
+    return matplotlib.style.context(["default", _RC])
 
 
 def ladder(sheet: Sheet, device: str) -> Figure:
-    """A bar a rung, with its floor, on a logarithmic axis of seconds; one panel a flight."""
-    flights = [rows for kind in ("step", "score") if (rows := sheet.starting(f"{kind}/{device}/"))]
-    heights = [len(rows) for rows in flights]
+    """A bar for each implementation, with its floor, on a logarithmic axis of seconds; training, then accuracy."""
+    groups = [rows for kind in ("step", "accuracy") if (rows := sheet.starting(f"{kind}/{device}/"))]
+    heights = [len(rows) for rows in groups]
     figure = Figure(figsize=(10, 1.6 + 0.42 * sum(heights)), layout="constrained")
-    panels = figure.subplots(len(flights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    for axes, rows in zip(panels, flights, strict=True):
+    panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, rows in zip(panels, groups, strict=True):
         _bars(axes, rows)
     if any(row.floor for row in sheet.rows):
         panels[0].plot([], [], color=FLOOR, linewidth=2.4, label="floor at the machine's ceilings")
@@ -106,9 +104,8 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
             [seconds] * 2, [place - 0.36, place + 0.36], color=FLOOR, linewidth=2.4, solid_capstyle="butt"
         )
     for row, place in zip(rows, at, strict=True):
-        told = " (extrapolated)" if row.conditions.get("extrapolated") else ""
         axes.annotate(
-            time(row.median) + told,
+            time(row.median) + (" (extrapolated)" if row.conditions.get("extrapolated") else ""),
             (row.median, place),
             (4, 0),
             textcoords="offset points",
@@ -117,7 +114,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
         )
     axes.set_xscale("log")
     axes.set_xlim(left, max(times) * (max(times) / left) ** 0.5)  # room for the words behind the bars
-    axes.set_yticks(at, [f"{number(row)}  {row.title}" for row in rows])
+    axes.set_yticks(at, [row.title for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(rows[0].work)
     _seconds_axis(axes.xaxis)
@@ -125,7 +122,7 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
 
 
 def roofline(sheet: Sheet, device: str) -> Figure:
-    """Each rung's operations a second against its operations a byte, under the measured ceilings."""
+    """Each implementation's operations a second against its operations a byte, under the measured ceilings."""
     rows, ceilings = _roofed(sheet), sheet.machine.ceilings
     figure = Figure(figsize=(10.5, 5), layout="constrained")
     axes = figure.subplots()
@@ -170,7 +167,7 @@ def _roofed(sheet: Sheet) -> list[Row]:
 
 
 def models(sheet: Sheet, device: str) -> Figure:
-    """A network's step against how many networks train side by side, a line a way."""
+    """A network's step against how many networks train side by side, a line for each contender."""
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()
     _lines(axes, _series(sheet.rows, lambda row: (row.name.split("/")[2], float(row.name.split("/")[3]))))
@@ -207,29 +204,31 @@ def epochs(sheet: Sheet, device: str) -> Figure:
 
 
 def _place(axis: int, row: Row) -> tuple[str, float]:
-    """The way of a row named epochs/DEVICE/WAY/EPOCHSxIMAGES, and its epochs or images."""
-    way, size = row.name.split("/")[2:]
-    return way, float(size.split("x")[axis])
+    """The contender of a row named epochs/DEVICE/CONTENDER/EPOCHSxIMAGES, and its epochs or images."""
+    contender, size = row.name.split("/")[2:]
+    return contender, float(size.split("x")[axis])
 
 
 def _most_common(values: list[int]) -> int:
     return max(sorted(set(values)), key=values.count)
 
 
-def _series(
-    rows: Any, place: Callable[[Row], tuple[str, float]]
-) -> dict[str, tuple[str, list[tuple[float, Row]]]]:
-    """Title and points of each way, by increasing x."""
-    found: dict[str, tuple[str, list[tuple[float, Row]]]] = {}
+#: Title and points of a contender.
+Curve = tuple[str, list[tuple[float, Row]]]
+
+
+def _series(rows: Iterable[Row], place: Callable[[Row], tuple[str, float]]) -> dict[str, Curve]:
+    """The curve of each contender, by increasing x."""
+    found: dict[str, Curve] = {}
     for row in rows:
-        way, x = place(row)
-        found.setdefault(way, (row.title, []))[1].append((x, row))
-    return {
-        way: (title, sorted(points, key=lambda point: point[0])) for way, (title, points) in found.items()
-    }
+        contender, x = place(row)
+        found.setdefault(contender, (row.title, []))[1].append((x, row))
+    for _, points in found.values():
+        points.sort(key=lambda point: point[0])
+    return found
 
 
-def _lines(axes: Axes, series: dict[str, tuple[str, list[tuple[float, Row]]]]) -> None:
+def _lines(axes: Axes, series: dict[str, Curve]) -> None:
     for stroke, (title, points) in zip(STROKES, series.values(), strict=False):
         x, y = [place for place, _ in points], [row.median for _, row in points]
         axes.plot(x, y, label=title, linewidth=2, markersize=5, **stroke)
@@ -259,30 +258,31 @@ def _title(figure: Figure, words: str, sheet: Sheet) -> None:
 
 
 _ALTS = {
-    "ladder": "Bars: the time of a training step and of an accuracy on every rung of the ladder",
-    "roofline": "Roofline: operations a second against operations a byte of every rung",
+    "ladder": "Bars: the time of a training step and of an accuracy by every implementation of the ladder",
+    "roofline": "Roofline: operations a second against operations a byte of every implementation",
     "models": "Lines: the time of a network's step against networks trained side by side",
     "epochs": "Lines: the time of a whole training call against epochs and against images",
 }
 
-PLOTS: dict[str, Plot] = {}
-for _device, _kind in (("cpu", "CPU"), ("cuda", "GPU")):
-    PLOTS |= {
-        f"ladder-{_device}": Plot("ladder", _device, f"{_ALTS['ladder']} ({_kind})", ladder),
-        f"roofline-{_device}": Plot(
-            "ladder", _device, f"{_ALTS['roofline']} ({_kind})", roofline, lambda sheet: bool(_roofed(sheet))
-        ),
-        f"models-{_device}": Plot("models", _device, f"{_ALTS['models']} ({_kind})", models),
-        f"epochs-{_device}": Plot("epochs", _device, f"{_ALTS['epochs']} ({_kind})", epochs),
-    }
+_MAKERS: dict[str, tuple[str, Callable[[Sheet, str], Figure], Callable[[Sheet], bool]]] = {
+    "ladder": ("ladder", ladder, lambda sheet: True),
+    "roofline": ("ladder", roofline, lambda sheet: bool(_roofed(sheet))),
+    "models": ("models", models, lambda sheet: True),
+    "epochs": ("epochs", epochs, lambda sheet: True),
+}
+PLOTS = {
+    f"{name}-{device}": Plot(group, device, f"{_ALTS[name]} ({kind})", make, needs)
+    for device, kind in (("cpu", "CPU"), ("cuda", "GPU"))
+    for name, (group, make, needs) in _MAKERS.items()
+}
 
 
 def svg(figure: Figure, rows: str) -> bytes:
     """The figure as SVG with the digest of its rows in it; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    told = {"Date": None, "Creator": None, "Description": f"rows {rows}"}
+    metadata = {"Date": None, "Creator": None, "Description": f"rows {rows}"}
     with style():
-        figure.savefig(buffer, format="svg", metadata=told)
+        figure.savefig(buffer, format="svg", metadata=metadata)
     return buffer.getvalue()
 
 

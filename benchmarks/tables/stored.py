@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.rows import Machine, Row, stored
+from benchmarks.rows import Machine, Row
 
 #: Sizes whose times mean something, best first.
 SIZES = ("full", "quick")
@@ -28,7 +28,7 @@ class Sheet:
 
     @property
     def size(self) -> str:
-        """What `SIZES` calls it."""
+        """One of SIZES."""
         return str(self.rows[0].conditions.get("size"))
 
 
@@ -45,11 +45,6 @@ class Evidence:
         for sheets in self._sheets.values():
             sheets.sort(key=lambda sheet: sheet.machine.date, reverse=True)
             sheets.sort(key=lambda sheet: SIZES.index(sheet.size))
-
-    @classmethod
-    def stored(cls) -> Evidence:
-        """All that is stored in the repository."""
-        return cls(stored())
 
     def sheets(self, group: str, device: str) -> list[Sheet]:
         """One sheet for each machine with such rows: full sizes first, then the newest."""

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from benchmarks.rows import Machine, Row
 from benchmarks.tables.stored import Sheet
 
-MISSING = "*not measured yet*"
-
 
 def digits(value: float, count: int = 3) -> str:
     """`count` significant digits, never with an exponent: 0.0123, 4.56, 789, 12,300."""
@@ -21,29 +19,20 @@ def digits(value: float, count: int = 3) -> str:
 
 def time(seconds: float, count: int = 3) -> str:
     """With the unit that suits it: 62.0 us, 1.05 s."""
-    return f"{digits(*_scaled(seconds, seconds), count)} {_unit(seconds)[0]}"
+    unit, scale = _unit(seconds)
+    return f"{digits(seconds / scale, count)} {unit}"
 
 
 def spread(row: Row) -> str:
     """The quartiles in the unit of the median."""
-    low, high = (digits(*_scaled(end, row.median)) for end in (row.low, row.high))
+    low, high = (digits(end / _unit(row.median)[1]) for end in (row.low, row.high))
     return low if low == high else f"{low} to {high}"
 
 
 def _unit(seconds: float) -> tuple[str, float]:
+    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
     # what rounds to 1,000 us is 1.00 ms
-    return next(
-        (
-            (name, scale)
-            for name, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-            if seconds >= 0.9995 * scale
-        ),
-        ("ns", 1e-9),
-    )
-
-
-def _scaled(seconds: float, like: float) -> tuple[float]:
-    return (seconds / _unit(like)[1],)
+    return next((one for one in units if seconds >= 0.9995 * one[1]), ("ns", 1e-9))
 
 
 def ratio(value: float) -> str:
@@ -51,7 +40,7 @@ def ratio(value: float) -> str:
     return digits(value, 3 if value >= 99.5 else 2)
 
 
-#: What launches are counted in: one, and several.
+#: Launches by kind, in the singular and the plural.
 _LAUNCHED = {
     "kernels": ("kernel", "kernels"),
     "copies": ("copy", "copies"),
@@ -62,23 +51,20 @@ _LAUNCHED = {
 
 
 def launches(row: Row) -> str:
-    """What one unit of work launches."""
+    """The launches of one unit of work."""
     counts = []
     for name, number in row.launches.items():
         if number:
             one, several = _LAUNCHED.get(name, (name, name))
-            counts.append(f"{_counted(number)} {one if number == 1 else several}")
+            counted = f"{number:,.0f}" if number == round(number) else digits(number)
+            counts.append(f"{counted} {one if number == 1 else several}")
     return ", ".join(counts) or "-"
 
 
-def _counted(number: float) -> str:
-    return f"{number:,.0f}" if number == round(number) else digits(number)
-
-
 def mark(row: Row) -> str:
-    """Behind a time that was put together from a part."""
-    told = row.conditions.get("extrapolated") and "extrapolated" not in row.title
-    return " (extrapolated)" if told else ""
+    """Behind a time that was extrapolated from a part."""
+    extrapolated = row.conditions.get("extrapolated") and "extrapolated" not in row.title
+    return " (extrapolated)" if extrapolated else ""
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
@@ -98,7 +84,7 @@ def count(number: float, what: str) -> str:
 
 
 def conditions(sheet: Sheet) -> str:
-    """Where, when, with what and on what a sheet was measured, in a few lines."""
+    """Machine, day, versions and data of a sheet, in a few lines."""
     one, told = sheet.machine, sheet.rows[0].conditions
     power = [f"power limit {one.power_limit_w:g} W"] if one.power_limit_w else []
     driver = [f"driver {one.driver}"] if one.driver else []
@@ -119,7 +105,7 @@ def _repeats(rows: Sequence[Row]) -> str:
 
 
 def timed(rows: Iterable[Row]) -> str:
-    """What is in and out of the times, once for all rows that agree on it; which these are, unless all do."""
+    """The parts that are timed and not timed, once for all rows that agree on it; which these are, unless all do."""
     told: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if inside := row.conditions.get("timed"):

@@ -1,6 +1,6 @@
 """Implementations of a training step and of evaluation, timed on this machine, with stored rows of others beside them.
 
-comparison("sliced", "fused", "persistent")      a table of some contenders
+comparison("sliced", "fused", "cooperative")      a table of some contenders
 all_contenders()                                 the rows of all that this machine can run
 """
 
@@ -24,22 +24,22 @@ def measured(names: Sequence[str]) -> dict[str, Any]:
 
     A contender that fails is left out, with a warning that says why.
     """
-    from benchmarks.contenders import RUNGS, climb
+    from benchmarks.contenders import IMPLEMENTATIONS, compare
 
-    runnable = [name for name in names if DEVICE in RUNGS[name].devices]
+    runnable = [name for name in names if DEVICE in IMPLEMENTATIONS[name].devices]
     if SIZE == "rehearse":
         runnable = [name for name in runnable if name in REHEARSED]
     if new := [name for name in runnable if name not in _measured]:
-        rows = climb(DEVICE, only=new, size=SIZE, data=digits(), survive=True)
+        rows = compare(DEVICE, only=new, size=SIZE, data=digits(), survive=True)
         _measured.update({contender_of(row): row for row in rows})
     return {name: _measured[name] for name in runnable if name in _measured}
 
 
 def all_contenders() -> list[Any]:
     """The rows of all contenders on this machine, training first."""
-    from benchmarks.contenders import RUNGS
+    from benchmarks.contenders import LADDER
 
-    return sorted(measured(list(RUNGS)).values(), key=lambda row: not row.name.startswith("step/"))
+    return sorted(measured(LADDER).values(), key=lambda row: not row.name.startswith("step/"))
 
 
 def contender_of(row: Any) -> str:
@@ -62,15 +62,15 @@ def stored_comparisons() -> list[tuple[Any, str, dict[str, Any]]]:
 
 def comparison(*names: str) -> Markdown:
     """The named contenders on this machine, and on those with stored rows."""
-    from benchmarks.contenders import RUNGS
+    from benchmarks.contenders import IMPLEMENTATIONS
 
     others = stored_comparisons()
     rows = measured(names)
     lines = []
     for name in names:
-        here, devices = rows.get(name), RUNGS[name].devices
+        here, devices = rows.get(name), IMPLEMENTATIONS[name].devices
         line = [
-            RUNGS[name].title,
+            IMPLEMENTATIONS[name].title,
             _time(here) if here else _absent(devices),
             _launches(here) if here else "–",
         ]
@@ -82,7 +82,7 @@ def comparison(*names: str) -> Markdown:
     header = ["", f"here ({DEVICE})", "launches here"]
     header += [f"stored: {machine.gpu if device == 'cuda' else machine.cpu}" for machine, device, _ in others]
     evaluation, step = "evaluation of one network on 1,000 images", "one training step of 100 images"
-    unit = evaluation if RUNGS[names[0]].scores else step
+    unit = evaluation if IMPLEMENTATIONS[names[0]].evaluates else step
     return table(header, lines, f"Times of {unit}: medians, in brackets the quartiles.")
 
 
@@ -93,7 +93,7 @@ def seconds_of(row: Any) -> float:
 
 def _scale(row: Any) -> float:
     images = row.conditions.get("images")
-    return 1000 / images if row.name.startswith("score/") and images else 1.0
+    return 1000 / images if row.name.startswith("accuracy/") and images else 1.0
 
 
 def _absent(devices: tuple[str, ...]) -> str:

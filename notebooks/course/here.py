@@ -68,7 +68,7 @@ def introduction() -> str:
 @cache
 def digits() -> Digits:
     """The digits that BREAKNET_DATA names, else synthetic ones; `.source` says which."""
-    from benchmarks.data import digits as found
+    from benchmarks.problem import digits as found
 
     return found()
 

@@ -94,7 +94,7 @@ def counted(call: Callable[[], object]) -> str:
 
 def ceilings() -> dict[str, float]:
     """The highest rates of this device, bytes and operations a second, measured once."""
-    from benchmarks.ceilings import measured
+    from benchmarks.microbenchmarks.ceilings import measured
 
     return measured(DEVICE, SIZE == "rehearse")
 

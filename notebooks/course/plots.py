@@ -144,7 +144,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
     """Every contender's time and floor, and its speed in multiples of the first one's, for steps and evaluations."""
     kinds = [
         ("training step", [row for row in rows if row.name.startswith("step/")]),
-        ("evaluation of 1,000 images", [row for row in rows if row.name.startswith("score/")]),
+        ("evaluation of 1,000 images", [row for row in rows if row.name.startswith("accuracy/")]),
     ]
     heights = [0.34 * len(some) + 0.9 for _, some in kinds]
     figure, both = _panels(9, sum(heights), rows=2, gridspec_kw={"height_ratios": heights})

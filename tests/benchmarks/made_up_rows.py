@@ -10,11 +10,11 @@ TIMED = {"in": "the steps until the device is done", "out": "compiling"}
 
 
 def machine(device: str = "cpu", **changes: Any) -> Machine:
-    """A made-up CPU, or a made-up GPU called H100."""
+    """A made-up CPU, or a made-up GPU called H200."""
     gpu = device == "cuda"
     facts: dict[str, Any] = {
         "name": "made-up-gpu" if gpu else "made-up-cpu", "cpu": "Made Up CPU", "cores": 2,
-        "gpu": "NVIDIA H100 80GB HBM3" if gpu else None, "power_limit_w": 700.0 if gpu else None,
+        "gpu": "NVIDIA H200" if gpu else None, "power_limit_w": 700.0 if gpu else None,
         "driver": "550.1" if gpu else None, "versions": {"python": "3.12.1", "torch": "2.13.0", "numba": "0.68.1"},
         "commit": "abc1234", "date": "2026-01-02", "ceilings": {"bytes_per_s": 1e10, "flop_per_s": 1e11},
     }  # fmt: skip
@@ -24,7 +24,7 @@ def machine(device: str = "cpu", **changes: Any) -> Machine:
 def row(name: str, median: float, **changes: Any) -> Row:
     """A row whose group, device and work follow from its name; `changes` to fields, other names are conditions."""
     kind, device, *_ = name.split("/")
-    group = "ladder" if kind in ("step", "score") else kind
+    group = "ladder" if kind in ("step", "accuracy") else kind
     fields = {
         field: changes.pop(field) for field in ("title", "work", "launches", "floor") if field in changes
     }
@@ -41,9 +41,9 @@ def row(name: str, median: float, **changes: Any) -> Row:
 
 
 def ladder(device: str) -> list[Row]:
-    """Both flights."""
+    """Training, then accuracy."""
     floor = {"bytes": 4e5, "operations": 5e6, "seconds": 5e-5}
-    last, scores = ("persistent", "all-checkpoints") if device == "cuda" else ("numba", "numba-evaluation")
+    last, scores = ("cooperative", "all-checkpoints") if device == "cuda" else ("numba", "numba-evaluation")
     counted = (
         {"kernels": 30.0, "copies": 0.0, "host_launches": 31.0}
         if device == "cuda"
@@ -53,62 +53,66 @@ def ladder(device: str) -> list[Row]:
         row(f"step/{device}/notebook", 2e-3, launches=counted, floor=floor, title="the notebook's loop"),
         row(f"step/{device}/sliced", 1e-3, launches=counted, floor=floor, title="sliced tensors, nn.Module"),
         row(f"step/{device}/{last}", 1e-4, floor=floor, title="breaknet", batch=100, models=1, images=50_000),
-        row(f"score/{device}/notebook-accuracy", 1.0, extrapolated=True, title="one sample at a time"),
+        row(f"accuracy/{device}/notebook-accuracy", 1.0, extrapolated=True, title="one sample at a time"),
         row(
-            f"score/{device}/vectorised-accuracy",
+            f"accuracy/{device}/vectorised-accuracy",
             5e-3,
             floor={**floor, "operations": 5e7},
             title="vectorised",
         ),
-        row(f"score/{device}/{scores}", 1e-3, title="all checkpoints", models=100, images=60_000),
+        row(f"accuracy/{device}/{scores}", 1e-3, title="all checkpoints", models=100, images=60_000),
     ]
 
 
 def comparisons(device: str) -> list[Row]:
-    """Rivals, curves, evaluation, the classroom, dispatch."""
+    """One and two networks, curves, evaluation, the classroom, dispatch."""
     ours = "triton" if device == "cuda" else "numba"
-    rows = [row(f"rivals/{device}/one/{way}", t) for way, t in (("breaknet", 1e-4), ("jax-scan", 4.6e-4))]
-    rows += [row(f"rivals/{device}/two/{way}", t) for way, t in (("breaknet", 5e-5), ("jax-vmap", 4.5e-4))]
+    rows = [
+        row(f"comparison/{device}/one/{name}", t) for name, t in (("breaknet", 1e-4), ("jax-scan", 4.6e-4))
+    ]
+    rows += [
+        row(f"comparison/{device}/two/{name}", t) for name, t in (("breaknet", 5e-5), ("jax-vmap", 4.5e-4))
+    ]
     rows += [
         row(
-            f"models/{device}/{way}/{count}",
+            f"models/{device}/{name}/{count}",
             t * (1 + 64 / count),
-            title=way,
+            title=name,
             models=count,
             extrapolated=count > 1000,
         )
         for count in (1, 4, 16, 64, 256, 1024, 4096)
-        for way, t in (("breaknet", 1e-6), ("jax-vmap", 9e-6), ("torch-func", 3e-5))
+        for name, t in (("breaknet", 1e-6), ("jax-vmap", 9e-6), ("torch-func", 3e-5))
     ]
     rows += [
-        row(f"epochs/{device}/{way}/{epochs}x{images}", t * (1e4 + epochs * images), title=way)
+        row(f"epochs/{device}/{name}/{epochs}x{images}", t * (1e4 + epochs * images), title=name)
         for epochs, images in ((1, 10_000), (3, 10_000), (10, 10_000), (10, 1_000), (10, 50_000))
-        for way, t in ((ours, 1e-6), ("torch", 1e-5))
+        for name, t in ((ours, 1e-6), ("torch", 1e-5))
     ]
     rows += [
         row(
-            f"evaluation/{device}/{way}/{count}x{images}",
+            f"evaluation/{device}/{name}/{count}x{images}",
             t * count * images,
-            title=way,
+            title=name,
             models=count,
             images=images,
         )
         for count in (100, 1_000)
         for images in (10_000, 60_000)
-        for way, t in ((ours, 1e-7), ("torch", 3e-7))
+        for name, t in ((ours, 1e-7), ("torch", 3e-7))
     ]
     rows += [
-        row(f"classroom/{device}/whole/{way}", t, batch=100)
-        for way, t in (("original", 500.0), ("drop-in", 40.0))
+        row(f"classroom/{device}/whole/{name}", t, batch=100)
+        for name, t in (("original", 500.0), ("drop-in", 40.0))
     ]
     rows += [
-        row(f"dispatch/{device}/step/{way}", t, batch=1) for way, t in (("torch", 5e-5), ("function", 6e-5))
+        row(f"dispatch/{device}/step/{name}", t, batch=1) for name, t in (("torch", 5e-5), ("function", 6e-5))
     ]
     return rows
 
 
 def lesson(device: str) -> list[Row]:
-    """A lesson of 12 s, 7 of them training and judging."""
+    """A lesson of 12 s, 7 of them training and evaluation."""
     phases = {
         "torch": 1.7,
         "imports": 0.4,

@@ -16,8 +16,8 @@ def listing(*lines: str) -> str:
     return "\n".join(text)
 
 
-#: A loop of four independent multiply-adds and a branch, between one instruction before and one after.
-MULTIPLY_ADDS = listing(
+#: A loop of four independent FMAs and a branch, between one instruction before and one after.
+FMAS = listing(
     "MOV R9, 0x10",
     "L_x_0:",
     "FFMA R0, R8, R8, R0",
@@ -28,7 +28,7 @@ MULTIPLY_ADDS = listing(
     "EXIT",
 )
 
-#: Each multiply-add waits for the one before.
+#: Each FMA waits for the one before.
 CHAIN = listing("L_x_0:", *["FFMA R0, R0, R8, R0"] * 10, "@P0 BRA >L_x_0", "EXIT")
 
 #: Two loops side by side inside a third, and a branch to itself as padding behind the end.

@@ -53,8 +53,10 @@ def test_what_pytest_benchmark_writes_is_what_was_measured(repository, tmp_path)
     ]
 
 
-def test_without_timing_every_way_is_only_checked(repository):
-    done = run_pytest(repository, "--benchmark-disable", "-k", "step/cpu/sliced or rivals/cpu/one/jax-scan")
+def test_without_timing_every_contender_is_only_checked(repository):
+    done = run_pytest(
+        repository, "--benchmark-disable", "-k", "step/cpu/sliced or comparison/cpu/one/jax-scan"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout or "1 passed, 1 skipped" in done.stdout
     assert "saved" not in done.stdout
@@ -64,30 +66,30 @@ def test_the_timer_reads_out_what_it_was_given():
     timer = Replay()
     for seconds in ([0.5, 2.0, 0.25], [3.0]):
         timer.load(seconds)
-        told = []
+        found = []
         for _ in seconds:
             start = timer()
-            told.append(timer() - start)
-        assert told == seconds
+            found.append(timer() - start)
+        assert found == seconds
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    """A session at full size whose every way was selected and measured; saving goes to a folder of its own."""
+    """A session at full size whose every contender was selected and measured; saving goes to a folder of its own."""
     monkeypatch.setenv("BREAKNET_BENCH_SIZE", "full")
     monkeypatch.setenv("BREAKNET_BENCH_DEVICE", "cpu")
     monkeypatch.setattr(bench_module, "RESULTS", tmp_path)
     monkeypatch.setattr(bench_module, "save", lambda where, rows: save(where, rows, tmp_path))
     monkeypatch.setattr(bench_module, "here", lambda device, ceilings: machine(device, ceilings=ceilings))
     made = Bench()
-    made.lab.given_ceilings = {"bytes_per_s": 1e9}
-    made.selected = dict(made.ways)
-    made.rows = {suite: [row_of(way) for way in ways] for suite, ways in made.ways.items()}
+    made.context.given_ceilings = {"bytes_per_s": 1e9}
+    made.selected = dict(made.contenders)
+    made.rows = {suite: [row_of(one) for one in some] for suite, some in made.contenders.items()}
     return made
 
 
-def row_of(way, size="full"):
-    return replace(row(way.name, 1.0), group=way.group, conditions={"size": size})
+def row_of(one, size="full"):
+    return replace(row(one.name, 1.0), group=one.group, conditions={"size": size})
 
 
 def saved(folder):
@@ -95,51 +97,43 @@ def saved(folder):
 
 
 GROUPS = (
-    "classroom",
-    "compiling",
-    "dispatch",
-    "epochs",
-    "evaluation",
-    "ladder",
-    "lesson",
-    "models",
-    "rivals",
-)
+    "classroom", "comparison", "compiling", "dispatch", "epochs", "evaluation", "ladder", "lesson", "models",
+)  # fmt: skip
 
 
 def test_whole_groups_are_saved(bench, tmp_path):
-    told = bench.save()
+    lines = bench.save()
     assert saved(tmp_path) == [f"made-up-cpu/{group}-cpu.json" for group in GROUPS]
-    assert len(told) == len(GROUPS)
+    assert len(lines) == len(GROUPS)
     where, rows = load(tmp_path / "made-up-cpu/ladder-cpu.json")
     assert where.ceilings == {"bytes_per_s": 1e9}
-    assert [one.name for one in rows] == [way.name for way in bench.ways["ladder"]]
+    assert [one.name for one in rows] == [one.name for one in bench.contenders["ladder"]]
 
 
 def test_a_group_of_which_a_part_was_selected_is_not_saved(bench, tmp_path):
     bench.selected["ladder"] = bench.selected["ladder"][1:]
     bench.rows = {"ladder": bench.rows["ladder"][1:]}
-    assert bench.save() == ["ladder: not saved, since not all of its ways were selected and right"]
+    assert bench.save() == ["ladder: not saved, since not all of its contenders were selected and right"]
     assert not saved(tmp_path)
 
 
 def test_a_group_with_a_failure_is_not_saved_and_one_with_a_missing_package_is(bench, tmp_path):
-    (gone, *_), (absent, *_) = bench.rows["ladder"], bench.rows["rivals"]
+    (gone, *_), (absent, *_) = bench.rows["ladder"], bench.rows["comparison"]
     bench.session.failures[gone.name] = "WrongResult: off"
     bench.session.missing[absent.name] = "needs jax"
-    bench.rows = {"ladder": bench.rows["ladder"][1:], "rivals": bench.rows["rivals"][1:]}
+    bench.rows = {"ladder": bench.rows["ladder"][1:], "comparison": bench.rows["comparison"][1:]}
     bench.save()
-    assert saved(tmp_path) == ["made-up-cpu/rivals-cpu.json"]
+    assert saved(tmp_path) == ["made-up-cpu/comparison-cpu.json"]
     with pytest.raises(RuntimeError, match="WrongResult: off"):
-        bench.row("ladder", bench.ways["ladder"][0])
+        bench.row("ladder", bench.contenders["ladder"][0])
     with pytest.raises(Missing, match="needs jax"):
-        bench.row("rivals", bench.ways["rivals"][0])
+        bench.row("comparison", bench.contenders["comparison"][0])
 
 
 def test_quick_rows_never_replace_full_ones(bench, tmp_path):
     bench.save()
-    bench.lab.size = replace(bench.lab.size, name="quick")
-    bench.rows = {"ladder": [row_of(way, "quick") for way in bench.ways["ladder"]]}
+    bench.context.size = replace(bench.context.size, name="quick")
+    bench.rows = {"ladder": [row_of(one, "quick") for one in bench.contenders["ladder"]]}
     assert bench.save() == ["ladder: not saved, since rows of full size are stored"]
     path = tmp_path / "made-up-cpu/ladder-cpu.json"
     assert load(path)[1][0].conditions["size"] == "full"
@@ -149,6 +143,6 @@ def test_quick_rows_never_replace_full_ones(bench, tmp_path):
 
 
 def test_a_rehearsal_is_never_saved(bench, tmp_path):
-    bench.lab.size = replace(bench.lab.size, name="rehearse")
+    bench.context.size = replace(bench.context.size, name="rehearse")
     assert bench.save() == []
     assert not saved(tmp_path)

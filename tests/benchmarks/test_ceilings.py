@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ceilings
-from benchmarks.contenders import cooperative, packed
-from benchmarks.microbenchmarks import ceilings as ceiling_loops
+from benchmarks.contenders import kernel_trainers
+from benchmarks.microbenchmarks import ceilings
 from benchmarks.microbenchmarks.barrier import BarrierLoop
 from benchmarks.problem import Problem
 from benchmarks.suites.kernels import TILES, tile_in_use
@@ -50,14 +49,14 @@ def test_the_least_of_the_calls_after_the_first_counts(monkeypatch):
 
 
 @needs_triton
-def test_the_gpus_loop_does_its_multiply_adds(device, monkeypatch):
+def test_the_gpus_loop_does_its_fmas(device, monkeypatch):
     made = []
     real = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *size, **named: made.append(real(*size, **named)) or made[-1])
-    call, operations = ceiling_loops.triton_loop(device, small=True)
+    call, operations = ceilings.triton_loop(device, small=True)
     call()
     programs = len(made[0]) // 64
-    rounds = 10 * ceiling_loops.UNROLLED
+    rounds = 10 * ceilings.UNROLLED
     assert operations == 2 * 4 * 64 * programs * rounds
     expected = np.zeros(64)
     for chain in range(4):
@@ -73,10 +72,10 @@ import sys, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from benchmarks.microbenchmarks.barrier import barrier_loop_kernel
-from benchmarks.microbenchmarks.ceilings import multiply_adds_kernel
+from benchmarks.microbenchmarks.ceilings import fma_kernel
 from breaknet.kernels.host.trainers import OPTIONS
 for kernel, types, constexprs, options in (
-    (multiply_adds_kernel, {"out_ptr": "*fp32", "steps": "i32"}, {"BLOCK": 1024, "UNROLLED": 4}, {}),
+    (fma_kernel, {"out_ptr": "*fp32", "steps": "i32"}, {"BLOCK": 1024, "UNROLLED": 4}, {}),
     (barrier_loop_kernel, {"arrivals_ptr": "*i32", "seen_ptr": "*i32", "rounds": "i32"},
      {"PROGRAMS": 26, "INTERPRETED": False}, OPTIONS | {"launch_cooperative_grid": True}),
 ):
@@ -94,7 +93,7 @@ def test_the_loops_compile_for_gpus(capability, repository: Path):
     command = [sys.executable, "-c", COMPILE, str(capability)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    # 8 values a thread in 4 chains, 4 rounds a turn of the loop, every one a fused multiply-add; and x0, a, b before it
+    # 8 values a thread in 4 chains, 4 rounds a turn of the loop, every one an FMA; and x0, a, b before it
     assert len(re.findall(r"fma\.rn\.f32", done.stdout)) == 8 * (4 * 4 + 3)
     assert "ld.acquire.gpu.global.s32" in done.stdout
 
@@ -123,15 +122,15 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, processors, monke
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
     images = np.zeros((100, 784), np.uint8)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
-    assert packed.capacity(problem) % processors == 0
-    config = cooperative.config_for(problem)
-    assert 1 < config.programs(cooperative.LESSON) <= processors
+    assert kernel_trainers.packed_capacity(problem) % processors == 0
+    config = kernel_trainers.cooperative_config(problem)
+    assert 1 < config.programs(kernel_trainers.LESSON) <= processors
 
 
 def test_another_tile_is_used_for_a_while_only():
-    shipped = evaluation.TILES[16]
-    assert TILES[0] == shipped
+    default = evaluation.TILES[16]
+    assert TILES[0] == default
     assert len(set(TILES)) == len(TILES)
     with tile_in_use(TILES[1]):
         assert evaluation.TILES[16] == TILES[1]
-    assert evaluation.TILES[16] == shipped
+    assert evaluation.TILES[16] == default

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compile_lesson import FORMS
-from benchmarks.lab import Lab
-from benchmarks.measure import measure
-from benchmarks.sizes import size_of
+from benchmarks.measure import Context, measure
+from benchmarks.problem import size_of
+from benchmarks.processes import CONFIGURATIONS
 from benchmarks.suites import compiling
 
 
@@ -21,15 +20,15 @@ def made(cache: Path) -> dict[str, int]:
 def test_the_lessons_kernels_are_compiled_once(tmp_path: Path) -> None:
     compiling.compile_lesson("sm_75", tmp_path)
     kept = made(tmp_path)
-    assert len(kept) == len(FORMS)
-    assert all(any(kernel.startswith(name) for kernel in kept) for name in FORMS)
+    assert len(kept) == len(CONFIGURATIONS)
+    assert all(any(kernel.startswith(name) for kernel in kept) for name in CONFIGURATIONS)
     compiling.compile_lesson("sm_75", tmp_path)
     assert made(tmp_path) == kept
 
 
 def test_rows() -> None:
-    lab = Lab("cpu", size_of("rehearse"))
-    cold, warm = measure(compiling.ways(lab), lab)
+    context = Context("cpu", size_of("rehearse"))
+    cold, warm = measure(compiling.contenders(context), context)
     assert (cold.name, warm.name) == ("compiling/cpu/sm_75/cold", "compiling/cpu/sm_75/warm")
     assert (cold.conditions["cold"], warm.conditions["cold"]) == (True, False)
     for row in (cold, warm):
@@ -44,7 +43,7 @@ def test_what_fails_is_told(tmp_path: Path) -> None:
 
 
 def test_every_target_has_its_rows_on_a_cpu_only() -> None:
-    names = [way.name for way in compiling.ways(Lab("cpu", size_of("full")))]
+    names = [one.name for one in compiling.contenders(Context("cpu", size_of("full")))]
     assert len(names) == len(set(names)) == 14
     assert {"compiling/cpu/sm_75/cold", "compiling/cpu/sm_120/warm"} <= set(names)
-    assert compiling.ways(Lab("cuda", size_of("full"))) == []
+    assert compiling.contenders(Context("cuda", size_of("full"))) == []

@@ -1,4 +1,4 @@
-"""Every rung that a CPU or Triton's interpreter can try is right; a wrong one is refused and a failing one survived."""
+"""The implementations that a CPU or Triton's interpreter can run are right; wrong ones get no time."""
 
 from __future__ import annotations
 
@@ -11,84 +11,88 @@ import torch
 from torch import nn
 
 from benchmarks import contenders
-from benchmarks.contenders import RUNGS, climb, rungs_on, sliced
-from benchmarks.contenders.contender import Rung, checked_trainer, single
-from benchmarks.lab import Lab
-from benchmarks.measure import WrongResult
-from benchmarks.problem import Problem, Scorer, Trainer
-from benchmarks.sizes import size_of
+from benchmarks.contenders import IMPLEMENTATIONS, compare, ladder_names, sliced, torch_evaluation, torch_func
+from benchmarks.contenders.agreement import assert_agrees, assert_evaluations, checked_trainer, exact_epochs
+from benchmarks.contenders.implementation import Implementation
+from benchmarks.measure import Context, WrongResult
+from benchmarks.problem import Problem, Trainer, single, size_of
+from benchmarks.suites import SUITES
+
+
+@pytest.fixture(scope="module")
+def context():
+    return Context("cpu", size_of("rehearse"))
 
 
 def test_the_cpus_ladder():
-    rows = {row.name: row for row in climb("cpu", size="rehearse")}
-    names = {"step/cpu/notebook", "step/cpu/sliced", "step/cpu/hand-written", "score/cpu/notebook-accuracy"}
-    names |= {"score/cpu/vectorised-accuracy", "step/cpu/numba", "score/cpu/numba-evaluation"}
-    assert set(rows) == names
+    rows = {row.name: row for row in compare("cpu", size="rehearse")}
+    assert set(rows) == {
+        "step/cpu/notebook", "step/cpu/sliced", "step/cpu/hand-written", "step/cpu/numba",
+        "accuracy/cpu/notebook-accuracy", "accuracy/cpu/vectorised-accuracy", "accuracy/cpu/numba-evaluation",
+    }  # fmt: skip
     assert all(row.group == "ladder" and row.floor["seconds"] > 0 for row in rows.values())
     steps = len(range(0, size_of("rehearse").train_images, 10))
     assert rows["step/cpu/numba"].launches == {"compiled_calls": 1 / steps}
-    assert (
-        rows["step/cpu/sliced"].launches["torch_operators"]
-        > rows["step/cpu/hand-written"].launches["torch_operators"]
-    )
+    operators = {name: row.launches.get("torch_operators", 0) for name, row in rows.items()}
+    assert operators["step/cpu/sliced"] > operators["step/cpu/hand-written"]
     # the notebook's loop over samples is timed on a part of the images, and says so
-    sampled = rows["score/cpu/notebook-accuracy"]
+    sampled = rows["accuracy/cpu/notebook-accuracy"]
     assert sampled.conditions["extrapolated"] is True
     assert sampled.conditions["timed_images"] == 20 < sampled.conditions["images"] == 40
-    assert sampled.launches["torch_operators"] > 3 * 40
+    assert operators["accuracy/cpu/notebook-accuracy"] > 3 * 40
     assert not rows["step/cpu/sliced"].conditions["extrapolated"]
 
 
-def test_the_gpus_ladder_is_rehearsed_but_for_what_needs_a_gpu():
-    lab = Lab("cuda", size_of("rehearse"))
-    assert {rung.name for rung in RUNGS.values() if "cuda" in rung.devices} - {rung.name for rung in rungs_on(lab)} == {
-        "cuda-graph", "compiled",
-    }  # fmt: skip
-    rows = climb("cuda", only=["fused", "persistent", "all-checkpoints"], size="rehearse")
+def test_the_gpus_ladder_is_rehearsed_but_for_graphs():
+    rehearsed = ladder_names(Context("cuda", size_of("rehearse")))
+    assert set(ladder_names(Context("cuda", size_of("full")))) - set(rehearsed) == {"cuda-graph", "compiled"}
+    rows = compare("cuda", only=["fused", "cooperative", "all-checkpoints"], size="rehearse")
     assert [row.name for row in rows] == [
-        "step/cuda/fused",
-        "step/cuda/persistent",
-        "score/cuda/all-checkpoints",
-    ]
+        "step/cuda/fused", "step/cuda/cooperative", "accuracy/cuda/all-checkpoints",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="on a CPU torch.compile needs a C++ compiler")
-def test_the_compiled_rung_is_right_on_a_cpu_too():
-    checked_trainer(RUNGS["compiled"].build, [Lab("cpu", size_of("rehearse")).training(30)], 3)
+def test_the_compiled_step_is_right_on_a_cpu_too(context):
+    checked_trainer(IMPLEMENTATIONS["compiled"].build, [context.training(30)], 3)
 
 
-def test_rungs_are_numbered_from_the_bottom():
-    for device in ("cpu", "cuda"):
-        for scores in (False, True):
-            numbers = [
-                rung.number for rung in RUNGS.values() if device in rung.devices and rung.scores == scores
-            ]
-            assert numbers == sorted(numbers)
-            assert numbers[0] == 0
-    assert [rung.number for rung in RUNGS.values() if "cuda" in rung.devices] == [
-        0,
-        0,
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-    ]
+@pytest.mark.parametrize(
+    ("name", "models"), [("torch-func", 1), ("torch-func", 3), ("jax", 1), ("jax", 3), ("jax-in-turn", 2)]
+)
+def test_alternatives_agree_with_float64(name, models, context):
+    implementation = IMPLEMENTATIONS[name]
+    for package in implementation.needs:
+        pytest.importorskip(package)
+    checked_trainer(implementation.build, context.training(30).variants(models), 3)
 
 
-def altered(monkeypatch, build, **fields):
-    """One more rung."""
-    rung = Rung(1, "altered", "altered", build, **fields)
-    monkeypatch.setitem(contenders.RUNGS, "altered", rung)
+def test_jax_refuses_a_partial_batch(context):
+    pytest.importorskip("jax")
+    with pytest.raises(ValueError, match="a whole number of batches"):
+        IMPLEMENTATIONS["jax"].build([context.training(30).first(25)], 1)
+
+
+def test_epochs_go_on_where_the_last_ended(context):
+    """Two calls of one epoch and one call of two come to the same as float64 does."""
+    problem = context.training(20)
+    for epochs, calls in ((1, 2), (2, 1)):
+        trainer = torch_func.trainer([problem], epochs)
+        for _ in range(calls):
+            trainer.train()
+        assert_agrees(trainer.parameters()[0], exact_epochs(problem, 2), problem.start)
+
+
+@pytest.mark.parametrize("build", [torch_evaluation.one_by_one, torch_evaluation.wide])
+def test_vectorised_torch_evaluates_as_float64_does(context, monkeypatch, build):
+    problem, models = context.evaluation(40), context.networks(7)
+    monkeypatch.setitem(torch_evaluation.BLOCK, "cpu", (9, 3))  # neither divides
+    assert_evaluations(*build(models, problem)(), models, problem)
 
 
 def without_the_last_batch(problem: Problem, epochs: int) -> Trainer:
-    right = sliced.trainer(problem.first(len(problem.labels) - problem.batch_size), epochs)
-    return Trainer(right.train, right.parameters)
+    return sliced.trainer(problem.first(len(problem.labels) - problem.batch_size), epochs)
 
 
 def with_a_mean_cost(problem: Problem, epochs: int) -> Trainer:
@@ -103,7 +107,7 @@ def with_a_mean_cost(problem: Problem, epochs: int) -> Trainer:
     return Trainer(train, lambda: [model.state_dict()])
 
 
-def with_a_slightly_wrong_rate(problem: Problem, epochs: int) -> Trainer:
+def with_a_slightly_wrong_learning_rate(problem: Problem, epochs: int) -> Trainer:
     return sliced.trainer(replace(problem, learning_rate=problem.learning_rate * 1.001), epochs)
 
 
@@ -112,50 +116,107 @@ def that_does_nothing(problem: Problem, epochs: int) -> Trainer:
     return Trainer(lambda: None, lambda: [model.state_dict()])
 
 
+def altered(monkeypatch, build, **fields):
+    """One more implementation on the ladder."""
+    monkeypatch.setitem(contenders.IMPLEMENTATIONS, "altered", Implementation("altered", build, **fields))
+    monkeypatch.setattr(contenders, "LADDER", (*contenders.LADDER, "altered"))
+
+
 @pytest.mark.parametrize(
-    "build", [without_the_last_batch, with_a_mean_cost, with_a_slightly_wrong_rate, that_does_nothing]
+    "build",
+    [without_the_last_batch, with_a_mean_cost, with_a_slightly_wrong_learning_rate, that_does_nothing],
 )
-def test_a_wrong_rung_is_refused_a_time(build, monkeypatch):
+def test_wrong_training_is_refused_a_time(build, monkeypatch):
     altered(monkeypatch, single(build))
-    lab = Lab("cpu", replace(size_of("rehearse"), check_steps=2))
-    (rung,) = (rung for rung in rungs_on(lab) if rung.name == "altered")
+    context = Context("cpu", replace(size_of("rehearse"), check_steps=2))
+    wrong = [one for one in contenders.ladder(context) if one.name == "step/cpu/altered"]
     with pytest.raises(WrongResult, match=r"step/cpu/altered is wrong and gets no time: hidden1\.weight"):
-        contenders.measure([rung.way(lab)], lab)
+        contenders.measure(wrong, context)
 
 
-def test_a_scorer_that_is_off_by_one_image_is_refused(monkeypatch):
-    def build(models, problem):
-        right = contenders.vectorised.scorer(models, problem)
-        return Scorer(lambda: (None, right.score()[1] + 1 / len(problem.labels)))
-
-    altered(monkeypatch, build, scores=True)
-    with pytest.raises(WrongResult, match=r"accuracy of network 0 off by 5\.0e-02"):
-        climb("cpu", only=["altered"], size="rehearse")
+def off_by_one_image(models, problem):
+    right = contenders.vectorised.evaluator(models, problem)
+    return lambda: (None, right()[1] + 1 / len(problem.labels))
 
 
-def test_a_scorer_with_a_wrong_cost_is_refused(monkeypatch):
-    def build(models, problem):
-        right = contenders.numba_cpu.scorer(models, problem)
+def wrong_cost_of_the_second(models, problem):
+    right = IMPLEMENTATIONS["numba-evaluation"].build(models, problem)
 
-        def score():
-            cost, accuracy = right.score()
-            return cost * np.where(np.arange(len(cost)) == 1, 1.001, 1), accuracy
+    def evaluate():
+        cost, accuracy = right()
+        return cost * np.where(np.arange(len(cost)) == 1, 1.001, 1), accuracy
 
-        return Scorer(score)
-
-    altered(monkeypatch, build, scores=True, together=True, needs=("numba",))
-    with pytest.raises(WrongResult, match=r"cost of network 1 off by 1\.0e-03"):
-        climb("cpu", only=["altered"], size="rehearse")
+    return evaluate
 
 
-def test_a_failing_rung_is_survived(monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("build", "fields", "message"),
+    [
+        (off_by_one_image, {}, r"accuracy of network 0 off by 5\.0e-02"),
+        (
+            wrong_cost_of_the_second,
+            {"together": True, "needs": ("numba",)},
+            r"cost of network 1 off by 1\.0e-03",
+        ),
+    ],
+)
+def test_wrong_evaluation_is_refused_a_time(build, fields, message, monkeypatch):
+    altered(monkeypatch, build, evaluates=True, **fields)
+    with pytest.raises(WrongResult, match=message):
+        compare("cpu", only=["altered"], size="rehearse")
+
+
+def test_every_network_of_many_is_checked(context):
+    """A trainer that is right about the first network and trains the second on the first one's labels."""
+
+    def careless(problems, epochs):
+        second = replace(problems[1], labels=problems[0].labels, _others=[])
+        return torch_func.trainer([problems[0], second], epochs)
+
+    with pytest.raises(AssertionError, match="error"):
+        checked_trainer(careless, context.training(20).variants(2), 2)
+
+
+def test_a_trainer_that_forgets_networks_is_noticed(context):
+    def forgetful(problems, epochs):
+        right = torch_func.trainer(problems, epochs)
+        return Trainer(right.train, lambda: right.parameters()[:1])
+
+    with pytest.raises(AssertionError, match="parameters of 1 networks, not 2"):
+        checked_trainer(forgetful, context.training(20).variants(2), 2)
+
+
+def test_variants_share_images_and_nothing_else(context):
+    first, second, third = context.training(20).variants(3)
+    assert first.images is second.images is third.images
+    assert sorted(first.labels) == sorted(second.labels)
+    assert not np.array_equal(second.labels, third.labels)
+    assert not torch.equal(second.start["hidden1.weight"], third.start["hidden1.weight"])
+    again = context.training(20).variants(3)
+    assert all(one is other for one, other in zip(again, (first, second, third), strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("size", ["rehearse", "quick", "full"])
+def test_every_contender_has_a_name_of_its_own_that_says_the_device(size, device):
+    """Listing them needs neither data nor a GPU."""
+    every = [one for suite in SUITES.values() for one in suite(Context(device, size_of(size)))]
+    names = [one.name for one in every]
+    assert len(set(names)) == len(names)
+    assert all(one.device == device for one in every)
+    comparisons = [one.comparison for one in every]
+    changes = [one for one, before in zip(comparisons, [None, *comparisons], strict=False) if one != before]
+    assert len(set(changes)) == len(changes), "contenders of one comparison stand together"
+
+
+def test_a_failing_implementation_is_survived(monkeypatch, caplog):
     def build(problem, epochs):
         raise RuntimeError("out of memory")
 
     altered(monkeypatch, single(build))
     with pytest.raises(RuntimeError, match="out of memory"):
-        climb("cpu", only=["altered", "sliced"], size="rehearse")
-    rows = climb("cpu", only=["altered", "sliced"], size="rehearse", survive=True)
+        compare("cpu", only=["altered", "sliced"], size="rehearse")
+    rows = compare("cpu", only=["altered", "sliced"], size="rehearse", survive=True)
     assert [row.name for row in rows] == ["step/cpu/sliced"]
     assert "step/cpu/altered is left out: RuntimeError: out of memory" in caplog.text
 
@@ -174,29 +235,28 @@ def test_launches_are_counted_and_not_typed(monkeypatch):
         return Trainer(train, right.parameters)
 
     altered(monkeypatch, single(build))
-    plain, more = climb("cpu", only=["sliced", "altered"], size="rehearse")
+    plain, more = compare("cpu", only=["sliced", "altered"], size="rehearse")
     # two selections and an addition, three times
     assert more.launches["torch_operators"] - plain.launches["torch_operators"] == 9
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"device": "tpu"}, 'device: "cpu" or "cuda"'),
-        ({"only": ["cuda-graph"]}, "only: rungs on cpu, notebook, .*; not cuda-graph"),
+        ({"only": ["cuda-graph"]}, "only: implementations on cpu, notebook, .*; not cuda-graph"),
         ({"size": "huge"}, "size: one of rehearse, quick, full, not 'huge'"),
     ],
 )
-def test_what_is_not_known_is_refused_before_any_work(arguments, told):
-    with pytest.raises(ValueError, match=told):
-        climb(**({"device": "cpu", "size": "rehearse"} | arguments))
+def test_unknown_names_are_refused_before_any_work(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        compare(**({"device": "cpu", "size": "rehearse"} | arguments))
 
 
 def test_the_size_of_the_environment(monkeypatch):
-    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "full")
-    assert size_of().name == "full"
-    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "")
-    assert size_of().name == "quick"
+    for value, name in (("full", "full"), ("", "quick")):
+        monkeypatch.setenv("BREAKNET_BENCH_SIZE", value)
+        assert size_of().name == name
     monkeypatch.setenv("BREAKNET_BENCH_SIZE", "whole")
     with pytest.raises(ValueError, match="BREAKNET_BENCH_SIZE: one of rehearse, quick, full, not 'whole'"):
         size_of()

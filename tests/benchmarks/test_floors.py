@@ -1,10 +1,10 @@
-"""The least work of a step and of scores, by hand."""
+"""The least work of a step and of evaluations, by hand."""
 
 from __future__ import annotations
 
 import pytest
 
-from benchmarks.floors import Work, parameter_count, scoring, training_step
+from benchmarks.floors import Work, evaluation, parameter_count, training_step
 from breaknet.model import MLP
 
 CEILINGS = {"bytes_per_s": 1e9, "flop_per_s": 1e10}
@@ -31,8 +31,8 @@ def test_a_step_that_keeps_its_parameters_and_skips_zeros():
     assert found.bytes == 10 * 788
 
 
-def test_scores_by_hand():
-    found = scoring(60_000, models=100, image_bytes=784.0, label_bytes=4.0)
+def test_evaluations_by_hand():
+    found = evaluation(60_000, models=100, image_bytes=784.0, label_bytes=4.0)
     assert found.operations == 2 * 60_000 * 12_960
     assert found.bytes == 60_000 * 788 / 100 + 4 * 13_002
 

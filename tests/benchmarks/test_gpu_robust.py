@@ -13,11 +13,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import ceilings, gpu, gpu_part, launches
-from benchmarks.gpu import Part, environment_for, run_part, run_parts, store
-from benchmarks.lab import Lab
-from benchmarks.measure import Missing, Ready, Session, Way, measure
-from benchmarks.sizes import size_of
+from benchmarks import gpu, gpu_part, launches
+from benchmarks.gpu import environment_for, run_part, run_parts
+from benchmarks.gpu_report import Part, store
+from benchmarks.measure import Contender, Context, Missing, Ready, Session, measure
+from benchmarks.microbenchmarks import ceilings
+from benchmarks.problem import size_of
 from benchmarks.suites import SUITES
 from breaknet.kernels._triton import HAVE_TRITON
 
@@ -67,7 +68,7 @@ def test_a_child_that_outlives_its_part_is_not_waited_for_but_ended(tmp_path):
     assert not mark.exists()
 
 
-def test_a_way_that_hangs_ends_its_process_and_one_that_is_ready_does_not():
+def test_a_contender_that_hangs_ends_its_process_and_one_that_is_ready_does_not():
     code = (
         "import time; from benchmarks.gpu_part import Patience; one = Patience(0.3)\n"
         "one.begin('quick'); one.end(); time.sleep(0.6); print('still here', flush=True)\n"
@@ -88,19 +89,20 @@ def test_the_end_of_every_preparation_is_told_however_it_ended():
         "wrong": lambda: raises(AssertionError("no")),
         "missing": lambda: raises(Missing("no")),
     }
-    ways = [
-        Way(f"step/cpu/{name}", "ladder", name, "one step", "cpu", name, prepares[name]) for name in prepares
+    contenders = [
+        Contender(f"step/cpu/{name}", "ladder", name, "one step", name, prepare)
+        for name, prepare in prepares.items()
     ]
-    ways.append(
-        Way("step/cpu/absent", "ladder", "x", "one step", "cpu", "absent", prepares["good"], ("nix",))
+    contenders.append(
+        Contender("step/cpu/absent", "ladder", "x", "one step", "absent", prepares["good"], ("nix",))
     )
-    told = []
+    heard = []
     session = Session(
-        started=lambda way: told.append(("started", way.name)),
-        prepared=lambda way: told.append(("prepared", way.name)),
+        started=lambda one: heard.append(("started", one.name)),
+        prepared=lambda one: heard.append(("prepared", one.name)),
     )
-    measure(ways, Lab("cpu", size_of("rehearse")), survive=True, session=session)
-    assert told == [(what, way.name) for way in ways for what in ("started", "prepared")]
+    measure(contenders, Context("cpu", size_of("rehearse")), survive=True, session=session)
+    assert heard == [(event, one.name) for one in contenders for event in ("started", "prepared")]
 
 
 def test_a_machine_whose_ceilings_fail_is_known_all_the_same(tmp_path, monkeypatch):
@@ -115,17 +117,16 @@ def test_a_machine_whose_ceilings_fail_is_known_all_the_same(tmp_path, monkeypat
     facts = json.loads((tmp_path / "machine.json").read_text())
     assert facts["versions"]["torch"] == torch.__version__
     assert facts["ceilings"] == {}
-    assert gpu_part.lab_of(tmp_path).given_ceilings is None, "those who need ceilings measure them"
+    assert gpu_part.context_of(tmp_path).given_ceilings is None, "those who need ceilings measure them"
 
 
 def test_a_loop_that_does_not_compile_takes_no_other_ceiling_along(monkeypatch, caplog):
     pytest.importorskip("numba")
-    from benchmarks.microbenchmarks import ceilings as ceiling_loops
 
     def failing(small: bool) -> None:
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(ceiling_loops, "numba_loop", failing)
+    monkeypatch.setattr(ceilings, "numba_loop", failing)
     found = ceilings.measured.__wrapped__("cpu", True)
     assert set(found) == {"bytes_per_s", "flop_per_s"}
     assert "Failed to find C compiler" in caplog.text
@@ -163,7 +164,7 @@ def test_a_profiler_that_shows_no_kernel_counts_none(monkeypatch):
 
 @pytest.mark.skipif(not HAVE_TRITON, reason="as the tests that are chosen")
 def test_the_chosen_tests_are_collected_with_hypothesis_or_without_and_property_tests_skipped(repository):
-    """The stand-in hides the real one, whose plugin would fail."""
+    """The fake hides the real one, whose plugin would fail."""
     (part,) = [part for part in gpu.parts(False) if part.name == "kernel tests"]
     command = [*part.command, "-n", "0", *gpu.TESTS, "-k", "any_shape or any_size"]
     if "xdist" not in part.command:
@@ -189,7 +190,7 @@ def test_the_lesson_without_figures_is_left_to_machines_that_cannot_draw(install
     (part,) = [part for part in gpu.parts(False) if part.name == "lesson"]
     left_out = {"lesson/cuda/bare-warm", "lesson/cuda/bare-cold"} & set(gpu._arguments(part, tmp_path, set()))
     assert bool(left_out) is installed
-    assert left_out <= {way.name for way in SUITES["lesson"](Lab("cuda", size_of("full")))}
+    assert left_out <= {way.name for way in SUITES["lesson"](Context("cuda", size_of("full")))}
 
 
 def test_jax_without_a_gpu_is_missing_there_and_not_timed_on_the_cpu():

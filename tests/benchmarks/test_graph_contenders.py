@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from benchmarks.contenders import compiled, cuda_graph
-from benchmarks.contenders.agreement import assert_agrees, exact_epoch
-from benchmarks.lab import Lab
-from benchmarks.sizes import size_of
+from benchmarks.contenders.agreement import assert_agrees, exact_epochs
+from benchmarks.measure import Context
+from benchmarks.problem import size_of
 
 pytestmark = pytest.mark.gpu
 
@@ -44,7 +44,7 @@ MUTATIONS = {
 
 def check(contender: ModuleType) -> None:
     """Three trainers take turns, the first goes, and the second goes on: right by float64."""
-    problem = Lab("cuda", size_of("quick")).training(500)
+    problem = Context("cuda", size_of("quick")).training(500)
     trainers = [contender.trainer(problem, 1) for _ in range(3)]
     kept = trainers[1]
     for _ in range(2):
@@ -53,11 +53,7 @@ def check(contender: ModuleType) -> None:
         del trainers[0], one
         gc.collect()
         torch.cuda.empty_cache()  # unmaps what was freed
-    exact = problem.start
-    for _ in range(2):
-        found = exact_epoch(problem.images, problem.labels, exact, problem.batch_size, problem.learning_rate)
-        exact = {name: torch.from_numpy(value) for name, value in found.items()}
-    assert_agrees(kept.parameters()[0], found, problem.start)
+    assert_agrees(kept.parameters()[0], exact_epochs(problem, 2), problem.start)
 
 
 @pytest.mark.parametrize("contender", [cuda_graph, compiled])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import write_tiny_idx
 
-from benchmarks.lab import Lab
-from benchmarks.sizes import size_of
+from benchmarks.measure import Context
+from benchmarks.problem import size_of
 from benchmarks.suites import lesson
 from breaknet.data import cache
 from breaknet.lesson.experiments import BATCH_SIZE, EXPERIMENTS, PHASES
@@ -42,9 +42,9 @@ def test_a_thousandth_of_it_is_whole_numbers(size):
         assert kind == "copies" or count * fraction == pytest.approx(round(count * fraction), abs=1e-9), kind
 
 
-def way(name: str, device: str = "cpu", size: str = "full"):
-    lab = Lab(device, size_of(size))
-    return next(one for one in lesson.ways(lab) if one.name == f"lesson/{device}/{name}")
+def contender(name: str):
+    contenders = lesson.contenders(Context("cuda", size_of("full")))
+    return next(one for one in contenders if one.name == f"lesson/cuda/{name}")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_cold_processes_find_their_caches_empty(name, cold, drawn, tmp_path, mon
     monkeypatch.setenv("BREAKNET_DATA", str(write_tiny_idx(tmp_path / "data")))
     calls = []
 
-    def note(folder, lab, scale, with_figures, environment, source):
+    def note(folder, context, scale, with_figures, environment, source):
         assert with_figures is drawn
         assert scale == 1.0
         places = {environment.get(cache) for cache in lesson.CACHES}
@@ -79,7 +79,7 @@ def test_cold_processes_find_their_caches_empty(name, cold, drawn, tmp_path, mon
         return {"total": 1.0}
 
     monkeypatch.setattr(lesson, "run_lesson", note)
-    ready = way(name, "cuda").prepare()
+    ready = contender(name).prepare()
     assert len(calls) == (0 if cold else 1), "a warm process fills the caches first"
     ready.run()
     ready.run()
@@ -95,7 +95,7 @@ def test_a_process_runs_the_lesson_and_tells_its_phases(drawn, tmp_path, monkeyp
     (tmp_path / "work").mkdir()
     data = os.environ["BREAKNET_DATA"]
     found = lesson.run_lesson(
-        tmp_path / "work", Lab("cpu", size_of("full")), 0.001, drawn, dict(os.environ), data
+        tmp_path / "work", Context("cpu", size_of("full")), 0.001, drawn, dict(os.environ), data
     )
     assert {*PHASES, "torch"} | ({"last_figure"} if drawn else set()) >= set(found)
     last_figure = found.pop("last_figure", found["total"])
@@ -109,4 +109,4 @@ def test_a_process_runs_the_lesson_and_tells_its_phases(drawn, tmp_path, monkeyp
 def test_a_process_that_fails_is_told_in_one_line(tmp_path, monkeypatch):
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(RuntimeError, match=r"the lesson ended with 1: .*nowhere"):
-        lesson.run_lesson(tmp_path, Lab("cpu", size_of("full")), 0.001, False, dict(os.environ), nowhere)
+        lesson.run_lesson(tmp_path, Context("cpu", size_of("full")), 0.001, False, dict(os.environ), nowhere)

@@ -16,7 +16,7 @@ from breaknet import DataError
 HERE = machine()
 STEP, SCORE, MANY = (
     row("step/cpu/sliced", 2e-3),
-    row("score/cpu/accuracy", 0.5),
+    row("accuracy/cpu/vectorised", 0.5),
     row("models/cpu/ours/4", 1e-4),
 )
 
@@ -37,6 +37,20 @@ def test_a_group_is_replaced_whole_and_the_others_stay(tmp_path):
     assert stored(tmp_path) == [(later, [STEP]), (HERE, [MANY])]
 
 
+def test_old_names_are_read_as_present_ones_and_replaced_by_a_new_measurement(tmp_path):
+    one = replace(row("comparison/cuda/one/breaknet", 1e-4), name="rivals/cuda/one/breaknet")
+    (path,) = save(machine("cuda"), [one], tmp_path)
+    former = path.with_name("rivals-cuda.json")
+    former.write_text(path.read_text().replace('"group": "comparison"', '"group": "rivals"'))
+    path.unlink()
+    before = former.read_bytes()
+    ((_, (found,)),) = stored(tmp_path)
+    assert (found.name, found.group) == ("comparison/cuda/one/breaknet", "comparison")
+    assert former.read_bytes() == before
+    save(machine("cuda"), [found], tmp_path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch):
     (path,) = save(HERE, [STEP], tmp_path)
     before = path.read_bytes()
@@ -53,7 +67,7 @@ def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("name", "", "name: some text"),
         ("group", "ladders", "group: one of ladder,"),
@@ -70,14 +84,14 @@ def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch)
         ("conditions", {"way": (1, 2)}, "conditions: what JSON gives back unchanged"),
     ],
 )
-def test_a_row_that_is_none_is_refused(field, value, told):
-    with pytest.raises(ValueError, match=f"row .*{told}") as caught:
+def test_a_row_that_is_none_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=f"row .*{message}") as caught:
         replace(STEP, **{field: value})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("name", "NVIDIA H200", "name: small letters"),
         ("name", "../elsewhere", "name: small letters"),
@@ -89,8 +103,8 @@ def test_a_row_that_is_none_is_refused(field, value, told):
         ("ceilings", {"bytes_per_s": 0.0}, r"ceilings\['bytes_per_s'\]: a number over 0"),
     ],
 )
-def test_a_machine_that_is_none_is_refused(field, value, told):
-    with pytest.raises(ValueError, match=f"machine: {told}"):
+def test_a_machine_that_is_none_is_refused(field, value, message):
+    with pytest.raises(ValueError, match=f"machine: {message}"):
         replace(HERE, **{field: value})
 
 
@@ -141,7 +155,7 @@ def _other_machine(content):
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (_no_schema, "schema 1 is wanted, not None"),
         (_other_schema, "schema 1 is wanted, not 2"),
@@ -154,12 +168,12 @@ def _other_machine(content):
         (_other_machine, "machine 'elsewhere' in the folder of 'made-up-cpu'"),
     ],
 )
-def test_a_broken_file_is_refused_in_one_line_that_names_it(damage, told, tmp_path):
+def test_a_broken_file_is_refused_in_one_line_that_names_it(damage, message, tmp_path):
     (path,) = save(HERE, [STEP], tmp_path)
     content = json.loads(path.read_text())
     damage(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         stored(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Ways are called in turn, the long ones less often, and one that raises does not stop the others."""
+"""Calls are made in turn, the long ones less often, and one that raises does not stop the others."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks import timing
-from benchmarks.timing import Times, enough, interleaved
+from benchmarks import measure
+from benchmarks.measure import Times, enough, interleaved
 
 
-def test_ways_are_called_in_turn():
+def test_calls_are_made_in_turn():
     called = []
     found = interleaved({name: partial(called.append, name) for name in "abc"}, 4)
     assert "".join(called) == "abcabcabcabc"
     assert {name: len(times.seconds) for name, times in found.items()} == {"a": 4, "b": 4, "c": 4}
 
 
-def test_every_way_may_have_repeats_of_its_own():
+def test_every_call_may_have_repeats_of_its_own():
     called = []
     found = interleaved({name: partial(called.append, name) for name in "ab"}, {"a": 3, "b": 1})
     assert "".join(called) == "abaa"
@@ -28,14 +28,14 @@ def test_every_way_may_have_repeats_of_its_own():
 
 def test_times_are_those_of_the_calls(monkeypatch):
     clock = iter([10.0, 12.0, 20.0, 21.0, 30.0, 35.0, 40.0, 41.5])
-    monkeypatch.setattr(timing, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measure, "perf_counter", lambda: next(clock))
     found = interleaved({"a": lambda: None, "b": lambda: None}, 2)
     assert found == {"a": Times((2.0, 5.0)), "b": Times((1.0, 1.5))}
 
 
-def test_a_long_way_is_called_less_often(monkeypatch):
+def test_a_long_call_is_made_less_often(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measure, "perf_counter", lambda: now[0])
     called = []
 
     def take(name, seconds):
@@ -62,16 +62,16 @@ def _fails_at(call, counter):
         raise RuntimeError("lost")
 
 
-def test_a_way_that_raises_ends_the_timing_unless_it_may_be_broken():
+def test_a_call_that_raises_ends_the_timing_unless_it_may_be_broken():
     with pytest.raises(RuntimeError, match="lost"):
         interleaved({"bad": partial(_fails_at, 2, [])}, 3)
 
 
-def test_the_others_go_on_without_a_way_that_raises():
+def test_the_others_go_on_without_a_call_that_raises():
     broken: dict[str, Exception] = {}
     called: list[int] = []
-    ways = {"bad": partial(_fails_at, 2, called), "good": lambda: None}
-    found = interleaved(ways, 4, broken=broken)
+    calls = {"bad": partial(_fails_at, 2, called), "good": lambda: None}
+    found = interleaved(calls, 4, broken=broken)
     assert list(found) == ["good"]
     assert len(found["good"].seconds) == 4
     assert len(called) == 2

@@ -1,16 +1,15 @@
-"""A suite whose ways misbehave in turn, for the tests of what runs suites in processes."""
+"""A suite whose contenders misbehave in turn, for the tests of what runs suites in processes."""
 
 from __future__ import annotations
 
 import os
 
-from benchmarks.lab import Lab
-from benchmarks.measure import Ready, Way
+from benchmarks.measure import Contender, Context, Ready
 
 
-def ways(lab: Lab) -> list[Way]:
+def contenders(context: Context) -> list[Contender]:
     def fail() -> Ready:
-        raise RuntimeError("this way fails")
+        raise RuntimeError("this contender fails")
 
     def crash() -> Ready:
         os._exit(11)
@@ -23,18 +22,16 @@ def ways(lab: Lab) -> list[Way]:
 
     every = {"first": good, "fails": fail, "crashes": crash, "wrong": wrong, "last": good}
     found = [
-        Way(f"step/{lab.device}/{name}", "ladder", name, "one step", lab.device, f"contest/{name}", prepare)
+        Contender(f"step/{context.device}/{name}", "ladder", name, "one step", f"comparison/{name}", prepare)
         for name, prepare in every.items()
     ]
     return [
         *found,
-        Way(
-            f"step/{lab.device}/absent", "ladder", "absent", "one step", lab.device, "absent", good, ("nix",)
-        ),
+        Contender(f"step/{context.device}/absent", "ladder", "absent", "one step", "absent", good, ("nix",)),
     ]
 
 
-def lost(lab: Lab) -> list[Way]:
+def lost(context: Context) -> list[Contender]:
     """The device goes away in the middle."""
 
     def lose() -> Ready:
@@ -42,6 +39,6 @@ def lost(lab: Lab) -> list[Way]:
 
     prepares = {"before": lambda: Ready(lambda: None, 1), "loses": lose, "after": lose}
     return [
-        Way(f"step/{lab.device}/{name}", "ladder", name, "one step", lab.device, f"contest/{name}", prepare)
+        Contender(f"step/{context.device}/{name}", "ladder", name, "one step", f"comparison/{name}", prepare)
         for name, prepare in prepares.items()
     ]

@@ -144,7 +144,7 @@ def measured(monkeypatch):
     rows = [
         row("step/notebook", DEVICE, 1e-3, "the notebook's loop"),
         row("step/sliced", DEVICE, 4e-4, "sliced tensors"),
-        row("score/vectorised-accuracy", DEVICE, 1e-2, "vectorised accuracy", images=10_000),
+        row("accuracy/vectorised-accuracy", DEVICE, 1e-2, "vectorised accuracy", images=10_000),
     ]
     named = {comparisons.contender_of(one): one for one in rows}
     monkeypatch.setattr(comparisons, "_measured", named)

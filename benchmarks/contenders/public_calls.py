@@ -1,0 +1,43 @@
+"""Breaknet's own calls as they are: training by `train_many`, evaluation by a backend, everything moved each time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.problem import Evaluator, Parameters, Problem, Trainer
+from breaknet import Job, train_many
+from breaknet.backends import select
+from breaknet.backends.interface import Examples
+from breaknet.model import MLP
+
+
+def trainer(backend: str, problems: Sequence[Problem], epochs: int) -> Trainer:
+    """One problem by `train_many`."""
+    (problem,) = problems
+    runs = []
+
+    def train() -> None:
+        start = MLP(problem.hidden)
+        start.load_state_dict(problem.start)
+        job = Job(
+            (problem.images, torch.from_numpy(problem.labels)), epochs=epochs, batch_size=problem.batch_size,
+            learning_rate=problem.learning_rate, init=start,
+        )  # fmt: skip
+        runs[:] = train_many([job], backend=backend, device=problem.device)
+
+    return Trainer(train, lambda: [runs[0].checkpoints[-1].state_dict()])
+
+
+def evaluator(backend: str, models: Parameters, problem: Problem) -> Evaluator:
+    """A backend's `evaluate`: moving and compressing images and packing checkpoints are in."""
+    evaluate_all = select.load(backend).evaluate
+    examples = Examples(torch.from_numpy(problem.images), torch.from_numpy(problem.labels))
+
+    def evaluate() -> tuple[np.ndarray, np.ndarray]:
+        scores = evaluate_all(models, examples, problem.device, False)
+        return scores.cost, scores.accuracy
+
+    return evaluate
