@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from breaknet import reference
@@ -13,6 +19,8 @@ from breaknet.reference import epochs as exact_epochs  # noqa: F401, for tests t
 from breaknet.reference import step as exact_step  # noqa: F401
 
 Parameters = Mapping[str, Tensor]
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def assert_update(start: Parameters, found: Parameters, exact: Parameters, steps: int = 1) -> None:
@@ -24,15 +32,38 @@ def assert_update(start: Parameters, found: Parameters, exact: Parameters, steps
         assert error <= allowed, f"{name}: error {error:.3e}, allowed {allowed:.3e} (update {update:.3e})"
 
 
-def assert_scores(
-    cost: float, accuracy: float, parameters: Parameters, images: Tensor, labels: Tensor
-) -> None:
+def assert_scores(cost: float, accuracy: float, parameters: Parameters, images: Any, labels: Any) -> None:
     """The evaluation contract: cost to 1e-6 (more below 1,000 examples), accuracy exact but for near ties."""
     exact = reference.evaluation(parameters, images, labels)
     allowed = 1e-6 * exact.cost + (1e-6 * exact.cost**0.5 if len(images) < 1000 else 0)
     assert abs(cost - exact.cost) <= allowed, f"cost {cost!r}, exact {exact.cost!r}"
     off = abs(accuracy - exact.accuracy)
     assert off <= exact.near_ties + 1e-12, f"accuracy {accuracy!r}, exact {exact.accuracy!r}"
+
+
+def assert_same_parameters(found: Parameters, expected: Parameters) -> None:
+    """Bit for bit, under the same names."""
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def run_python(
+    *arguments: str, paths: tuple[Path, ...] = (), timeout: float = 600, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Another Python, which finds the repository's modules and those beside `paths`; it must end without error."""
+    done = subprocess.run(
+        [sys.executable, *arguments], env=dict(os.environ, PYTHONPATH=python_path(*paths), **environment),
+        capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def python_path(*paths: Path) -> str:
+    """PYTHONPATH for `run_python`."""
+    folders = [REPOSITORY, REPOSITORY / "tests", *(path.parent for path in paths)]
+    return os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
 
 
 def sparse_images(count: int, seed: int = 0, density: float = 0.2) -> np.ndarray:

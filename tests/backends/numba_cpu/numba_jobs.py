@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from checks import assert_scores, assert_update, exact_epochs, random_labels, sparse_images, start_of
+from checks import (
+    assert_same_parameters,
+    assert_scores,
+    assert_update,
+    random_labels,
+    sparse_images,
+    start_of,
+)
 
+from breaknet import reference
 from breaknet.backends.interface import Examples, Trained, TrainingJob
 from breaknet.backends.numba_cpu import backend
 
@@ -33,8 +41,7 @@ def at_epoch(parameters, epoch):
 
 
 def assert_same(first, second):
-    for name, value in first.parameters.items():
-        assert torch.equal(value, second.parameters[name]), name
+    assert_same_parameters(first.parameters, second.parameters)
     for curve in ("train_cost", "train_accuracy", "valid_cost", "valid_accuracy"):
         assert np.array_equal(getattr(first, curve), getattr(second, curve)), curve
     assert first.diverged_at == second.diverged_at
@@ -47,16 +54,15 @@ def assert_follows(one: TrainingJob, trained) -> None:
     assert len(trained.train_cost) == one.epochs
     for epoch in range(one.epochs):
         found = at_epoch(trained.parameters, epoch)
-        (exact,) = exact_epochs(
-            before, one.train.images, one.train.labels, epochs=1, batch_size=one.batch_size,
-            learning_rate=one.learning_rate,
+        (exact,) = reference.epochs(
+            before, one.train.images, one.train.labels, batch_size=one.batch_size, learning_rate=one.learning_rate,
         )  # fmt: skip
         assert_update(before, found, exact, steps)
-        cost, accuracy = trained.train_cost[epoch], trained.train_accuracy[epoch]
-        assert_scores(cost, accuracy, found, one.train.images, one.train.labels)
+        curves = [(one.train, trained.train_cost, trained.train_accuracy)]
         if one.valid is not None:
-            cost, accuracy = trained.valid_cost[epoch], trained.valid_accuracy[epoch]
-            assert_scores(cost, accuracy, found, one.valid.images, one.valid.labels)
+            curves.append((one.valid, trained.valid_cost, trained.valid_accuracy))
+        for data, cost, accuracy in curves:
+            assert_scores(cost[epoch], accuracy[epoch], found, data.images, data.labels)
         before = found
 
 

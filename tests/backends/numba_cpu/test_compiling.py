@@ -1,19 +1,18 @@
 """Compiling the CPU kernels: kept on disk, announced once, right for other processors."""
 
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from checks import run_python
 
 pytest.importorskip("numba")
 from breaknet.backends.numba_cpu import compiling
 
+HERE = Path(__file__)
+
 _FIRST_RUN = """
-import logging, sys, time
-sys.path[:0] = {paths!r}
+import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 import numba_jobs as here
 (trained,) = here.train(here.job(here.examples(30), here.examples(10, 1)))
@@ -23,13 +22,7 @@ print(trained.seconds["compile"])
 
 
 def _in_a_new_process(cache: Path, **environment: str) -> tuple[float, str]:
-    here = Path(__file__)
-    program = _FIRST_RUN.format(paths=[str(here.parents[depth]) for depth in (0, 2, 3)])
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=dict(os.environ, NUMBA_CACHE_DIR=str(cache), **environment),
-        capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_python("-c", _FIRST_RUN, paths=(HERE,), NUMBA_CACHE_DIR=str(cache), **environment)
     return float(done.stdout), done.stderr
 
 
@@ -78,15 +71,13 @@ def test_the_notice_comes_once_and_only_where_something_is_compiled(monkeypatch,
 
 
 _SIGNATURES = """
-import sys
-sys.path[:0] = {paths!r}
 import numba_jobs as here, torch
 from breaknet.backends.numba_cpu import evaluation, pixel_terms, scheduler, sparse_images, training
 modules = evaluation, pixel_terms, sparse_images, training
 found = [function for module in modules for function in vars(module).values()]
-kernels = [function for function in found if getattr(function, "targetoptions", {{}}).get("nogil")]
+kernels = [function for function in found if getattr(function, "targetoptions", {}).get("nogil")]
 for dtype in (torch.uint8, torch.float32):
-    scheduler.compile_kernels({{dtype}}, training=True)
+    scheduler.compile_kernels({dtype}, training=True)
     before = [len(kernel.signatures) for kernel in kernels]
     for density in (0.2, 0.9):
         data = here.examples(40, 0, density, floating=dtype == torch.float32)
@@ -98,11 +89,8 @@ for dtype in (torch.uint8, torch.float32):
 
 def test_nothing_is_compiled_once_work_has_begun():
     """A few images go through all nine kernels first, so that no thread compiles while others wait."""
-    paths = [str(Path(__file__).parents[depth]) for depth in (0, 2, 3)]
-    done = subprocess.run(
-        [sys.executable, "-c", _SIGNATURES.format(paths=paths)], capture_output=True, text=True, timeout=600
-    )
-    assert done.stdout.splitlines() == ["9 1 True"] * 2, done.stderr[-2000:]
+    done = run_python("-c", _SIGNATURES, paths=(HERE,))
+    assert done.stdout.splitlines() == ["9 1 True"] * 2
 
 
 def test_it_works_where_nothing_can_be_stored(monkeypatch):

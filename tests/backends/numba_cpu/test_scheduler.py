@@ -1,5 +1,7 @@
 """How the CPU backend runs: threads, reports, Ctrl-C, and what it refuses."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checks import start_of
+from checks import python_path, start_of
 
 pytest.importorskip("numba")
 from numba_jobs import CPU, examples, job, mixed_jobs, train
@@ -47,8 +49,6 @@ def test_an_exception_in_report_ends_training_quickly():
 
 
 _ENDLESS = """
-import sys
-sys.path[:0] = {paths!r}
 import numba_jobs as here
 few, many = here.examples(20), here.examples(3000)
 (trained,) = here.train(here.job(few, few, epochs=1))
@@ -67,12 +67,8 @@ while True:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise on Windows")
 @pytest.mark.parametrize("work", [_TRAINING, _EVALUATION], ids=["training", "evaluation"])
 def test_ctrl_c_ends_it_at_once(work):
-    import signal
-
-    here = Path(__file__)
-    paths = [str(here.parents[depth]) for depth in (0, 2, 3)]
     process = subprocess.Popen(
-        [sys.executable, "-c", _ENDLESS.format(paths=paths) + work],
+        [sys.executable, "-c", _ENDLESS + work], env=dict(os.environ, PYTHONPATH=python_path(Path(__file__))),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:

@@ -1,17 +1,16 @@
 """The building blocks of the CPU kernels: errors of the sigmoid, and the same code on other processors."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checks import run_python
 
 pytest.importorskip("numba")
 import numba_vectors as small
 
+HERE = Path(__file__)
 SPECIAL = np.array(
     [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 88.72283, 88.72284, 89, -87.3, -103.9, -104.1, 1],
     np.float32,
@@ -96,16 +95,8 @@ def test_wide_sums_are_float64():
 
 def _run_for(processor: str, folder: Path) -> str:
     # no features but the named processor's: numba would add those of the one at hand
-    environment = dict(
-        os.environ, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(folder)
-    )
-    repository = Path(__file__).parents[3]
-    environment["PYTHONPATH"] = os.pathsep.join([str(repository), environment.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("numba_vectors.py"))],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    program = str(HERE.with_name("numba_vectors.py"))
+    done = run_python(program, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(folder))
     assert done.stdout.startswith("right")
     return done.stdout
 
@@ -153,12 +144,6 @@ for triple, cpu in (("x86_64-linux-gnu", "icelake-server"), ("aarch64-linux-gnu"
 
 @pytest.mark.slow
 def test_it_compiles_for_avx512_and_neon(tmp_path):
-    repository = Path(__file__).parents[3]
-    path = os.pathsep.join([str(repository), str(Path(__file__).parent)])
-    done = subprocess.run(
-        [sys.executable, "-c", _CROSS], env=dict(os.environ, PYTHONPATH=path, NUMBA_CACHE_DIR=str(tmp_path)),
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = run_python("-c", _CROSS, paths=(HERE,), NUMBA_CACHE_DIR=str(tmp_path))
     assert "vfmadd" in done.stdout
     assert "fmla" in done.stdout
