@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checks import assert_same_parameters
 from safetensors.torch import save_file
 
 from breaknet import MLP, Checkpoints, DataError
@@ -42,8 +43,7 @@ def test_saved_and_loaded_bit_for_bit(checkpoints, tmp_path):
     checkpoints.save(path)
     loaded = Checkpoints.load(path)
     assert loaded.metadata == {"backend": "torch"}
-    for name in PARAMETER_NAMES:
-        assert torch.equal(loaded.stacked[name], checkpoints.stacked[name])
+    assert_same_parameters(loaded.stacked, checkpoints.stacked)
     assert [entry.name for entry in path.parent.iterdir()] == ["run.safetensors"]
 
 
@@ -73,40 +73,42 @@ def test_a_write_that_breaks_off_leaves_the_old_file(checkpoints, tmp_path, monk
         assert str(raised.value) == f"{path}: cannot be written (No space left on device)"
 
 
-def test_broken_and_foreign_files_are_told(checkpoints, tmp_path):
-    whole = tmp_path / "whole.safetensors"
-    checkpoints.save(whole)
-    content = whole.read_bytes()
-    files = {
-        "cut.safetensors": content[: len(content) // 2],
-        "empty.safetensors": b"",
-        "text.safetensors": b"hello, this is no safetensors file at all",
-    }
-    for name, held in files.items():
-        (tmp_path / name).write_bytes(held)
-        with pytest.raises(DataError, match=f"{name}: not a whole safetensors file") as raised:
-            Checkpoints.load(tmp_path / name)
-        assert "\n" not in str(raised.value)
+@pytest.mark.parametrize(
+    "content", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"no safetensors"]
+)
+def test_broken_files_are_named(checkpoints, tmp_path, content):
+    path = tmp_path / "run.safetensors"
+    checkpoints.save(path)
+    path.write_bytes(content(path.read_bytes()))
+    with pytest.raises(DataError, match=r"run\.safetensors: not a whole safetensors file") as raised:
+        Checkpoints.load(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"missing\.safetensors: cannot be read \(No such file"):
         Checkpoints.load(tmp_path / "missing.safetensors")
     with pytest.raises(DataError, match="cannot be read"):
         Checkpoints.load(tmp_path)
-    save_file({"weights": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    path, foreign = tmp_path / "foreign.safetensors", {"weights": torch.zeros(3)}
+    save_file(foreign, path)
     with pytest.raises(DataError, match="not checkpoints written by breaknet"):
-        Checkpoints.load(tmp_path / "foreign.safetensors")
-    save_file(
-        {"weights": torch.zeros(3)}, tmp_path / "other.safetensors", {"format": "breaknet-checkpoints-1"}
-    )
+        Checkpoints.load(path)
+    save_file(foreign, path, {"format": "breaknet-checkpoints-1"})
     with pytest.raises(DataError, match="not the parameters of this network"):
-        Checkpoints.load(tmp_path / "other.safetensors")
+        Checkpoints.load(path)
 
 
-def test_wrong_parameters_are_refused(checkpoints):
-    stacked = checkpoints.stacked
-    without = {name: value for name, value in stacked.items() if name != "output.bias"}
-    with pytest.raises(ValueError, match=r"output\.bias"):
-        Checkpoints(without)
-    with pytest.raises(ValueError, match="float32 tensor on the CPU"):
-        Checkpoints({**stacked, "output.bias": stacked["output.bias"].double()})
-    with pytest.raises(ValueError, match=r"hidden1\.weight.*shape \[4, 5, 784\]"):
-        Checkpoints({**stacked, "hidden1.weight": stacked["hidden1.weight"][:, :, :-1]})
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("output.bias", None, r"output\.bias"),
+        ("output.bias", torch.Tensor.double, "float32 tensor on the CPU"),
+        ("hidden1.weight", lambda weight: weight[:, :, :-1], r"hidden1\.weight.*shape \[4, 5, 784\]"),
+    ],
+)
+def test_wrong_parameters_are_refused(checkpoints, name, change, message):
+    stacked = dict(checkpoints.stacked)
+    value = stacked.pop(name)
+    with pytest.raises(ValueError, match=message):
+        Checkpoints(stacked if change is None else {**stacked, name: change(value)})

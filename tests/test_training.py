@@ -4,10 +4,18 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from checks import assert_scores, assert_update, exact_epochs, random_labels, sparse_images, start_of
+from checks import (
+    assert_same_parameters,
+    assert_scores,
+    assert_update,
+    random_labels,
+    run_python,
+    sparse_images,
+    start_of,
+)
 
 import breaknet
-from breaknet import Job
+from breaknet import Job, reference
 
 IMAGES, LABELS = sparse_images(250), random_labels(250)
 DATA = (IMAGES, LABELS)
@@ -25,23 +33,22 @@ def test_the_signature_is_the_published_one():
 @pytest.mark.parametrize(
     ("hidden", "batch_size"), [((16, 16), 100), ((7, 33), 64), ((1, 1), 1000), ((20, 3), 1)]
 )
-def test_reference_follows_float64(hidden, batch_size):
+def test_the_torch_backend_follows_float64(hidden, batch_size):
     data = (IMAGES[:60], LABELS[:60]) if batch_size == 1 else DATA
     run = breaknet.train(
         data, valid=VALID, epochs=2, batch_size=batch_size, hidden=hidden, seed=3, backend="torch"
     )
     start = start_of(3, hidden)
-    tensors = torch.from_numpy(data[0]), torch.from_numpy(data[1])
-    exact = exact_epochs(start, *tensors, epochs=2, batch_size=batch_size, learning_rate=0.05)
+    exact = reference.epochs(start, *data, epochs=2, batch_size=batch_size, learning_rate=0.05)
     steps = -(-len(data[0]) // batch_size)
-    for epoch, reference in enumerate(exact):
+    for epoch, after in enumerate(exact):
         found = run.checkpoints[epoch].state_dict()
-        assert_update(start, found, reference, steps * (epoch + 1))
-        assert_scores(run.train_cost[epoch], run.train_accuracy[epoch], found, *tensors)
-        assert_scores(run.valid_cost[epoch], run.valid_accuracy[epoch], found, *map(torch.from_numpy, VALID))
+        assert_update(start, found, after, steps * (epoch + 1))
+        assert_scores(run.train_cost[epoch], run.train_accuracy[epoch], found, *data)
+        assert_scores(run.valid_cost[epoch], run.valid_accuracy[epoch], found, *VALID)
 
 
-def test_reference_is_the_notebooks_loop_bit_for_bit():
+def test_the_torch_backend_is_the_notebooks_loop_bit_for_bit():
     run = breaknet.train(DATA, epochs=2, batch_size=100, backend="torch", device="cpu")
     torch.manual_seed(0)
     model = torch.nn.Sequential(
@@ -76,8 +83,7 @@ def test_reference_is_the_notebooks_loop_bit_for_bit():
 def test_every_form_of_data_gives_the_same_run(convert):
     expected = breaknet.train(DATA, epochs=1, backend="torch", device="cpu")
     found = breaknet.train(convert(*DATA), epochs=1, backend="torch", device="cpu")
-    for name, value in expected.checkpoints.stacked.items():
-        assert torch.equal(found.checkpoints.stacked[name], value)
+    assert_same_parameters(found.checkpoints.stacked, expected.checkpoints.stacked)
 
 
 def test_nothing_of_the_callers_changes():
@@ -88,8 +94,7 @@ def test_nothing_of_the_callers_changes():
     assert (images == IMAGES).all()
     assert (labels == LABELS).all()
     assert torch.equal(torch.random.get_rng_state(), state)
-    for ours, theirs in zip(init.parameters(), breaknet.MLP.seeded(4).parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    assert_same_parameters(init.state_dict(), start_of(4))
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
@@ -98,12 +103,11 @@ def test_where_the_caller_has_new_tensors_does_not_matter(backend):
     torch.set_default_device("meta")
     try:
         found = breaknet.train(DATA, valid=VALID, epochs=1, backend=backend, device="cpu")
-        judged = breaknet.evaluate(found.checkpoints, VALID, backend=backend, device="cpu")
+        evaluation = breaknet.evaluate(found.checkpoints, VALID, backend=backend, device="cpu")
     finally:
         torch.set_default_device(None)
-    for name, value in expected.checkpoints.stacked.items():
-        assert torch.equal(found.checkpoints.stacked[name], value)
-    assert judged.cost[-1] == pytest.approx(expected.valid_cost[-1])
+    assert_same_parameters(found.checkpoints.stacked, expected.checkpoints.stacked)
+    assert evaluation.cost[-1] == pytest.approx(expected.valid_cost[-1])
 
 
 def test_init_brings_its_widths():
@@ -111,9 +115,7 @@ def test_init_brings_its_widths():
     run = breaknet.train(DATA, epochs=1, init=init, backend="torch", device="cpu")
     assert run.checkpoints.hidden == (5, 6)
     seeded = breaknet.train(DATA, epochs=1, seed=9, hidden=(5, 6), backend="torch", device="cpu")
-    assert torch.equal(
-        run.checkpoints.stacked["hidden1.weight"], seeded.checkpoints.stacked["hidden1.weight"]
-    )
+    assert_same_parameters(run.checkpoints.stacked, seeded.checkpoints.stacked)
     with pytest.raises(ValueError, match=r"hidden: \(16, 16\) differs from the widths of init, \(5, 6\)"):
         breaknet.train(DATA, epochs=1, init=init, hidden=tuple([16, 16]))  # noqa: C409, an equal but other tuple
 
@@ -131,8 +133,7 @@ def test_many_jobs_are_the_same_as_one_at_a_time():
     for job, run in zip(jobs, together, strict=True):
         alone = breaknet.train_many([job], backend="torch", device="cpu")[0]
         assert (alone.train_cost == run.train_cost).all()
-        for name, value in alone.checkpoints.stacked.items():
-            assert torch.equal(run.checkpoints.stacked[name], value)
+        assert_same_parameters(run.checkpoints.stacked, alone.checkpoints.stacked)
     assert breaknet.train_many([], backend="torch") == []
 
 
@@ -182,25 +183,16 @@ def test_what_a_callable_raises_reaches_the_caller(error, backend):
 
 def test_evaluate_agrees_with_float64_for_every_kind_of_models():
     run = breaknet.train(DATA, epochs=3, batch_size=10, backend="torch", device="cpu")
-    images, labels = sparse_images(1500, seed=5), random_labels(1500, seed=5)
-    result = breaknet.evaluate(run.checkpoints, (images, labels), backend="torch", confusion=True)
+    data = sparse_images(1500, seed=5), random_labels(1500, seed=5)
+    result = breaknet.evaluate(run.checkpoints, data, backend="torch", confusion=True)
     for epoch in range(3):
         state = run.checkpoints[epoch].state_dict()
-        assert_scores(
-            result.cost[epoch],
-            result.accuracy[epoch],
-            state,
-            torch.from_numpy(images),
-            torch.from_numpy(labels),
-        )
-        predicted = run.checkpoints[epoch](torch.from_numpy(images) / 256).argmax(1).numpy()
-        expected = np.zeros((10, 10), np.int64)
-        np.add.at(expected, (labels, predicted), 1)
-        assert (result.confusion[epoch] == expected).all()
-    listed = breaknet.evaluate(list(run.checkpoints), (images, labels), backend="torch")
+        assert_scores(result.cost[epoch], result.accuracy[epoch], state, *data)
+        assert (result.confusion[epoch] == reference.evaluation(state, *data).confusion.numpy()).all()
+    listed = breaknet.evaluate(list(run.checkpoints), data, backend="torch")
     assert (listed.cost == result.cost).all()
     assert listed.confusion is None
-    single = breaknet.evaluate(run.checkpoints[2], (images, labels), backend="torch")
+    single = breaknet.evaluate(run.checkpoints[2], data, backend="torch")
     assert single.cost.shape == (1,)
     np.testing.assert_allclose(single.cost[0], result.cost[2], rtol=1e-6)
 
@@ -218,16 +210,10 @@ def test_evaluate_in_blocks_gives_the_same(monkeypatch):
     assert (blocks.confusion == whole.confusion).all()
 
 
-@pytest.mark.slow
-def test_a_thousand_checkpoints_stay_within_two_gib(tmp_path):
-    import subprocess
-    import sys
-
-    code = """
+_PEAK = """
 import resource, numpy as np, torch, breaknet
-from breaknet.model import MLP, PARAMETER_NAMES
-state = MLP.seeded(0).state_dict()
-stacked = {name: state[name].repeat(1000, *[1] * state[name].ndim) for name in PARAMETER_NAMES}
+from checks import start_of
+stacked = {name: value.repeat(1000, *[1] * value.ndim) for name, value in start_of().items()}
 random = np.random.default_rng(0)
 data = (random.integers(0, 256, (60000, 784), np.uint8), random.integers(0, 10, 60000))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -235,10 +221,11 @@ before = peak()
 breaknet.evaluate(breaknet.Checkpoints(stacked), data, backend="torch", device="cpu")
 print(peak() - before)
 """
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert int(shown.stdout) < 2 * 2**20, "KiB above the inputs"
+
+
+@pytest.mark.slow
+def test_a_thousand_checkpoints_stay_within_two_gib():
+    assert int(run_python("-c", _PEAK).stdout) < 2 * 2**20, "KiB above the inputs"
 
 
 def test_no_warning_for_a_run_that_goes_well():
