@@ -7,19 +7,18 @@ from Python 2.
 
 from __future__ import annotations
 
-import gzip
 import pickle
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .idx import CLASSES, MOST_ROWS, SIDE, assembled
+from .idx import CLASSES, MAX_ROWS, SIDE, assembled, opened
 from .splits import Digits, Split
 
 KERAS_NAMES = ("x_train", "y_train", "x_test", "y_test")
@@ -34,22 +33,13 @@ def read_pickle(path: Path, source: str) -> Digits:
         DataError: for a file that is missing, broken, holds anything but arrays, or holds other arrays.
     """
     try:
-        with open(path, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                with gzip.GzipFile(fileobj=file) as stream:
-                    content = _load(stream)
-            else:
-                content = _load(file)
+        with opened(path) as file:
+            # Python 2 wrote an array's content as a byte string; "bytes" hands it over uncopied
+            content = _ArrayUnpickler(file, encoding="bytes").load()
+    except DataError:
+        raise
     except pickle.UnpicklingError as error:
         raise DataError(f"{path}: {_one_line(error)}") from error
-    except EOFError as error:
-        raise DataError(f"{path}: truncated: the file ends early") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip stream ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # a broken pickle ends in nearly any kind of error
         raise DataError(f"{path}: broken pickle ({_one_line(error) or type(error).__name__})") from error
     parts = []
@@ -98,8 +88,8 @@ def _split(images: NDArray[Any], labels: NDArray[Any], where: str) -> Split:
         raise DataError(
             f"{where} labels: whole numbers [{len(images)}], not {labels.dtype} {list(labels.shape)}"
         )
-    if not 1 <= len(labels) <= MOST_ROWS:
-        raise DataError(f"{where} part of {len(labels):,} images; 1 to {MOST_ROWS:,} are read")
+    if not 1 <= len(labels) <= MAX_ROWS:
+        raise DataError(f"{where} part of {len(labels):,} images; 1 to {MAX_ROWS:,} are read")
     for label in (labels.min(), labels.max()):
         if not 0 <= label < CLASSES:
             raise DataError(f"{where} label {label}; labels are 0 to {CLASSES - 1}")
@@ -208,8 +198,3 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(
                 f"refused: this pickle asks for {module}.{name}, where only numpy arrays are admitted"
             ) from None
-
-
-def _load(file: IO[bytes] | gzip.GzipFile) -> object:
-    # Python 2 wrote an array's content as a byte string; "bytes" hands it over uncopied
-    return _ArrayUnpickler(file, encoding="bytes").load()

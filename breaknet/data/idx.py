@@ -10,7 +10,8 @@ import gzip
 import hashlib
 import struct
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -24,7 +25,7 @@ IMAGES, LABELS = 0x0803, 0x0801
 SIDE, CLASSES = 28, 10
 
 #: No more rows than this are read: a broken header may promise billions.
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 
 #: SHA-256 of MNIST's four files, decompressed, under their published names.
 PUBLISHED = {
@@ -36,6 +37,34 @@ PUBLISHED = {
 NAMES = tuple(PUBLISHED)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """A file's content as a stream, decompressed where it is gzipped (its first bytes tell).
+
+    Raises:
+        DataError: for a file that is missing, unreadable, truncated or a broken gzip, also while it is being read.
+    """
+    what = "the file"
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            if zipped:
+                what = "its gzip stream"
+                with gzip.GzipFile(fileobj=file) as stream:
+                    yield cast(IO[bytes], stream)
+            else:
+                yield file
+    except DataError:
+        raise
+    except EOFError as error:
+        raise DataError(f"{path}: truncated: {what} ends early") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip stream ({error})") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def read(path: Path, kind: int) -> NDArray[np.uint8]:
     """The images [N, 784] or labels [N] of one IDX file, gzipped or not (its first bytes tell).
 
@@ -45,22 +74,8 @@ def read(path: Path, kind: int) -> NDArray[np.uint8]:
     Raises:
         DataError: for a file that is missing, unreadable, truncated, too long, or holds something else.
     """
-    try:
-        with ExitStack() as stack:
-            file: IO[bytes] = stack.enter_context(open(path, "rb"))
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                file = cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=file)))
-            return _decode(file, path, kind)
-    except DataError:
-        raise
-    except EOFError as error:
-        raise DataError(f"{path}: truncated: its gzip stream ends early") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip stream ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with opened(path) as file:
+        return _decode(file, path, kind)
 
 
 def _decode(file: IO[bytes], path: Path, kind: int) -> NDArray[np.uint8]:
@@ -74,16 +89,14 @@ def _decode(file: IO[bytes], path: Path, kind: int) -> NDArray[np.uint8]:
         raise DataError(f"{path}: no IDX file of {what}: it begins with 0x{magic:08x}, not 0x{kind:08x}")
     if sides and sides != [SIDE, SIDE]:
         raise DataError(f"{path}: images of {sides[0]} x {sides[1]} pixels, not {SIDE} x {SIDE}")
-    if count > MOST_ROWS:
-        raise DataError(f"{path}: its header promises {count:,} {what}; at most {MOST_ROWS:,} are read")
+    if count > MAX_ROWS:
+        raise DataError(f"{path}: its header promises {count:,} {what}; at most {MAX_ROWS:,} are read")
     body = file.read(count * row + 1)
     if len(body) < count * row:
         raise DataError(f"{path}: truncated: {len(body):,} bytes for {count:,} {what}, not {count * row:,}")
     if len(body) > count * row:
         raise DataError(f"{path}: longer than the {count:,} {what} of its header")
-    values = np.frombuffer(
-        body, np.uint8
-    ).copy()  # a copy can be written to: torch warns of arrays that cannot
+    values = np.frombuffer(body, np.uint8).copy()  # writable: torch warns of arrays that are not
     if kind == IMAGES:
         return values.reshape(count, row)
     if count and values.max() >= CLASSES:
@@ -130,10 +143,8 @@ def assembled(
     Raises:
         DataError: where images and labels differ in number or are too few; it names `path`.
     """
-    for part, images, labels in (
-        ("training", train_images, train_labels),
-        ("test", test_images, test_labels),
-    ):
+    parts = (("training", train_images, train_labels), ("test", test_images, test_labels))
+    for part, images, labels in parts:
         if len(images) != len(labels):
             raise DataError(f"{path}: {len(images):,} {part} images but {len(labels):,} {part} labels")
     if len(train_labels) < 6 or not len(test_labels):

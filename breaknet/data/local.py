@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import stat
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,7 +64,8 @@ def _from_folder(folder: Path, source: str) -> Digits:
 
 def _from_file(path: Path, source: str) -> Digits:
     """The digits in one file, whose kind its first bytes tell, not its name."""
-    start = _first_bytes(path)
+    with idx.opened(path) as file:
+        start = file.read(4)
     if start[:2] == b"PK":
         return archives.read_npz(path, source)
     if start[:2] == b"\0\0":
@@ -74,19 +73,3 @@ def _from_file(path: Path, source: str) -> Digits:
     if start[:1] in {b"\x80", b"("}:
         return archives.read_pickle(path, source)
     raise DataError(f"{path}: not a file of digits; known are {FORMS}")
-
-
-def _first_bytes(path: Path) -> bytes:
-    """The first four bytes of a file, or of what it is the gzip of."""
-    try:
-        with open(path, "rb") as file:
-            start = file.read(4)
-            if start[:2] != b"\x1f\x8b":
-                return start
-            file.seek(0)
-            with gzip.GzipFile(fileobj=file) as stream:
-                return stream.read(4)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: truncated or broken gzip stream") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
