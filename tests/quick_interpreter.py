@@ -1,7 +1,7 @@
 """Spare Triton's interpreter work that comes to nothing: a third or more of the time of small kernels.
 
 At every launch, and whenever one kernel function calls another, it lists all that `triton.language` holds to replace
-the builtins there, and for every NumPy type it looks up it makes the table of them anew. Neither list ever changes.
+the builtins there, and for every NumPy type it looks up it makes their table again. Neither list ever changes.
 And it works out whether integers overflow, for an assertion that stands only in debug mode, which it has not.
 """
 

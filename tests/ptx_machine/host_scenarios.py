@@ -1,4 +1,4 @@
-"""What `test_on_fake_gpus.py` runs in a process without the interpreter: the host's side of the Triton backend.
+"""Scenarios of `test_on_fake_gpus.py`, for a process without the interpreter: the Triton backend's host side.
 
     python host_scenarios.py [scenario_... ...]
 

@@ -1,4 +1,4 @@
-"""What `test_on_fake_gpus.py` runs in a process without the interpreter: the kernels as Triton compiles them.
+"""Scenarios of `test_on_fake_gpus.py`, for a process without the interpreter: the kernels as Triton compiles them.
 
     python kernel_scenarios.py sm_75 [scenario_... ...]
 
@@ -204,14 +204,14 @@ def scenario_memory_transactions() -> None:
         assert 0 < traffic.total("global").transactions <= lines, work
 
 
-def slow_scenario_more_packed_jobs_than_the_gpu_has_room_for() -> None:
+def host_scenario_more_packed_jobs_than_the_gpu_has_room_for() -> None:
     data = IMAGES[:20], LABELS[:20]
     jobs = [Job(data, epochs=1 + number % 3, batch_size=20, seed=number) for number in range(5)]
     runs = train(FakeGpus(largest(TARGET).capability, 2), jobs, steps=1, plan="packed")
     assert_as_torch(runs, jobs)
 
 
-def slow_scenario_divergence_ends_one_job_and_no_other() -> None:
+def host_scenario_divergence_ends_one_job_and_no_other() -> None:
     data = IMAGES[:17], LABELS[:17]
     jobs = [
         Job(data, epochs=3, batch_size=17, learning_rate=3e38),
@@ -226,7 +226,7 @@ def slow_scenario_divergence_ends_one_job_and_no_other() -> None:
         assert_as_torch([fine], jobs[1:])
 
 
-def slow_scenario_doctor_picks_the_gpu_even_where_one_plan_cannot_be() -> None:
+def host_scenario_doctor_picks_the_gpu_even_where_one_plan_cannot_be() -> None:
     from breaknet.backends import check
     from breaknet.cli.doctor import examine
 

@@ -1,4 +1,4 @@
-"""Shared by what runs on fake GPUs: a process without the interpreter, its scenarios, and training judged by torch's.
+"""Scenarios on fake GPUs: a process without the interpreter that runs them, and training compared with torch's.
 
 assert_pass("kernel_scenarios.py", "sm_75", names=["scenario_packed_training"])      # in a test
 """
@@ -29,10 +29,10 @@ def output_of(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def scenarios_of(script: str, slow: bool = True) -> list[str]:
-    """The functions scenario_..., and slow_scenario_..., of a script."""
-    found = re.findall(r"^def ((?:slow_)?scenario_\w+)", (HERE / script).read_text(), re.MULTILINE)
-    return [name for name in found if slow or not name.startswith("slow_")]
+def scenarios_of(script: str, *prefixes: str) -> list[str]:
+    """The functions scenario_... of a script, and those of other prefixes, such as slow_scenario_... ."""
+    found = re.findall(r"^def (\w*)(scenario_\w+)", (HERE / script).read_text(), re.MULTILINE)
+    return [prefix + name for prefix, name in found if prefix in ("", *prefixes)]
 
 
 def assert_pass(script: str, *arguments: str, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Each instruction that the machine knows against Python's own arithmetic."""
+"""Each instruction that the machine knows, compared with Python's own arithmetic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from ptx_kernels import LOAD, STORE, THREADS, module, run, words
 
 from tools.ptx_machine.machine import Machine
-from tools.ptx_machine.text import Address, Immediate, Instruction, Name, Register, Vector, parse
+from tools.ptx_machine.parser import Address, Immediate, Instruction, Name, Register, Vector, parse
 
 
 def signed(number: int, bits: int = 32) -> int:
@@ -24,24 +24,9 @@ def truncated(a: int, b: int) -> int:
 
 
 SOME = [
-    0,
-    1,
-    -1,
-    2,
-    7,
-    -7,
-    31,
-    32,
-    33,
-    255,
-    256,
-    65_535,
-    65_536,
-    2**31 - 1,
-    -(2**31),
-    123_456_789,
-    -987_654_321,
-]
+    0, 1, -1, 2, 7, -7, 31, 32, 33, 255,
+    256, 65_535, 65_536, 2**31 - 1, -(2**31), 123_456_789, -987_654_321,
+]  # fmt: skip
 
 #: What an instruction makes of two unsigned 32-bit numbers a and b.
 INTEGERS: dict[str, Callable[[int, int], int]] = {
@@ -140,7 +125,7 @@ def test_floating_instructions(text: str) -> None:
     torch.testing.assert_close(out, wanted, equal_nan=True)
 
 
-def test_a_fused_multiply_add_rounds_once() -> None:
+def test_an_fma_rounds_once() -> None:
     a = 1 + 2.0**-12
     one, out = torch.full((THREADS,), a), torch.zeros(THREADS)
     run(LOAD + "fma.rn.f32 %r3, %r1, %r1, 0fBF800000;" + STORE, one, one, out)
@@ -168,7 +153,7 @@ def test_reductions_of_a_warp() -> None:
         run(LOAD + "redux.sync.add.s32 %r3, %r1, 3;" + STORE, numbers, numbers, out)
 
 
-def test_text_is_taken_apart() -> None:
+def test_parsed_instructions() -> None:
     program = parse(
         module("$L__BB0_1:\n@!%p1 st.shared.v2.b32 [ %r1 + -8 ], { %r2, %r3 };\nbra.uni $L__BB0_1;")
     )

@@ -6,8 +6,11 @@ each they would be run by every process that tests run in side by side.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
-from scenarios import assert_pass, scenarios_of
+from scenarios import assert_pass, output_of, scenarios_of
 
 from breaknet.kernels.host.targets import TARGETS
 
@@ -24,7 +27,7 @@ OTHER_INSTRUCTIONS = [
 @pytest.mark.parametrize(
     ("target", "names"),
     [
-        pytest.param("sm_75", scenarios_of(KERNELS, slow=False), id="sm_75"),
+        pytest.param("sm_75", scenarios_of(KERNELS), id="sm_75"),
         pytest.param("sm_90", OTHER_INSTRUCTIONS, id="sm_90"),
     ],
 )
@@ -35,8 +38,23 @@ def test_compiled_kernels(target: str, names: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [target.name for target in TARGETS.values()])
 def test_all_of_compiled_kernels(target: str) -> None:
-    assert_pass(KERNELS, target, names=scenarios_of(KERNELS))
+    assert_pass(KERNELS, target, names=scenarios_of(KERNELS, "slow_"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sm_75", "sm_90"])
+def test_the_host_with_compiled_kernels(target: str) -> None:
+    assert_pass(KERNELS, target, names=[n for n in scenarios_of(KERNELS, "host_") if n.startswith("host_")])
 
 
 def test_the_hosts_side() -> None:
     assert_pass(HOST, names=scenarios_of(HOST))
+
+
+def test_the_readmes_example(tmp_path: Path, repository: Path) -> None:
+    text = (repository / "tools" / "ptx_machine" / "README.md").read_text()
+    script = tmp_path / "example.py"  # Triton looks into it
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    script.write_text(f"import sys\nsys.path.insert(0, {str(repository)!r})\n{found[1]}")
+    assert output_of(str(script)).startswith("tensor([0., 2., 4.]) (4, 1, 1)")

@@ -1,4 +1,4 @@
-"""What PTX's instructions with memory do: loads, stores, additions, asynchronous copies, matrices, barriers.
+"""PTX's instructions with memory: loads, stores, additions, asynchronous copies, matrices, barriers.
 
 step = ACCESSES[instruction.parts[0]](instruction, machine)
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tools.ptx_machine.arithmetic import Step, dtype_of
 from tools.ptx_machine.memory import PLACE
+from tools.ptx_machine.parser import Address, Immediate, Instruction, Operand, Register, Vector
 from tools.ptx_machine.races import WARP
-from tools.ptx_machine.text import Address, Immediate, Instruction, Operand, Register, Vector
 
 if TYPE_CHECKING:
     from tools.ptx_machine.machine import Machine
@@ -25,7 +25,7 @@ ROWS, ROW_BYTES, LANES_A_ROW = 8, 16, 4
 
 
 class _Threads:
-    """Which threads take an instruction."""
+    """The numbers of the threads that take an instruction."""
 
     def __init__(self, instruction: Instruction, machine: Machine) -> None:
         self.all = np.arange(machine.program.threads)

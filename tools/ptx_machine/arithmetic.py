@@ -1,10 +1,10 @@
-"""What PTX's instructions without memory do, one numpy operation on all threads of a block each.
+"""PTX's instructions without memory, each one numpy operation on all threads of a block.
 
     step = ARITHMETIC[instruction.parts[0]](instruction, registers)
     step()
 
-(NVIDIA, PTX ISA 8.7, chapter 9.7.) `ex2.approx` and `div.full` are rounded as well as float32 can be, fused
-multiply-adds through float64, which differs from them in rare last bits.
+(NVIDIA, PTX ISA 8.7, chapter 9.7.) `ex2.approx` and `div.full` are rounded as well as float32 can be, FMAs
+through float64, which differs from them in rare last bits.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.ptx_machine.parser import Immediate, Instruction, Name, Operand, Register, Vector
 from tools.ptx_machine.races import WARP
-from tools.ptx_machine.text import Immediate, Instruction, Name, Operand, Register, Vector
 
 Step = Callable[[], Any]
 
@@ -34,7 +34,7 @@ def dtype_of(name: str) -> Any:
 
 
 class Registers:
-    """Those of a block: every register is an array with a number for each thread."""
+    """The registers of a block: each is an array with a number for each thread."""
 
     def __init__(self, counts: dict[str, int], threads: int) -> None:
         self.threads = threads
@@ -107,9 +107,8 @@ def _extreme(operation: Any) -> Callable[[Instruction, Registers], Step]:
 
 def _fma(a: Any, b: Any, c: Any, out: Any) -> None:
     exact = np.multiply(a, b, dtype=np.float64)
-    np.copyto(
-        out, np.add(exact, c, out=exact) if exact.shape == out.shape else exact + c, casting="same_kind"
-    )
+    rounded = np.add(exact, c, out=exact) if exact.shape == out.shape else exact + c
+    np.copyto(out, rounded, casting="same_kind")
 
 
 def _divide(a: Any, b: Any, out: Any) -> None:
@@ -156,11 +155,8 @@ def _shift(operation: Any) -> Callable[[Instruction, Registers], Step]:
 
     def build(instruction: Instruction, registers: Registers) -> Step:
         kind, (target, value, distance) = instruction.parts[-1], instruction.operands
-        a, by, out = (
-            registers.read(value, kind),
-            registers.read(distance, "b32"),
-            registers.write(target, kind),
-        )
+        a, by = registers.read(value, kind), registers.read(distance, "b32")
+        out = registers.write(target, kind)
         bits = 8 * out.itemsize
 
         def step() -> None:
@@ -179,14 +175,8 @@ def _compare(instruction: Instruction, registers: Registers) -> Step:
     out = registers.write(target, "pred")
     if how in ("num", "nan"):
         return lambda: np.equal(np.isnan(a) | np.isnan(b), how == "nan", out=out)
-    names = {
-        "eq": "equal",
-        "ne": "not_equal",
-        "lt": "less",
-        "le": "less_equal",
-        "gt": "greater",
-        "ge": "greater_equal",
-    }
+    names = {"eq": "equal", "ne": "not_equal", "lt": "less", "gt": "greater"}
+    names |= {"le": "less_equal", "ge": "greater_equal"}
     if kind[0] == "f" and how[-1] == "u":  # true as well where one is NaN
         ordered = getattr(np, names[how[:-1]])
         return lambda: np.copyto(out, ordered(a, b) | np.isnan(a) | np.isnan(b))

@@ -69,7 +69,7 @@ class FakeGpus(DeviceMemory):
             self.unwritten = 0.0
         self.launches: list[Launch] = []
         self.compiled: list[tuple[str, int, int]] = []  # kernel, GPU, launches before it
-        self._functions: set[Any] = set()  # whose compiled kernels Triton keeps
+        self._functions: set[Any] = set()  # which keep what was compiled, and `compile`
         self._capturer: int | None = None
         self._capture_stream: Stream | None = None  # torch's own, made for the first capture
 
@@ -77,10 +77,10 @@ class FakeGpus(DeviceMemory):
 
     def compile(self, source: Any, target: Any = None, options: Any = None, **_: Any) -> Kernel:
         """In place of triton.compile."""
+        self._functions.add(source.fn)
         if self._captures_here():
             raise Refused(f"{source.fn.__name__}: compiled and loaded while a stream is captured")
         self.compiled.append((source.fn.__name__, self.current, len(self.launches)))
-        self._functions.add(source.fn)
         kernel = Kernel(self, source, options)
         if self.computes:
             built: Any = compile_with_triton(source, target=self.get_current_target(), options=options)

@@ -1,10 +1,10 @@
-"""Runs compiled kernels without a GPU: the PTX that Triton made, thread by thread, with an eye on what a GPU lets pass.
+"""A machine for PTX: runs what Triton compiled without a GPU, and finds faults that a GPU lets pass.
 
     machine = Machine(ptx, shared_bytes)
     machine.run((programs, 1, 1), [tensor, 7, 0.5, ...], cooperative=True)
 
 Arguments are CPU tensors and numbers, in the order of the kernel's parameters; scratch that Triton adds is left out.
-A launch fails with `Fault` for an address outside the tensors, a misaligned one, a race, or blocks that wait for ever.
+A launch fails with `Fault` for an address outside the tensors or misaligned, a race, a divergent branch, a deadlock.
 
 All threads of a block take each instruction together, so a branch must be the same for all of them (Triton's are).
 Blocks run one after another. Where one polls a counter, others go on, in an order drawn from `seed`, and only in a
@@ -24,11 +24,11 @@ from torch import Tensor
 from tools.ptx_machine.access import ACCESSES
 from tools.ptx_machine.arithmetic import ARITHMETIC, Registers, Step
 from tools.ptx_machine.memory import PLACE, Fault, GlobalMemory, SharedMemory
+from tools.ptx_machine.parser import Instruction, Name, Program, Register, parse
 from tools.ptx_machine.races import WARP, Clocks, GlobalRaces, SharedRaces
-from tools.ptx_machine.text import Instruction, Name, Program, Register, parse
 from tools.ptx_machine.traffic import Traffic
 
-#: What an end of a straight run of instructions says where to go on, as the number of an instruction, or None.
+#: Ends a straight run of instructions: the number of the instruction to go on with, or None.
 End = Callable[[], int | None]
 
 
@@ -88,7 +88,7 @@ class Machine:
             if not ended:
                 waiting.append((steps, self._state()))
             if idle > len(waiting):
-                raise Fault(f"{self.program.name}: {len(waiting)} blocks wait for ever")
+                raise Fault(f"{self.program.name}: deadlock, {len(waiting)} blocks wait for each other")
 
     def _set_parameters(self, arguments: Sequence[Any]) -> None:
         values = [*arguments]
@@ -197,7 +197,7 @@ class Machine:
         def end() -> int:
             first = predicate[0]
             if (predicate != first).any():
-                raise Fault(f"ptx, line {instruction.line}: the block's threads part ways")
+                raise Fault(f"ptx, line {instruction.line}: a divergent branch")
             return target if first == truth else past
 
         return end

@@ -1,7 +1,7 @@
-"""The memory that PTX reads and writes: tensors by their addresses, and a block's shared memory. A fault is an error.
+"""The memory that PTX reads and writes: tensors by their addresses, and a block's shared memory.
 
 Found as on a GPU with compute-sanitizer, or sooner: an address outside all tensors of the launch (memcheck), an
-address that is no multiple of the access's size, and a race (`ptx_races`). Shared memory is full of NaN until written.
+address that is no multiple of the access's size, and a race (`races`). Shared memory is full of NaN until written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""PTX, as Triton writes it, taken apart: registers, parameters and instructions.
+"""A parser of PTX as Triton writes it: registers, parameters and instructions.
 
     program = parse(ptx)
     program.code[program.labels["$L__BB0_2"]]       # an Instruction
