@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .backends import select
-from .backends.interface import Parameters
+from .backends.interface import Parameters, Scores
 from .checkpoints import Checkpoints
 from .inputs import ExamplesReader
 from .model import MLP, PARAMETER_NAMES, hidden_widths, tensors_on_cpu
@@ -45,19 +45,13 @@ def evaluate(
         examples = ExamplesReader().read(data, "data")
         hidden = hidden_widths(parameters)
         obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
-        named = backend != "auto"
-        for choice in select.fitting(usable, obstacles, named):
-            try:
-                scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
-            except Exception as error:
-                if named or choice is usable[-1]:
-                    raise
-                select.step_down(choice, error)
-            else:
-                return Evaluation(
-                    scores.cost, scores.accuracy, scores.confusion, choice.name, str(choice.device)
-                )
-    raise AssertionError("the last backend returns or raises")  # pragma: no cover
+
+        def evaluate_on(choice: select.Choice) -> Scores:
+            scores: Scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
+            return scores
+
+        scores, used = select.run_on_first(usable, obstacles, backend != "auto", evaluate_on)
+        return Evaluation(scores.cost, scores.accuracy, scores.confusion, used.name, str(used.device))
 
 
 def _parameters(models: Any) -> Parameters:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from .backends import select
-from .backends.interface import Trained, TrainingJob
+from .backends.interface import Report, Trained, TrainingJob
 from .checkpoints import Checkpoints
-from .errors import BackendError
 from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
 from .model import MLP, PARAMETER_NAMES, all_finite, check_hidden, hidden_widths, tensors_on_cpu
 from .progress import CallbackFailed, Progress
@@ -106,16 +106,14 @@ def train_many(
         _check_plan(plan, backend, usable)
         if not checked:
             return []
-        named = backend != "auto"
-        groups = _by_choice(checked, usable, named)
         runs: dict[int, Run] = {}
         with shown or nullcontext():
-            for choice, numbers in groups:
-                trained, used = _train_group(choice, numbers, checked, usable, plan, named, shown)
-                runs.update(
-                    (number, _as_run(one, used, checked[number]))
-                    for number, one in zip(numbers, trained, strict=True)
-                )
+            for numbers in _by_backend(checked, usable):
+                group = [checked[number] for number in numbers]
+                report = partial(_report, shown, numbers)
+                trained, used = _train_group(group, usable, backend != "auto", plan, report)
+                for number, job, one in zip(numbers, group, trained, strict=True):
+                    runs[number] = _as_run(one, used, job)
     _warn_of_divergence(runs)
     return [runs[number] for number in range(len(checked))]
 
@@ -172,54 +170,39 @@ def _check_plan(plan: object, backend: str, usable: list[select.Choice]) -> None
         )
 
 
-def _by_choice(
-    jobs: list[TrainingJob], usable: list[select.Choice], named: bool
-) -> list[tuple[select.Choice, list[int]]]:
-    """The jobs' numbers, grouped by the backend that is to train them; one notice for each that is passed over."""
-    groups: dict[str, tuple[select.Choice, list[int]]] = {}
-    settled: dict[tuple[bool, ...], select.Choice] = {}
+def _by_backend(jobs: list[TrainingJob], usable: list[select.Choice]) -> list[list[int]]:
+    """The jobs' numbers, grouped by the first backend that can take them."""
+    groups: dict[str, list[int]] = {}
     for number, job in enumerate(jobs):
-        obstacles = {choice.name: choice.backend.unsupported(job) for choice in usable}
-        key = tuple(obstacle is None for obstacle in obstacles.values())
-        if key not in settled:
-            settled[key] = next(select.fitting(usable, obstacles, named))
-        choice = settled[key]
-        groups.setdefault(choice.name, (choice, []))[1].append(number)
+        able = [choice for choice in usable if choice.backend.unsupported(job) is None]
+        groups.setdefault((able or usable)[0].name, []).append(number)
     return list(groups.values())
 
 
 def _train_group(
-    choice: select.Choice,
-    numbers: list[int],
-    jobs: list[TrainingJob],
-    usable: list[select.Choice],
-    plan: str | None,
-    named: bool,
-    progress: Progress | None,
+    jobs: list[TrainingJob], usable: list[select.Choice], named: bool, plan: str | None, report: Report
 ) -> tuple[list[Trained], select.Choice]:
-    """Train some of the jobs on `choice`; under "auto", should it fail, on one of those after it."""
-    group = [jobs[number] for number in numbers]
+    """Train jobs that the same backends can take; return with them the backend that did."""
+    obstacles = {
+        choice.name: next((why for job in jobs if (why := choice.backend.unsupported(job))), None)
+        for choice in usable
+    }
 
-    def report(job: int, epoch: int, train_cost: float) -> None:
-        if progress is not None:
-            progress.report(numbers[job], epoch, train_cost)
+    def train_on(choice: select.Choice) -> list[Trained]:
+        used_plan = plan if plan in choice.backend.PLANS else None
+        trained: list[Trained] = choice.backend.train(jobs, choice.device, used_plan, report)
+        return trained
 
-    for candidate in usable[usable.index(choice) :]:
-        last = candidate is usable[-1]
-        if any(candidate.backend.unsupported(job) for job in group):
-            continue
-        used_plan = plan if plan in candidate.backend.PLANS else None
-        try:
-            return candidate.backend.train(group, candidate.device, used_plan, report), candidate
-        except CallbackFailed as failed:
-            raise failed.error from None
-        except Exception as error:
-            if named or last:
-                raise
-            select.step_down(candidate, error)
-    raise BackendError(
-        "no backend could train this"
-    )  # pragma: no cover: the last candidate returns or raises
+    try:
+        return select.run_on_first(usable, obstacles, named, train_on)
+    except CallbackFailed as failed:
+        raise failed.error from None
+
+
+def _report(shown: Progress | None, numbers: list[int], job: int, epoch: int, train_cost: float) -> None:
+    """Pass on that the group's `job`, the caller's numbers[job], has finished an epoch."""
+    if shown is not None:
+        shown.report(numbers[job], epoch, train_cost)
 
 
 def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob) -> Run:

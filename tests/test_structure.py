@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "kernels": set(),
     "breaknet": {"breaknet.kernels"},
     "tools": {"breaknet", "breaknet.kernels"},
-    "scripts": {"breaknet", "breaknet.kernels"},
+    "scripts": {"breaknet", "breaknet.kernels", "notebooks"},
     "benchmarks": {"breaknet", "breaknet.kernels", "tools", "scripts"},
     "notebooks": {"breaknet", "breaknet.kernels", "benchmarks"},
     "examples": {"breaknet", "breaknet.kernels"},

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import TypeVar
 
 import torch
 
 from ..errors import BackendError
 
 _log = logging.getLogger("breaknet")
+
+_Result = TypeVar("_Result")
 
 #: In the order in which "auto" prefers them.
 _MODULES = {"triton": "triton_gpu.backend", "numba": "numba_cpu.backend", "torch": "torch_backend"}
@@ -43,59 +46,66 @@ def choices(backend: object, device: object) -> list[Choice]:
         TypeError, ValueError: for arguments that name no backend or device.
         BackendError: for a named backend or device that cannot be used here.
     """
-    name = _check_backend(backend)
-    wanted = _check_device(device)
-    usable: list[Choice] = []
-    reasons = {}
-    for candidate in _MODULES if name == "auto" else (name,):
-        module = load(candidate)
-        target = wanted or _usual_device(candidate)
-        reason = _automatic_obstacle(candidate, target) if name == "auto" else None
-        reason = reason or module.unavailable(target)
-        if reason is None:
-            usable.append(Choice(module, target))
-        reasons[candidate] = reason
+    name, wanted = _check_backend(backend), _check_device(device)
+    candidates = _candidates(name, wanted)
+    usable = [choice for choice, reason in candidates if reason is None]
     if not usable:
         where = f" on {wanted}" if wanted is not None else ""
-        asked = name if name != "auto" else "torch"
-        raise BackendError(f"backend {asked!r}{where} cannot be used: {reasons[asked]}")
+        choice, reason = candidates[-1]
+        raise BackendError(f"backend {choice.name!r}{where} cannot be used: {reason}")
     return usable
 
 
 def reasons(device: object = "auto") -> dict[str, str | None]:
     """For every backend why "auto" passes it over on `device`; None where it can be picked."""
-    wanted = _check_device(device)
-    found: dict[str, str | None] = {}
-    for candidate in _MODULES:
-        target = wanted or _usual_device(candidate)
-        found[candidate] = _automatic_obstacle(candidate, target) or load(candidate).unavailable(target)
+    return {choice.name: reason for choice, reason in _candidates("auto", _check_device(device))}
+
+
+def _candidates(name: str, wanted: torch.device | None) -> list[tuple[Choice, str | None]]:
+    """The backends that `name` allows, best first, each with the reason why it cannot be used (None: it can)."""
+    found: list[tuple[Choice, str | None]] = []
+    for candidate in _MODULES if name == "auto" else (name,):
+        choice = Choice(load(candidate), wanted or _usual_device(candidate))
+        if name == "auto" and candidate == "triton" and choice.device.type != "cuda":
+            reason = (
+                f"needs a CUDA GPU, not {choice.device.type}"  # the interpreter is for tests, not for lessons
+            )
+        else:
+            reason = choice.backend.unavailable(choice.device)
+        found.append((choice, reason))
     return found
 
 
-def fitting(usable: list[Choice], obstacles: dict[str, str | None], named: bool) -> Iterator[Choice]:
-    """Those of `usable` that can take the shapes; `obstacles` says by backend why not (None: it can).
+def run_on_first(
+    usable: list[Choice], obstacles: dict[str, str | None], named: bool, work: Callable[[Choice], _Result]
+) -> tuple[_Result, Choice]:
+    """The result of `work` on the first of `usable` that can take the shapes and does not fail, and which that is.
+
+    `obstacles` says by backend why it cannot take them (None: it can). Each backend passed over is logged once.
 
     Raises:
-        BackendError: where the backend was named and cannot take them.
+        BackendError: where the backend was named and cannot take the shapes.
+        Exception: whatever `work` raises on a named backend or on the last one.
     """
     for choice in usable:
         obstacle = obstacles[choice.name]
-        if obstacle is None:
-            yield choice
-        elif named:
-            raise BackendError(f"backend {choice.name!r} cannot take this: {obstacle}")
-        else:
+        if obstacle is not None:
+            if named:
+                raise BackendError(f"backend {choice.name!r} cannot take this: {obstacle}")
             _log.warning("The %s backend cannot take this (%s); using another.", choice.name, obstacle)
-
-
-def step_down(failed: Choice, error: Exception) -> None:
-    """Say once that a backend that "auto" had picked failed and that the next one is used."""
-    _log.warning(
-        "The %s backend failed on %s (%s); using the next one. `breaknet doctor` says more.",
-        failed.name,
-        failed.device,
-        str(error).splitlines()[0] if str(error) else type(error).__name__,
-    )
+            continue
+        try:
+            return work(choice), choice
+        except Exception as error:
+            if named or choice is usable[-1]:
+                raise
+            _log.warning(
+                "The %s backend failed on %s (%s); using the next one. `breaknet doctor` says more.",
+                choice.name,
+                choice.device,
+                str(error).splitlines()[0] if str(error) else type(error).__name__,
+            )
+    raise AssertionError("the last backend takes every shape")  # pragma: no cover
 
 
 def _check_backend(backend: object) -> str:
@@ -123,10 +133,3 @@ def _usual_device(backend: str) -> torch.device:
     if backend == "triton" or (backend == "torch" and torch.cuda.is_available()):
         return torch.device("cuda")
     return torch.device("cpu")
-
-
-def _automatic_obstacle(backend: str, device: torch.device) -> str | None:
-    """Why "auto" leaves alone what a name would allow: the interpreter is for tests, not for lessons."""
-    if backend == "triton" and device.type != "cuda":
-        return f"needs a CUDA GPU, not {device.type}"
-    return None
