@@ -18,11 +18,10 @@ from math import ceil
 from benchmarks.sass import Instruction, Loop, read
 from breaknet.kernels.evaluation import BLOCK_K, TILES
 from breaknet.kernels.host.machine_code import build, disassembly
-from breaknet.kernels.host.packed_tiles import PackedPlan, parameter_count, plan
 from breaknet.kernels.host.resources import ResourceRow, in_compiling_processes
 from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import TARGETS
-from breaknet.kernels.host.tiles import WARPS, TrainerConfig, cooperative_plan
+from breaknet.kernels.host.tiles import WARPS, PackedConfig, TileConfig, cooperative_tiles, packed_tiles
 from breaknet.kernels.jobs import Shape
 
 SHAPE = Shape(784, 16, 16, 10)
@@ -258,9 +257,9 @@ def enough(found: float, needed: float, name: str) -> None:
         raise ValueError(f"{name}: {found:.0f} FMAs a thread where the work needs {needed:.0f}")
 
 
-def cooperative_config(gpu: Gpu, batch: int = 100) -> TrainerConfig:
+def cooperative_config(gpu: Gpu, batch: int = 100) -> TileConfig:
     """The tiles that this GPU trains the lesson's network with. Raises ValueError where there are none."""
-    config = cooperative_plan(SHAPE, batch, gpu.capability, gpu.sms)
+    config = cooperative_tiles(SHAPE, batch, gpu.capability, gpu.sms)
     if isinstance(config, str):
         raise ValueError(config)
     return config
@@ -278,7 +277,7 @@ def cooperative_step(gpu: Gpu, batch: int = 100) -> Estimate:
     poll: Nest = [(POLL, [])]
     rows: Nest = [(ceil(batch / config.row_block), [])]
     blocks: Nest = [] if config.rows == config.row_block else rows
-    deltas: Nest = [(ceil(batch / (config.delta_rows * config.slices(SHAPE))), [])]
+    deltas: Nest = [(ceil(batch / (config.delta_rows * config.slices)), [])]
     trips = lay([*blocks, *poll, *deltas, *poll, *blocks], slices.inner[0])
     owner_trips = [lay([*poll, *poll, *rows], owner.inner[0]) for owner in owners]
     held = ceil(batch / config.row_block) * config.row_block
@@ -298,15 +297,14 @@ def cooperative_step(gpu: Gpu, batch: int = 100) -> Estimate:
 
 def packed_step(gpu: Gpu, models: int, batch: int = 100, examples: int = 50_000) -> Estimate:
     """One step of each of `models` networks, each trained by one program."""
-    hidden = (SHAPE.hidden1, SHAPE.hidden2)
-    form = plan(SHAPE.inputs, hidden, SHAPE.outputs, batch, gpu.capability)
-    if not isinstance(form, PackedPlan):
+    form = packed_tiles(SHAPE, batch, byte_images=True)
+    if not isinstance(form, PackedConfig):
         raise ValueError(form)
-    kernel, blocks = compiled(f"packed_{form.form}", str(form).split(" ", 1)[1], gpu.capability)
+    kernel, blocks = compiled(f"packed_{form.form}", form.name, gpu.capability)
     steps = kernel.inner[0]
     chunks = ceil(SHAPE.inputs / form.chunk)
     an_epoch = ceil(examples / batch)
-    copies = ceil(parameter_count(SHAPE.inputs, hidden, SHAPE.outputs) / 1_024) / an_epoch
+    copies = ceil(SHAPE.parameters / 1_024) / an_epoch
     transposed = [(chunks / an_epoch, [])] if form.form == "fused" else []
     trips = lay([(chunks, []), *transposed, (copies, [])], steps)
     needed = 2 * form.rows * SHAPE.inputs * form.width / (form.num_warps * WARP)
@@ -352,7 +350,7 @@ def grid_barrier(gpu: Gpu) -> Estimate:
 def lesson(gpu: Gpu) -> Estimate:
     """All training and evaluation of the lesson on the GPU; nothing of the host."""
     steps = sorted((50_000, 50_000, 1_000), reverse=True)
-    at_once = gpu.sms // cooperative_config(gpu).programs(SHAPE)
+    at_once = gpu.sms // cooperative_config(gpu).programs
     rounds = sum(steps[first] for first in range(0, len(steps), at_once))
     evaluations = evaluation(gpu, 200, 60_000).plus(evaluation(gpu, 1_000, 10_100))
     return cooperative_step(gpu).times(rounds).plus(evaluations)

@@ -1,10 +1,10 @@
-"""One network trained by many programs in one launch: the trainer for one run, or a few side by side.
+"""One network trained by many programs: the trainer for one run, or a few side by side.
 
-    grid      (jobs * PROGRAMS,). A job's programs: SLICES slices of the inputs, then one owner of W2 for every
-              HIDDEN_BLOCK units of hidden1, then one owner of b2, W3 and b3. Jobs share no barrier.
+    grid      (jobs * PROGRAMS,). A job's programs: `slices` slices of the inputs, then one owner of W2 for every
+              `hidden_block` units of hidden1, then one owner of b2, W3 and b3. Jobs share no barrier.
     held      Each program keeps its parameters in registers for the whole launch. The owners also store theirs to
-              the live row after every step, for all to read. The next batch's pixels are loaded before the barrier
-              that precedes their use.
+              the job's current parameters after every step, for all to read. The next batch's pixels are loaded
+              before the barrier that precedes their use.
     a step    phase 1 (slices)   partial sums over their inputs -> partials       then barrier 1
               phase 2 (slices)   all deltas of a few rows each  -> deltas         then barrier 2
               phase 3 (all)      updates; faster programs go on to the next step's phase 1 meanwhile
@@ -13,31 +13,38 @@
     next barrier 1 and overwritten after it; W2, b2, W3 and b3 are stored between barrier 2 and the next barrier 1
     and read between that one and the next barrier 2.
 
-Arguments, all contiguous: images uint8 (meaning byte / 256) or float32 [M, K]; labels int32 [L]; live float32
-[*, P]; checkpoints float32 [*, P], of which each job writes one row an epoch; partials and deltas, float32 scratch
-(`training_step`); arrivals int32 [jobs * COUNTER_STRIDE], zero; the job table int64 [jobs, 8] and the rates
-float32 [jobs] of `jobs`. `first_program` is 0 except in tests, which run each program as a process.
+PHASE 0 is the whole run, one cooperative launch. PHASE 1, 2 and 3 are one phase of one step each, for GPUs or networks
+whose programs do not all run at once ("split"): the end of a launch is the barrier, and between launches all parameters
+lie in the job's current parameters. No argument changes from step to step, so that a CUDA graph can hold any number of
+steps and be replayed: the counters say which step it is. A job whose epochs are done is left alone.
+
+Arguments, all contiguous: images uint8 (meaning byte / 256) or float32 [M, K]; labels int32 [L]; live float32 [*, P],
+the current parameters; checkpoints float32 [*, P], of which each job writes one row an epoch; partials and deltas,
+float32 scratch (`training_step`); counters int32 [jobs, COUNTER_STRIDE], zero before a launch of PHASE 0 and before the
+first step of a split run; the job table int64 [jobs, 8] and the learning rates float32 [jobs] of `jobs`.
+`first_program` is 0 except in tests, which run each program as a process. NET, TILES: see `training_step`.
 """
 
 from breaknet.kernels import jobs as layout
 from breaknet.kernels._triton import jit, tl
+from breaknet.kernels.device_functions import grouped_dot
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE, grid_barrier
 from breaknet.kernels.training_step import (
     OUTPUT_BLOCK,
-    dot_transposed,
     hidden2_gradient,
-    load_images,
-    load_matrix,
-    load_rows,
+    load_d1,
+    load_outputs,
     load_slice,
+    load_slice_inputs,
+    load_w2,
     output_gradients,
-    partial_sums,
     row_deltas,
     slice_forward,
     slice_gradient,
-    store_matrix,
+    store_outputs,
     store_partials,
     store_slice,
+    store_w2,
 )
 
 IMAGE_ROW = tl.constexpr(layout.IMAGE_ROW)
@@ -53,40 +60,17 @@ _COUNTER_STRIDE = tl.constexpr(COUNTER_STRIDE)
 
 @jit(do_not_specialize=["first_program"])
 def cooperative_training_kernel(
-    images_ptr,
-    labels_ptr,
-    live_ptr,
-    checkpoints_ptr,
-    partials_ptr,
-    deltas_ptr,
-    arrivals_ptr,
-    jobs_ptr,
-    rates_ptr,
-    first_program,
-    INPUTS: tl.constexpr,
-    HIDDEN1: tl.constexpr,
-    HIDDEN2: tl.constexpr,
-    OUTPUTS: tl.constexpr,
-    HIDDEN1P: tl.constexpr,
-    HIDDEN2P: tl.constexpr,
-    HIDDEN_BLOCK: tl.constexpr,
-    INPUT_BLOCK: tl.constexpr,
-    SLICES: tl.constexpr,
-    SLICE_BLOCK: tl.constexpr,
-    ROWS: tl.constexpr,
-    ROW_BLOCK: tl.constexpr,
-    DELTA_ROWS: tl.constexpr,
-    INPUT_GROUPS: tl.constexpr,
-    ROW_GROUPS: tl.constexpr,
-    INTERPRETED: tl.constexpr,
-):
-    OWNERS: tl.constexpr = HIDDEN1P // HIDDEN_BLOCK
-    PROGRAMS: tl.constexpr = SLICES + OWNERS + 1
-    W2: tl.constexpr = HIDDEN1 * (INPUTS + 1)
-    B2: tl.constexpr = W2 + HIDDEN2 * HIDDEN1
-    W3: tl.constexpr = B2 + HIDDEN2
-    B3: tl.constexpr = W3 + OUTPUTS * HIDDEN2
-    P: tl.constexpr = B3 + OUTPUTS
+    images_ptr, labels_ptr, live_ptr, checkpoints_ptr, partials_ptr, deltas_ptr, counters_ptr, jobs_ptr, rates_ptr,
+    first_program, PHASE: tl.constexpr, NET: tl.constexpr, TILES: tl.constexpr,
+):  # fmt: skip
+    OWNERS: tl.constexpr = TILES.width1 // TILES.hidden_block
+    PROGRAMS: tl.constexpr = TILES.slices + OWNERS + 1
+    HELD: tl.constexpr = (PHASE == 0) and (
+        TILES.rows == TILES.row_block
+    )  # a batch's pixels stay in registers
+    W2: tl.constexpr = NET.hidden1 * (NET.inputs + 1)
+    B2: tl.constexpr = W2 + NET.hidden2 * NET.hidden1
+    P: tl.constexpr = B2 + NET.hidden2 + NET.outputs * (NET.hidden2 + 1)
 
     program = tl.program_id(0) + first_program
     job = program // PROGRAMS
@@ -99,106 +83,116 @@ def cooperative_training_kernel(
     epochs = tl.load(table + EPOCHS).to(tl.int32)
     live = live_ptr + tl.load(table + LIVE_ROW) * P
     checkpoint = checkpoints_ptr + tl.load(table + CHECKPOINT_ROW) * P
-    rate = tl.load(rates_ptr + job)
-    partials = partials_ptr + job.to(tl.int64) * (SLICES * ROWS * HIDDEN1P)
-    deltas = deltas_ptr + job.to(tl.int64) * (ROWS * (2 * HIDDEN1P + 2 * HIDDEN2P + OUTPUT_BLOCK))
-    arrivals = arrivals_ptr + job * _COUNTER_STRIDE
+    learning_rate = tl.load(rates_ptr + job)
+    partials = partials_ptr + job.to(tl.int64) * (TILES.slices * TILES.rows * TILES.width1)
+    deltas = deltas_ptr + job.to(tl.int64) * (
+        TILES.rows * (2 * TILES.width1 + 2 * TILES.width2 + OUTPUT_BLOCK)
+    )
+    counter = counters_ptr + job * _COUNTER_STRIDE
     steps = (examples + batch - 1) // batch
     done = 0  # examples of this epoch trained on
     target = 0  # arrivals that open the next barrier
+    if PHASE > 0:
+        # Phases 1 and 2 read the step from word 0 of the counter and phase 3 from word 1: phase 2 copies the one to
+        # the other, phase 3 the other, plus one, back. So no program reads what another of its launch writes.
+        step = tl.load(counter + (1 if PHASE == 3 else 0))
+        if PHASE == 2:
+            if part == 0:  # of a finished job too, or its phase 3 would take its last step again
+                tl.store(counter + 1, step)
+        epoch = step // steps
+        done = (step - epoch * steps) * batch
+        checkpoint += epoch.to(tl.int64) * P
+        epochs = tl.where(epoch < epochs, 1, 0)
+        steps = 1
 
-    if part < SLICES:
-        first_input = part * INPUT_BLOCK
-        own_partials = partials + part * (ROWS * HIDDEN1P)
-        w1 = load_slice(live, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
-        if ROWS == ROW_BLOCK:
+    if part < TILES.slices:
+        first_input = part * TILES.input_block
+        own_partials = partials + part * (TILES.rows * TILES.width1)
+        if PHASE != 2:
+            w1 = load_slice(live, first_input, NET, TILES)
+        if HELD:
             rows = tl.minimum(batch, examples)
-            x = load_images(images_ptr, image_row, rows, first_input, INPUTS, ROW_BLOCK, INPUT_BLOCK)
+            x = load_slice_inputs(images_ptr, image_row, rows, first_input, NET, TILES)
         for _ in range(epochs):
             for _ in range(steps):
                 rows = tl.minimum(batch, examples - done)
                 row = image_row + done
-                if ROWS == ROW_BLOCK:
-                    store_partials(own_partials, partial_sums(x, w1, INPUT_GROUPS), ROW_BLOCK, HIDDEN1P)
-                else:
-                    slice_forward(
-                        images_ptr, w1, own_partials, row, rows, first_input,
-                        INPUTS, HIDDEN1P, INPUT_BLOCK, ROW_BLOCK, INPUT_GROUPS,
-                    )  # fmt: skip
-                target += PROGRAMS
-                grid_barrier(arrivals, target, INTERPRETED)
-                for first in range(part * DELTA_ROWS, rows, SLICES * DELTA_ROWS):
-                    row_deltas(
-                        live, labels + done, partials, deltas, first, rows,
-                        INPUTS, HIDDEN1, HIDDEN2, OUTPUTS, HIDDEN1P, HIDDEN2P, HIDDEN_BLOCK,
-                        DELTA_ROWS, SLICES, SLICE_BLOCK, ROWS,
-                    )  # fmt: skip
+                if HELD:
+                    store_partials(own_partials, grouped_dot(x, w1, TILES.input_groups), TILES)
+                elif PHASE < 2:
+                    slice_forward(images_ptr, w1, own_partials, row, rows, first_input, NET, TILES)
+                if PHASE == 0:
+                    target += PROGRAMS
+                    grid_barrier(counter, target)
+                if (PHASE == 0) or (PHASE == 2):
+                    for first in range(part * TILES.delta_rows, rows, TILES.slices * TILES.delta_rows):
+                        row_deltas(live, labels + done, partials, deltas, first, rows, NET, TILES)
                 following = tl.where(done + batch < examples, done + batch, 0)
-                if ROWS == ROW_BLOCK:
+                if HELD:
                     next_rows = tl.minimum(batch, examples - following)
-                    next_x = load_images(
-                        images_ptr,
-                        image_row + following,
-                        next_rows,
-                        first_input,
-                        INPUTS,
-                        ROW_BLOCK,
-                        INPUT_BLOCK,
+                    next_x = load_slice_inputs(
+                        images_ptr, image_row + following, next_rows, first_input, NET, TILES
                     )
-                target += PROGRAMS
-                grid_barrier(arrivals, target, INTERPRETED)
-                if ROWS == ROW_BLOCK:
-                    d1 = load_rows(deltas + ROWS * HIDDEN1P, 0, rows, 0, HIDDEN1P, ROW_BLOCK, HIDDEN1P)
-                    w1 -= rate * tl.trans(dot_transposed(d1, x, ROW_GROUPS))
+                if PHASE == 0:
+                    target += PROGRAMS
+                    grid_barrier(counter, target)
+                if HELD:
+                    d1 = load_d1(deltas, 0, rows, TILES)
+                    w1 -= learning_rate * tl.trans(grouped_dot(tl.trans(d1), x, TILES.row_groups))
                     x = next_x
-                else:
-                    w1 -= rate * slice_gradient(
-                        images_ptr, deltas, row, rows, first_input,
-                        INPUTS, HIDDEN1P, INPUT_BLOCK, ROWS, ROW_BLOCK, ROW_GROUPS,
-                    )  # fmt: skip
+                elif (PHASE == 0) or (PHASE == 3):
+                    w1 -= learning_rate * slice_gradient(
+                        images_ptr, deltas, row, rows, first_input, NET, TILES
+                    )
                 done = following
-            store_slice(checkpoint, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
-            checkpoint += P
-        store_slice(live, w1, first_input, INPUTS, HIDDEN1, HIDDEN1P, INPUT_BLOCK)
-    elif part < SLICES + OWNERS:
-        unit = (part - SLICES) * HIDDEN_BLOCK
-        w2 = load_matrix(live + W2, 0, unit, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
-        for _ in range(epochs):
-            for _ in range(steps):
-                rows = tl.minimum(batch, examples - done)
-                target += 2 * PROGRAMS
-                grid_barrier(arrivals, target - PROGRAMS, INTERPRETED)
-                grid_barrier(arrivals, target, INTERPRETED)
-                w2 -= rate * hidden2_gradient(
-                    deltas, rows, unit, ROWS, ROW_BLOCK, HIDDEN1P, HIDDEN2P, HIDDEN_BLOCK, ROW_GROUPS
-                )
-                store_matrix(live + W2, w2, 0, unit, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
-                done = tl.where(done + batch < examples, done + batch, 0)
-            store_matrix(checkpoint + W2, w2, 0, unit, HIDDEN2, HIDDEN1, HIDDEN2P, HIDDEN_BLOCK)
-            checkpoint += P
-    else:
-        unit2 = tl.arange(0, HIDDEN2P)
-        digit = tl.arange(0, OUTPUT_BLOCK)
-        b2 = tl.load(live + B2 + unit2, mask=unit2 < HIDDEN2, other=0.0)
-        w3 = load_matrix(live + W3, 0, 0, OUTPUTS, HIDDEN2, OUTPUT_BLOCK, HIDDEN2P)
-        b3 = tl.load(live + B3 + digit, mask=digit < OUTPUTS, other=0.0)
-        for _ in range(epochs):
-            for _ in range(steps):
-                rows = tl.minimum(batch, examples - done)
-                target += 2 * PROGRAMS
-                grid_barrier(arrivals, target - PROGRAMS, INTERPRETED)
-                grid_barrier(arrivals, target, INTERPRETED)
-                for_b2, for_w3, for_b3 = output_gradients(
-                    deltas, rows, ROWS, ROW_BLOCK, HIDDEN1P, HIDDEN2P, ROW_GROUPS
-                )
-                b2 -= rate * for_b2
-                w3 -= rate * for_w3
-                b3 -= rate * for_b3
-                tl.store(live + B2 + unit2, b2, mask=unit2 < HIDDEN2)
-                store_matrix(live + W3, w3, 0, 0, OUTPUTS, HIDDEN2, OUTPUT_BLOCK, HIDDEN2P)
-                tl.store(live + B3 + digit, b3, mask=digit < OUTPUTS)
-                done = tl.where(done + batch < examples, done + batch, 0)
-            tl.store(checkpoint + B2 + unit2, b2, mask=unit2 < HIDDEN2)
-            store_matrix(checkpoint + W3, w3, 0, 0, OUTPUTS, HIDDEN2, OUTPUT_BLOCK, HIDDEN2P)
-            tl.store(checkpoint + B3 + digit, b3, mask=digit < OUTPUTS)
-            checkpoint += P
+            if PHASE == 0:
+                store_slice(checkpoint, w1, first_input, NET, TILES)
+                checkpoint += P
+        if PHASE == 0:
+            store_slice(live, w1, first_input, NET, TILES)
+        elif PHASE == 3:
+            tl.debug_barrier()  # no thread stores before all have loaded
+            store_slice(live, w1, first_input, NET, TILES)
+            if (epochs > 0) & (done == 0):
+                store_slice(checkpoint, w1, first_input, NET, TILES)
+    elif (PHASE == 0) or (PHASE == 3):
+        if part < TILES.slices + OWNERS:
+            unit = (part - TILES.slices) * TILES.hidden_block
+            w2 = load_w2(live + W2, unit, NET, TILES)
+            for _ in range(epochs):
+                for _ in range(steps):
+                    rows = tl.minimum(batch, examples - done)
+                    if PHASE == 0:
+                        target += 2 * PROGRAMS
+                        grid_barrier(counter, target - PROGRAMS)
+                        grid_barrier(counter, target)
+                    w2 -= learning_rate * hidden2_gradient(deltas, rows, unit, TILES)
+                    if PHASE == 3:
+                        tl.debug_barrier()
+                    store_w2(live + W2, w2, unit, NET, TILES)
+                    done = tl.where(done + batch < examples, done + batch, 0)
+                if (PHASE == 0) or (done == 0):
+                    store_w2(checkpoint + W2, w2, unit, NET, TILES)
+                checkpoint += P
+        else:
+            b2, w3, b3 = load_outputs(live + B2, NET, TILES)
+            for _ in range(epochs):
+                for _ in range(steps):
+                    rows = tl.minimum(batch, examples - done)
+                    if PHASE == 0:
+                        target += 2 * PROGRAMS
+                        grid_barrier(counter, target - PROGRAMS)
+                        grid_barrier(counter, target)
+                    for_b2, for_w3, for_b3 = output_gradients(deltas, rows, TILES)
+                    b2 -= learning_rate * for_b2
+                    w3 -= learning_rate * for_w3
+                    b3 -= learning_rate * for_b3
+                    if PHASE == 3:
+                        tl.debug_barrier()
+                    store_outputs(live + B2, b2, w3, b3, NET, TILES)
+                    done = tl.where(done + batch < examples, done + batch, 0)
+                if (PHASE == 0) or (done == 0):
+                    store_outputs(checkpoint + B2, b2, w3, b3, NET, TILES)
+                checkpoint += P
+                if PHASE == 3:
+                    tl.store(counter, step + 1)

@@ -29,10 +29,7 @@ from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
 from breaknet.kernels.device_functions import sigmoid
-from breaknet.kernels.host.targets import padded
-from breaknet.kernels.jobs import HIDDEN_LIMIT as MAX_HIDDEN
-from breaknet.kernels.jobs import OUTPUT_LIMIT as MAX_OUTPUTS
-from breaknet.kernels.jobs import Shape
+from breaknet.kernels.jobs import MAX_HIDDEN, MAX_OUTPUTS, Shape, padded
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 
 #: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64

@@ -8,14 +8,15 @@ the poll an acquire at GPU scope, so that what any program wrote before its barr
 poll stays inside its loop, and the closing `debug_barrier` keeps the block together.
 """
 
-from breaknet.kernels._triton import jit, tl
+from breaknet.kernels._triton import interpreted, jit, tl
 
 # A counter has a 128-byte line to itself, so that jobs do not slow each other's polls.
 COUNTER_STRIDE = 32  # int32 words
+INTERPRETED = tl.constexpr(interpreted())
 
 
 @jit
-def arrivals_seen(counter_ptr, INTERPRETED: tl.constexpr):
+def arrivals_seen(counter_ptr):
     """The counter's value, by an acquire load. The interpreter knows no inline assembly but has real atomics."""
     if INTERPRETED:
         return tl.atomic_add(counter_ptr, 0, sem="acquire", scope="gpu")
@@ -31,10 +32,10 @@ def arrivals_seen(counter_ptr, INTERPRETED: tl.constexpr):
 
 
 @jit
-def grid_barrier(counter_ptr, target, INTERPRETED: tl.constexpr):
+def grid_barrier(counter_ptr, target):
     """Return once `target` arrivals, this program's among them, have been counted since the launch began."""
     tl.debug_barrier()
     tl.atomic_add(counter_ptr, 1, sem="release", scope="gpu")
-    while arrivals_seen(counter_ptr, INTERPRETED) < target:
+    while arrivals_seen(counter_ptr) < target:
         pass
     tl.debug_barrier()

@@ -1,4 +1,4 @@
-"""How a network, its jobs and its parameters lie in memory: shared by the trainers and by whoever launches them.
+"""How a network, its jobs and its parameters lie in memory: shared by every trainer and by whoever launches them.
 
 Parameters are one flat float32 row of P in torch's own order, so that a trainer's checkpoint needs no repacking:
 
@@ -11,30 +11,31 @@ A job is one row of an int64 table (columns below) and one learning rate. Images
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
 
-# Columns of the job table. Plain ints here; kernels read them through `tl.constexpr` twins.
-IMAGE_ROW = 0  # first row of the job's images
-LABEL = 1  # first entry of the job's labels
-EXAMPLES = 2  # how many examples it has, >= 1
-BATCH = 3  # examples a step, >= 1; the last batch of an epoch holds what is left
-EPOCHS = 4  # epochs to train in this launch, >= 0
-LIVE_ROW = 5  # its row of the live parameters, read at the start and left trained
-CHECKPOINT_ROW = 6  # row of the checkpoints that its first epoch of this launch goes to
+# Columns of the job table, the fields of `JobRow`. Plain ints here; kernels read them through `tl.constexpr` twins.
+IMAGE_ROW, LABEL, EXAMPLES, BATCH, EPOCHS, LIVE_ROW, CHECKPOINT_ROW = range(7)
 JOB_COLUMNS = 8  # padded to a power of two
 
-INPUT_LIMIT = 16_384
-HIDDEN_LIMIT = 128
-OUTPUT_LIMIT = 16
+MAX_INPUTS = 16_384
+MAX_HIDDEN = 128
+MAX_OUTPUTS = 16
+MAX_BATCH = 1_024
+
+
+def padded(width: int, least: int = 16) -> int:
+    """The tile that holds `width` columns: the next power of two, at least `least` (a dot's least edge)."""
+    return max(least, 1 << (width - 1).bit_length())
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A network K -> H1 -> H2 -> O with a sigmoid after each layer."""
+    """A network K -> H1 -> H2 -> O with a sigmoid after each layer. Kernels take one as a compile-time argument."""
 
     inputs: int
     hidden1: int
@@ -55,23 +56,21 @@ class Shape:
 
     def unpack(self, rows: Tensor) -> list[Tensor]:
         """Views of the six parameters in flat rows [..., P]: each [..., *its shape]."""
-        parts, start = [], 0
-        for shape in self.tensor_shapes():
-            size = torch.Size(shape).numel()
-            parts.append(rows[..., start : start + size].unflatten(-1, shape))
-            start += size
-        return parts
+        shapes = self.tensor_shapes()
+        parts = rows.split([math.prod(shape) for shape in shapes], dim=-1)
+        return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def unsupported(self) -> str | None:
-        """Why no trainer of these kernels takes this network, in one line; None when they do."""
-        for name, value, least, most in (
-            ("inputs", self.inputs, 1, INPUT_LIMIT),
-            ("hidden1", self.hidden1, 1, HIDDEN_LIMIT),
-            ("hidden2", self.hidden2, 1, HIDDEN_LIMIT),
-            ("outputs", self.outputs, 2, OUTPUT_LIMIT),
+    def unsupported(self, batch: int = 1) -> str | None:
+        """Why no trainer of these kernels takes this network in such batches, in one line; None if all can."""
+        for name, value, least, largest in (
+            ("inputs", self.inputs, 1, MAX_INPUTS),
+            ("hidden1", self.hidden1, 1, MAX_HIDDEN),
+            ("hidden2", self.hidden2, 1, MAX_HIDDEN),
+            ("outputs", self.outputs, 2, MAX_OUTPUTS),
+            ("batch_size", batch, 1, MAX_BATCH),
         ):
-            if not least <= value <= most:
-                return f"{name}: {least} to {most} for the Triton kernels, not {value}"
+            if not least <= value <= largest:
+                return f"{name}: {least} to {largest} for the Triton kernels, not {value}"
         return None
 
     def __str__(self) -> str:
@@ -80,15 +79,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job of a launch, by the columns of the table."""
+    """One job of a launch, by the columns of the table; the learning rate has a vector of its own."""
 
-    image_row: int
-    label: int
-    examples: int
-    batch: int
-    epochs: int
-    live_row: int
-    checkpoint_row: int
+    image_row: int  # first row of the job's images
+    label: int  # first entry of the job's labels
+    examples: int  # >= 1
+    batch: int  # examples a step, >= 1; the last batch of an epoch holds what is left
+    epochs: int  # to train in this launch, >= 0
+    live_row: int  # its row of the current parameters, read at the start and left trained
+    checkpoint_row: int  # row of the checkpoints that its first epoch of this launch goes to
     learning_rate: float
 
     def __post_init__(self) -> None:
@@ -96,6 +95,8 @@ class JobRow:
             raise ValueError(f"examples, batch: 1 or more, not {self.examples} and {self.batch}")
         if min(self.epochs, self.image_row, self.label, self.live_row, self.checkpoint_row) < 0:
             raise ValueError(f"epochs, rows and labels: 0 or more, not {self}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate: finite and above 0, not {self.learning_rate}")
 
     @property
     def steps_an_epoch(self) -> int:
@@ -109,15 +110,8 @@ def pack_parameters(tensors: Sequence[Tensor]) -> Tensor:
 
 def job_tables(jobs: Sequence[JobRow]) -> tuple[Tensor, Tensor]:
     """The int64 table [J, JOB_COLUMNS] and the float32 learning rates [J], on the CPU."""
-    table = torch.zeros(len(jobs), JOB_COLUMNS, dtype=torch.int64)
-    for row, job in zip(table, jobs, strict=True):
-        row[IMAGE_ROW], row[LABEL], row[EXAMPLES], row[BATCH] = (
-            job.image_row,
-            job.label,
-            job.examples,
-            job.batch,
-        )
-        row[EPOCHS], row[LIVE_ROW], row[CHECKPOINT_ROW] = job.epochs, job.live_row, job.checkpoint_row
+    rows = [[*astuple(job)[:-1], 0] for job in jobs]
+    table = torch.tensor(rows, dtype=torch.int64).view(len(jobs), JOB_COLUMNS)
     return table, torch.tensor([job.learning_rate for job in jobs], dtype=torch.float32)
 
 

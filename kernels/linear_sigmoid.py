@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from breaknet.kernels._operators import register
 from breaknet.kernels._triton import capability_of, jit, tl, triton
 from breaknet.kernels.device_functions import sigmoid, sigmoid_derivative
-from breaknet.kernels.host.targets import padded
+from breaknet.kernels.jobs import padded
 from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 
 #: BLOCK_B, BLOCK_N, BLOCK_K and warps by the padded width N (64 stands for every wider layer), for all GPUs.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
 from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.host.targets import padded
+from breaknet.kernels.jobs import padded
 from breaknet.kernels.ordered_sum import ONE_COLUMN, ordered_sum
 
 #: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one), for all GPUs.

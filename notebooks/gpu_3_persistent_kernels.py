@@ -14,7 +14,7 @@
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
 # %%
-from breaknet.kernels.host.tiles import cooperative_plan
+from breaknet.kernels.host.tiles import cooperative_tiles
 from breaknet.kernels.jobs import Shape
 from notebooks.course import checks, measure, pictures, specs
 from notebooks.course.barriers import barrier, delay
@@ -53,9 +53,9 @@ print(f"the registers of one SM hold {4 * 65_536:,} bytes")
 
 # %%
 for capability, sms in ((75, 40), (80, 108), (90, 132)):  # as a T4, an A100, an H100
-    plan = cooperative_plan(shape, 100, capability, sms)
-    slices = f"{plan.slices(shape)} slices of {plan.input_block} inputs"
-    print(f"sm_{capability} with {sms} SMs: {slices}, {plan.programs(shape)} programs")
+    plan = cooperative_tiles(shape, 100, capability, sms)
+    slices = f"{plan.slices} slices of {plan.input_block} inputs"
+    print(f"sm_{capability} with {sms} SMs: {slices}, {plan.programs} programs")
 pictures.cooperative_step()
 
 # %% [markdown]

@@ -15,7 +15,7 @@
 
 # %%
 from benchmarks import floors
-from breaknet.kernels.host.tiles import cooperative_plan
+from breaknet.kernels.host.tiles import cooperative_tiles
 from breaknet.kernels.jobs import Shape
 from notebooks.course import checks, measure, pictures, plots, specs
 from notebooks.course.comparisons import comparison
@@ -35,8 +35,8 @@ from notebooks.course.solutions import usual_mistakes
 
 # %%
 shape = Shape(784, 16, 16, 10)
-t4 = cooperative_plan(shape, 100, 75, 40)
-pictures.occupied_sms(40, t4.programs(shape), "a GPU with 40 SMs, such as a T4")
+t4 = cooperative_tiles(shape, 100, 75, 40)
+pictures.occupied_sms(40, t4.programs, "a GPU with 40 SMs, such as a T4")
 
 # %% [markdown]
 # Even in plain torch, many networks in one call are cheaper than a call for each:

@@ -13,9 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.problem import Problem, Trainer, unstacked
-from breaknet.backends.triton_gpu.packed import PackedTrainer
-from breaknet.kernels.host.packed_trainer import plan
-from breaknet.kernels.host.tiles import TrainerConfig, cooperative_plan, interpreter_plan
+from breaknet.kernels.host.packed_trainer import PackedTrainer
+from breaknet.kernels.host.tiles import (
+    PackedConfig,
+    TileConfig,
+    cooperative_tiles,
+    interpreter_tiles,
+    packed_tiles,
+)
 from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
 from breaknet.kernels.jobs import JobRow, Shape, pack_parameters
 from breaknet.model import PARAMETER_NAMES
@@ -41,7 +46,7 @@ def packed(problems: Sequence[Problem], epochs: int) -> Trainer:
     """Many networks on shared images, one program each."""
 
     def launcher(images: Tensor, labels: Tensor, current: Tensor) -> Any:
-        return PackedTrainer(LESSON, images, labels, current, problems[0].batch_size)
+        return PackedTrainer(LESSON, packed_config(problems[0]), images, labels, current, len(problems))
 
     return _launched(launcher, problems, epochs)
 
@@ -80,17 +85,14 @@ def _launched(
     return Trainer(train, parameters)
 
 
-def _capability(gpu: Any) -> int:
-    return 10 * gpu.major + gpu.minor
-
-
-def cooperative_config(problem: Problem) -> TrainerConfig:
+def cooperative_config(problem: Problem) -> TileConfig:
     """The tiles that the backend would take here."""
     if problem.device.type == "cuda":
         gpu = torch.cuda.get_device_properties(problem.device)
-        config = cooperative_plan(LESSON, problem.batch_size, _capability(gpu), gpu.multi_processor_count)
+        capability = 10 * gpu.major + gpu.minor
+        config = cooperative_tiles(LESSON, problem.batch_size, capability, gpu.multi_processor_count)
     else:
-        config = interpreter_plan(LESSON, problem.batch_size)
+        config = interpreter_tiles(LESSON, problem.batch_size)
     if isinstance(config, str):
         raise RuntimeError(config)
     return config
@@ -101,8 +103,12 @@ def packed_capacity(problem: Problem) -> int:
     if problem.device.type != "cuda":
         return 2
     gpu = torch.cuda.get_device_properties(problem.device)
-    hidden = LESSON.hidden1, LESSON.hidden2
-    config = plan(LESSON.inputs, hidden, LESSON.outputs, problem.batch_size, _capability(gpu))
+    return gpu.multi_processor_count * 8 // packed_config(problem).num_warps
+
+
+def packed_config(problem: Problem) -> PackedConfig:
+    """The tiles that the backend would take."""
+    config = packed_tiles(LESSON, min(problem.batch_size, len(problem.labels)), byte_images=True)
     if isinstance(config, str):
         raise RuntimeError(config)
-    return gpu.multi_processor_count * 8 // config.num_warps
+    return config

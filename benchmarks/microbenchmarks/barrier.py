@@ -10,11 +10,11 @@ from breaknet.kernels.host.trainers import OPTIONS
 
 
 @jit(do_not_specialize=["rounds"])
-def barrier_loop_kernel(arrivals_ptr, seen_ptr, rounds, PROGRAMS: tl.constexpr, INTERPRETED: tl.constexpr):
+def barrier_loop_kernel(arrivals_ptr, seen_ptr, rounds, PROGRAMS: tl.constexpr):
     target = 0
     for _ in range(rounds):
         target += PROGRAMS
-        grid_barrier(arrivals_ptr, target, INTERPRETED)
+        grid_barrier(arrivals_ptr, target)
     tl.store(seen_ptr + tl.program_id(0), target)
 
 
@@ -40,7 +40,6 @@ class BarrierLoop:
             self._seen,
             self.rounds,
             PROGRAMS=self.programs,
-            INTERPRETED=interpreted(),
             **options,
         )
         if self.device.type == "cuda":

@@ -64,7 +64,7 @@ def _barrier(context: Context) -> Ready:
     programs = 1
     if context.place.type == "cuda":
         config = kernel_trainers.cooperative_config(context.training(context.size.batch_size))
-        programs = config.programs(kernel_trainers.LESSON)
+        programs = config.programs
     loop = BarrierLoop(programs, ROUNDS[context.size.name], context.place)
     loop.run()
     loop.check()

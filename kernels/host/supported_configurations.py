@@ -9,11 +9,17 @@ import inspect
 from typing import Any
 
 from breaknet.kernels import evaluation, linear_sigmoid, ordered_sum, summed_mse
+from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.host import packed_trainer, trainers
 from breaknet.kernels.host.targets import CompileCase
+from breaknet.kernels.host.tiles import PACKED, TileConfig, cooperative_tiles, split_tiles
 from breaknet.kernels.jobs import Shape
 
-_PIXELS = ("*u8", "*fp32")
+#: The SMs of GPUs that differ in the slices of a cooperative launch, by capability.
+SMS = {75: (16, 40), 80: (108,), 86: (28, 72), 89: (24, 58), 90: (132,), 100: (148,), 120: (36, 170)}
+
+
+_TRAINER_TYPES = {"labels_ptr": "*i32", "jobs_ptr": "*i64"}
 
 
 def supported_configurations(capability: int) -> list[CompileCase]:
@@ -23,8 +29,9 @@ def supported_configurations(capability: int) -> list[CompileCase]:
         *_summed_mse(),
         *_ordered_sum(),
         *_evaluation(),
-        *trainers.compile_cases(capability),
-        *packed_trainer.compile_cases(capability),
+        *_cooperative_training(capability),
+        *_split_training(),
+        *_packed_training(),
     ]
 
 
@@ -110,4 +117,63 @@ def _evaluation() -> list[CompileCase]:
                     **options,
                 )
             )
+    return cases
+
+
+def _cooperative_training(capability: int) -> list[CompileCase]:
+    """784 inputs and 10 outputs by hidden widths, batch and pixels, on GPUs of all sizes that hold the launch."""
+    cases = {}
+    for width, batch, pixels in (
+        (16, 10, "*u8"),
+        (16, 100, "*u8"),
+        (16, 100, "*fp32"),
+        (16, 1024, "*u8"),
+        (32, 100, "*u8"),
+        (64, 100, "*u8"),
+    ):
+        shape = Shape(784, width, width, 10)
+        for sms in SMS[capability]:
+            tiles = cooperative_tiles(shape, batch, capability, sms)
+            if isinstance(tiles, TileConfig):
+                config = f"{shape} batch {batch} {pixels[1:]}, {tiles.input_block} inputs a slice"
+                cases[config] = _phases("cooperative_training", config, shape, tiles, pixels, 0)
+    return list(cases.values())
+
+
+def _split_training() -> list[CompileCase]:
+    """The same by phase, for widths that need it or may."""
+    cases = []
+    for width, batch, pixels in ((16, 100, "*u8"), (64, 100, "*u8"), (128, 10, "*u8"), (128, 1024, "*fp32")):
+        shape = Shape(784, width, width, 10)
+        tiles = split_tiles(shape, batch)
+        assert isinstance(tiles, TileConfig), tiles
+        for phase in (1, 2, 3):
+            config = f"{shape} batch {batch} {pixels[1:]}, phase {phase}"
+            cases.append(_phases("split_training", config, shape, tiles, pixels, phase))
+    return cases
+
+
+def _phases(name: str, config: str, shape: Shape, tiles: TileConfig, pixels: str, phase: int) -> CompileCase:
+    types = _TRAINER_TYPES | {"images_ptr": pixels, "counters_ptr": "*i32"}
+    constexprs = {"PHASE": phase, "NET": shape, "TILES": tiles}
+    kernel = cooperative_training_kernel
+    return _case(kernel, name, config, constexprs, types, cooperative=phase == 0, **trainers.OPTIONS)
+
+
+def _packed_training() -> list[CompileCase]:
+    """Every tile configuration; they are the same on all targets."""
+    cases = []
+    for tiles in PACKED:
+        types = _TRAINER_TYPES | {"images_ptr": "*u8" if tiles.byte_images else "*fp32", "shape_ptr": "*i32"}
+        cases.append(
+            _case(
+                packed_trainer.kernel_of(tiles),
+                f"packed_{tiles.form}",
+                tiles.name,
+                {"TILES": tiles},
+                types,
+                divisible=("pitch", "transposed_rows" if tiles.form == "fused" else "scratch_rows"),
+                **trainers.OPTIONS | {"num_warps": tiles.num_warps},
+            )
+        )
     return cases

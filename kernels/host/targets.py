@@ -80,11 +80,6 @@ def parse_target(name: str) -> Target:
     raise ValueError(f"target: one of {', '.join(target.name for target in TARGETS.values())}, not {name!r}")
 
 
-def padded(width: int, least: int = 16) -> int:
-    """The tile that holds `width` columns: the next power of two, at least `least` (a dot's least edge)."""
-    return max(least, 1 << (width - 1).bit_length())
-
-
 @dataclass(frozen=True)
 class CompileCase:
     """One supported configuration of a kernel: all that the compiler needs to build it without a GPU.

@@ -1,27 +1,31 @@
-"""Which tiles a cooperative or phase-split trainer uses for a network and a batch, and whether it can run at all.
+"""The tile sizes of every trainer, for a network, a batch and a GPU; or in one line why a plan cannot run there.
 
-Pure functions of the sizes and of the GPU's capability and multiprocessors: what they choose never depends on the
-other jobs of a launch, for the order of a job's sums must not. Nothing here imports triton or asks for a device.
+Pure functions of the sizes and of the GPU's capability and SMs: what they choose never depends on the other jobs of a
+launch, for the order of a job's sums must not. Nothing here imports triton or asks for a device.
+
+Kernels take a configuration as one compile-time argument. Triton's cache knows it by its text, so all that a kernel
+reads of it is a field, no property, and the classes keep the `__str__` of dataclasses.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from breaknet.kernels.host.targets import padded
-from breaknet.kernels.jobs import Shape
+from breaknet.kernels.jobs import MAX_OUTPUTS, Shape, padded
 
-BATCH_LIMIT = 1_024
 #: Widest padded hidden layer for which the cooperative kernel stays within 255 registers on every target.
-COOPERATIVE_WIDTH = 64
+MAX_COOPERATIVE_WIDTH = 64
 THREADS = 256
 WARPS = THREADS // 32  # 16 would halve the registers a thread may have, 4 would spill
 
 
 @dataclass(frozen=True)
-class TrainerConfig:
-    """Tile sizes of one job; `training_step` says what each of them cuts. All powers of two."""
+class TileConfig:
+    """Tile sizes of one job of the cooperative and split plans, powers of two; `training_step` says what each cuts."""
 
+    slices: int  # programs that share the inputs and the constant 1 that stands for the bias; any number
+    width1: int  # padded hidden widths
+    width2: int
     input_block: int  # inputs a slice
     row_block: int  # batch rows a tile
     rows: int  # batch rows that scratch holds
@@ -31,117 +35,161 @@ class TrainerConfig:
     input_groups: int
     row_groups: int
 
-    def slices(self, shape: Shape) -> int:
-        """Programs that share the inputs and the constant 1 that stands for the bias."""
-        return -(-(shape.inputs + 1) // self.input_block)
-
-    def programs(self, shape: Shape) -> int:
+    @property
+    def programs(self) -> int:
         """Programs a job: slices, owners of W2, one owner of the rest."""
-        return self.slices(shape) + padded(shape.hidden1) // self.hidden_block + 1
+        return self.slices + self.width1 // self.hidden_block + 1
 
-    def constexprs(self, shape: Shape) -> dict[str, int]:
-        """What both kernels take as constexpr, less PHASE and INTERPRETED."""
-        return {
-            "INPUTS": shape.inputs,
-            "HIDDEN1": shape.hidden1,
-            "HIDDEN2": shape.hidden2,
-            "OUTPUTS": shape.outputs,
-            "HIDDEN1P": padded(shape.hidden1),
-            "HIDDEN2P": padded(shape.hidden2),
-            "HIDDEN_BLOCK": self.hidden_block,
-            "INPUT_BLOCK": self.input_block,
-            "SLICES": self.slices(shape),
-            "SLICE_BLOCK": self.slice_block,
-            "ROWS": self.rows,
-            "ROW_BLOCK": self.row_block,
-            "DELTA_ROWS": self.delta_rows,
-            "INPUT_GROUPS": self.input_groups,
-            "ROW_GROUPS": self.row_groups,
-        }
-
-    def scratch(self, shape: Shape) -> tuple[int, int]:
+    @property
+    def scratch(self) -> tuple[int, int]:
         """Floats of `partials` and of `deltas` that a job needs."""
-        first, second = padded(shape.hidden1), padded(shape.hidden2)
-        return self.slices(shape) * self.rows * first, self.rows * (2 * first + 2 * second + 16)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.input_block} inputs a slice, tiles of {self.row_block} of {self.rows} rows, "
-            f"{self.delta_rows} rows and {self.hidden_block} units at a time"
-        )
+        deltas = self.rows * (2 * self.width1 + 2 * self.width2 + MAX_OUTPUTS)
+        return self.slices * self.rows * self.width1, deltas
 
 
-def tile_config(shape: Shape, batch: int, input_block: int) -> TrainerConfig:
-    """The tiles for slices of `input_block` inputs and a batch of 1..BATCH_LIMIT."""
-    width = max(padded(shape.hidden1), padded(shape.hidden2))
+def tile_config(shape: Shape, batch: int, input_block: int) -> TileConfig:
+    """The tiles for slices of `input_block` inputs and a batch of 1..MAX_BATCH."""
+    width1, width2 = padded(shape.hidden1), padded(shape.hidden2)
+    width = max(width1, width2)
     rows = padded(batch)
     row_block = min(rows, 32 if width > 64 else 64 if width > 32 or input_block > 32 else 128)
     slices = -(-(shape.inputs + 1) // input_block)
     narrow = width == 16 and row_block >= 64
     delta_rows = min(padded(-(-batch // slices), 1), 8 if width <= 32 else 4)
-    hidden_block = min(padded(shape.hidden1), 32)
-    return TrainerConfig(
+    hidden_block = min(width1, 32)
+    slice_block = max(1, THREADS // (delta_rows * hidden_block)) if width <= 64 else 64
+    return TileConfig(
+        slices=slices,
+        width1=width1,
+        width2=width2,
         input_block=input_block,
         row_block=row_block,
         rows=rows,
         delta_rows=delta_rows,
         hidden_block=hidden_block,
-        slice_block=min(
-            padded(slices, 1), max(1, THREADS // (delta_rows * hidden_block)) if width <= 64 else 64
-        ),
+        slice_block=min(padded(slices, 1), slice_block),
         # a thread holds 4 x 4 outputs only where there are 4096 of them for its 256 threads
         input_groups=2 if narrow and input_block >= 32 else 1,
         row_groups=row_block // 16 if narrow else 1,
     )
 
 
-def cooperative_plan(shape: Shape, batch: int, capability: int, processors: int) -> TrainerConfig | str:
+def cooperative_tiles(shape: Shape, batch: int, capability: int, sms: int) -> TileConfig | str:
     """The tiles of a cooperative launch for one job, or why there is none, in one line.
 
-    One program fills a multiprocessor, so `processors` bounds the programs. A step's time is mostly that of its
-    slice, so thin slices come first; of those the ones that leave room for a second run.
+    One program fills an SM, so `sms` bounds the programs. A step's time is mostly that of its slice, so thin slices
+    come first; of those the ones that leave room for a second run.
     """
-    reason = unsupported(shape, batch)
+    reason = shape.unsupported(batch)
     if reason is not None:
         return reason
     width = max(padded(shape.hidden1), padded(shape.hidden2))
-    if width > COOPERATIVE_WIDTH:
-        return (
-            f"cooperative: hidden widths up to {COOPERATIVE_WIDTH}, not {shape.hidden1} and {shape.hidden2}"
-        )
+    if width > MAX_COOPERATIVE_WIDTH:
+        limit = MAX_COOPERATIVE_WIDTH
+        return f"cooperative: hidden widths up to {limit}, not {shape.hidden1} and {shape.hidden2}"
     thin = [tile_config(shape, batch, block) for block in (16, 32)]
     thick = [tile_config(shape, batch, 64)] if width <= 32 else []
-    for room, choices in ((processors // 2, thin), (processors, thin + thick)):
+    for room, choices in ((sms // 2, thin), (sms, thin + thick)):
         for config in choices:
-            if config.programs(shape) <= room:
+            if config.programs <= room:
                 return config
-    least = min(config.programs(shape) for config in thin + thick)
+    least = min(config.programs for config in thin + thick)
     return (
-        f"cooperative: {shape} needs {least} programs resident at once, one a multiprocessor, "
-        f"and this GPU (sm_{capability}) has {processors}"
+        f"cooperative: {shape} needs {least} programs resident at once, one an SM, "
+        f"and this GPU (sm_{capability}) has {sms}"
     )
 
 
-def split_plan(shape: Shape, batch: int, capability: int) -> TrainerConfig | str:
-    """The tiles of phase-split launches: every network and batch within the limits, on every target."""
-    reason = unsupported(shape, batch)
+def split_tiles(shape: Shape, batch: int) -> TileConfig | str:
+    """The tiles of the split plan: every network and batch within the limits, on every target."""
+    return shape.unsupported(batch) or tile_config(shape, batch, 32)
+
+
+def interpreter_tiles(shape: Shape, batch: int) -> TileConfig | str:
+    """Few, wide slices for Triton's interpreter, which runs programs one after another and pays by the operation."""
+    reason = shape.unsupported(batch)
     if reason is not None:
         return reason
-    return tile_config(shape, batch, 32)
+    wide = tile_config(shape, batch, padded(-(-(shape.inputs + 1) // 2)))
+    return replace(wide, delta_rows=padded(-(-batch // wide.slices), 1), input_groups=1, row_groups=1)
 
 
-def interpreter_plan(shape: Shape, batch: int) -> TrainerConfig | str:
-    """Few, wide slices for Triton's interpreter, which runs programs one after another and pays by the operation."""
-    config = split_plan(shape, batch, 0)
-    if isinstance(config, str):
-        return config
-    block = padded(-(-(shape.inputs + 1) // 2))
-    wide = tile_config(shape, batch, block)
-    return replace(wide, delta_rows=padded(-(-batch // wide.slices(shape)), 1), input_groups=1, row_groups=1)
+@dataclass(frozen=True)
+class PackedConfig:
+    """A supported configuration of packed training: the kernel and its tiles, which fix the order of every sum.
+
+    `rows` x `width` is the tile of activations, `chunk` how many inputs are taken at a time. Of the groups that the
+    fused kernel cuts its sums into, each has 16 terms (a dot's least) or as many as give each thread 16 sums.
+    """
+
+    form: str  # "fused" or "looped"
+    byte_images: bool
+    rows: int
+    width: int
+    chunk: int
+    num_warps: int
+    input_groups: int = 1
+    w1_groups: int = 1
+    row_groups: int = 1
+    unit_groups: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"rows{self.rows} width{self.width} {'byte' if self.byte_images else 'float32'}"
 
 
-def unsupported(shape: Shape, batch: int) -> str | None:
-    """Why neither form takes this network and batch, in one line; None where they do."""
-    if not 1 <= batch <= BATCH_LIMIT:
-        return f"batch_size: up to {BATCH_LIMIT} for the Triton kernels, not {batch}"
-    return shape.unsupported()
+def _fused(rows: int, width: int, chunk: int, num_warps: int = 8) -> PackedConfig:
+    full = num_warps * 32 * 16
+    return PackedConfig(
+        "fused",
+        True,
+        rows,
+        width,
+        chunk,
+        num_warps,
+        input_groups=max(1, min(chunk // 16, full // (rows * width))),
+        w1_groups=max(1, min(rows // 16, full // (chunk * width))),
+        row_groups=rows // 16,
+        unit_groups=width // 16,
+    )
+
+
+# Chosen by cross-compiling for every target: none spills. In the fused forms chunk * width >= threads, which the
+# kernel relies on. A looped tile of 64 x 128 or a fused one of 128 x 32 is too much for the registers of sm_75; a
+# fused one of 16 x 32 with 4 warps, or of 64 x 32 with chunks of 16, for those of sm_90 under Triton 3.9.
+_FUSED = (
+    _fused(16, 16, chunk=32, num_warps=4),
+    _fused(64, 16, chunk=32),
+    _fused(128, 16, chunk=32),
+    _fused(16, 32, chunk=16),
+    _fused(64, 32, chunk=32),
+)
+_LOOPED = tuple(
+    PackedConfig("looped", byte_images, rows, width, chunk=16, num_warps=8)
+    for byte_images, tiles in (
+        (True, ((128, 16), (128, 32), (64, 64), (16, 128), (32, 128))),
+        (False, ((128, 32), (16, 128))),
+    )
+    for rows, width in tiles
+)
+
+#: Every supported configuration of packed training.
+PACKED = _FUSED + _LOOPED
+
+
+def packed_tiles(shape: Shape, batch: int, byte_images: bool) -> PackedConfig | str:
+    """The configuration that trains such a network packed, on every target, or in one line why none does."""
+    reason = shape.unsupported(batch)
+    if reason is not None:
+        return reason
+    width = max(shape.hidden1, shape.hidden2)
+    for config in _FUSED:
+        if byte_images and batch <= config.rows and padded(width) == config.width:
+            return config
+    able = [config for config in _LOOPED if config.byte_images == byte_images and width <= config.width]
+
+    def cost(config: PackedConfig) -> int:
+        """Elements of all tiles of a batch, and for each tile the weights read again; the 1,024 is a guess."""
+        return -(-batch // config.rows) * (config.rows * config.width + 1_024)
+
+    return min(able, key=cost)

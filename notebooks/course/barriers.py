@@ -38,7 +38,7 @@ def barrier(counter_ptr, arrivals, INTERPRETED: tl.constexpr):
     tl.debug_barrier()
     tl.atomic_add(counter_ptr, 1, sem="release", scope="gpu")
     polls = 0
-    while (arrivals_seen(counter_ptr, INTERPRETED) < arrivals) & (polls < _PATIENCE):
+    while (arrivals_seen(counter_ptr) < arrivals) & (polls < _PATIENCE):
         polls += 1
     if polls >= _PATIENCE:
         tl.atomic_add(counter_ptr + 1, 1)

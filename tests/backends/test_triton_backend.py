@@ -163,11 +163,11 @@ def test_shared_tensors_are_uploaded_once():
     labels, others, two = torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1]), torch.tensor([5, 6])
     sets = [Examples(images, labels), Examples(images, others), Examples(more, two)]
     sets.append(Examples(images.float(), labels))
-    placed = device_data.upload([*sets, sets[0]], torch.device("cpu"))
-    assert len(placed[id(sets[0])].images) == 5
-    assert len(placed[id(sets[0])].labels) == 8
+    uploaded = device_data.upload([*sets, sets[0]], torch.device("cpu"))
+    assert len(uploaded[id(sets[0])].images) == 5
+    assert len(uploaded[id(sets[0])].labels) == 8
     for examples in sets:
-        own_images, own_labels = placed[id(examples)].own()
+        own_images, own_labels = uploaded[id(examples)].own()
         assert own_images.dtype == examples.images.dtype
         assert torch.equal(own_images, examples.images)
         assert torch.equal(own_labels, examples.labels.int())
@@ -194,8 +194,7 @@ T4, H200 = grouping.Gpu(75, 40), grouping.Gpu(90, 132)
     ],
 )
 def test_the_plan_without_a_name(shape, batch, alike, gpu, plan):
-    kind = grouping.kind_of(shape, batch, torch.uint8, alike, gpu, None)
-    assert kind.plan == plan
+    assert grouping.choose(shape, torch.uint8, batch, alike, gpu, None)[0] == plan
 
 
 def test_no_shape_within_the_limits_is_left_to_torch():
@@ -206,21 +205,21 @@ def test_no_shape_within_the_limits_is_left_to_torch():
                     for gpu in (T4, H200, None):
                         for plan in (None, "split", "packed"):
                             shape = Shape(inputs, *widths, outputs)
-                            grouping.kind_of(shape, batch, torch.uint8, 1, gpu, plan)
+                            grouping.choose(shape, torch.uint8, batch, 1, gpu, plan)
 
 
 def test_a_named_plan_that_cannot_be_is_an_error():
     with pytest.raises(breaknet.BackendError, match=r"cooperative.*15 programs"):
-        grouping.kind_of(LESSON, 100, torch.uint8, 1, grouping.Gpu(75, 8), "cooperative")
+        grouping.choose(LESSON, torch.uint8, 100, 1, grouping.Gpu(75, 8), "cooperative")
 
 
 def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkeypatch, caplog):
     original = grouping.Group.trainer
 
-    def refused(self, jobs, running, device):
+    def refused(self, jobs, data, device):
         if self.plan == "cooperative":
             raise trainers.NotResident("cooperative: no room")
-        return original(self, jobs, running, device)
+        return original(self, jobs, data, device)
 
     monkeypatch.setattr(grouping.Group, "trainer", refused)
     job = breaknet.Job((IMAGES[:20], LABELS[:20]), epochs=1, batch_size=20)
@@ -234,7 +233,7 @@ def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkey
 
 def test_rounds_share_their_rows_fairly(monkeypatch):
     def job(number: int, examples: int, epochs: int) -> rounds.RunningJob:
-        data = device_data.Placed(torch.empty(0), torch.empty(0), 0, 0, examples)
+        data = device_data.DeviceData(torch.empty(0), torch.empty(0), 0, 0, examples)
         return rounds.RunningJob(number, data, None, epochs, 10, 0.1, number)
 
     jobs = [job(0, 100, 50), job(1, 1000, 50), job(2, 10, 3)]

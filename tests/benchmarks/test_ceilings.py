@@ -77,7 +77,7 @@ from breaknet.kernels.host.trainers import OPTIONS
 for kernel, types, constexprs, options in (
     (fma_kernel, {"out_ptr": "*fp32", "steps": "i32"}, {"BLOCK": 1024, "UNROLLED": 4}, {}),
     (barrier_loop_kernel, {"arrivals_ptr": "*i32", "seen_ptr": "*i32", "rounds": "i32"},
-     {"PROGRAMS": 26, "INTERPRETED": False}, OPTIONS | {"launch_cooperative_grid": True}),
+     {"PROGRAMS": 26}, OPTIONS | {"launch_cooperative_grid": True}),
 ):
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
     source = ASTSource(kernel, signature, constexprs=constexprs)
@@ -124,7 +124,7 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, processors, monke
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
     assert kernel_trainers.packed_capacity(problem) % processors == 0
     config = kernel_trainers.cooperative_config(problem)
-    assert 1 < config.programs(kernel_trainers.LESSON) <= processors
+    assert 1 < config.programs <= processors
 
 
 def test_another_tile_is_used_for_a_while_only():

@@ -17,8 +17,8 @@ import torch
 from trainer_cases import Problem, train_split
 
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
-from breaknet.kernels.host.tiles import TrainerConfig, tile_config
-from breaknet.kernels.host.trainers import CooperativeTrainer, cooperative_options
+from breaknet.kernels.host.tiles import TileConfig, tile_config
+from breaknet.kernels.host.trainers import CooperativeTrainer, launch_options
 from breaknet.kernels.jobs import JobRow, Shape, job_tables
 
 SECONDS = 150  # a barrier that has not opened by then never will
@@ -32,7 +32,7 @@ def _program(kernel: Any, arguments: list[Any], number: int, options: dict[str, 
 
 
 def spin(
-    problem: Problem, config: TrainerConfig, jobs: list[JobRow], kernel: Any = cooperative_training_kernel
+    problem: Problem, config: TileConfig, jobs: list[JobRow], kernel: Any = cooperative_training_kernel
 ) -> tuple[torch.Tensor, torch.Tensor, list[int | None]]:
     """Checkpoints, live rows and exit codes of one cooperative launch, every program a process on shared memory."""
     shape = problem.shape
@@ -46,10 +46,10 @@ def spin(
     for tensor in arguments:
         tensor.share_memory_()
     context = multiprocessing.get_context("fork")
-    options = cooperative_options(shape, config)
+    options = launch_options(shape, config)
     programs = [
         context.Process(target=_program, args=(kernel, arguments, number, options))
-        for number in range(len(jobs) * trainer.programs)
+        for number in range(len(jobs) * config.programs)
     ]
     try:
         for program in programs:
@@ -69,7 +69,7 @@ def test_jobs_that_spin_at_barriers_of_their_own_train_as_phase_split_ones_do():
     shape = Shape(20, 5, 16, 3)
     problem = Problem(shape, 25)
     config = tile_config(shape, 10, 16)
-    assert config.slices(shape) == 2
+    assert config.slices == 2
     jobs = [
         problem.job(batch=10, epochs=2, rate=0.5, live_row=1, checkpoint_row=0),
         problem.job(batch=7, epochs=3, rate=0.1, row=15, live_row=0, checkpoint_row=2),
@@ -89,7 +89,7 @@ def test_batches_of_several_row_tiles_and_several_owners():
     shape = Shape(18, 33, 5, 2)
     problem = Problem(shape, 90)
     config = replace(tile_config(shape, 70, 32), row_block=32, delta_rows=32)
-    assert config.programs(shape) == 1 + 2 + 1
+    assert config.programs == 1 + 2 + 1
     job = problem.job(batch=70, epochs=2)
     checkpoints, _, exits = spin(problem, config, [job])
     assert exits == [0] * 4
@@ -104,15 +104,15 @@ import sys
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 import triton
-from breaknet.kernels.host.trainers import OPTIONS, cooperative_options
+from breaknet.kernels.host.trainers import OPTIONS, launch_options
 from breaknet.kernels.jobs import Shape
 from breaknet.kernels.host.tiles import tile_config
 from {package}.cooperative_training import cooperative_training_kernel as kernel
 
 shape = Shape(50, 16, 16, 10)
-options = cooperative_options(shape, tile_config(shape, 16, 32))
+options = launch_options(shape, tile_config(shape, 16, 32))
 constexprs = {{name: value for name, value in options.items() if name in kernel.arg_names}}
-types = {{"images_ptr": "*u8", "labels_ptr": "*i32", "arrivals_ptr": "*i32", "jobs_ptr": "*i64"}}
+types = {{"images_ptr": "*u8", "labels_ptr": "*i32", "counters_ptr": "*i32", "jobs_ptr": "*i64"}}
 types |= {{"first_program": "i32"}} | dict.fromkeys(constexprs, "constexpr")
 signature = {{name: types.get(name, "*fp32") for name in kernel.arg_names}}
 source = ASTSource(kernel, signature, constexprs=constexprs)

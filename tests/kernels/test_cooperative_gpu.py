@@ -13,7 +13,7 @@ import torch
 from trainer_cases import Problem, train_cooperatively, train_split
 
 from breaknet.kernels.host import trainers
-from breaknet.kernels.host.tiles import TrainerConfig, cooperative_plan
+from breaknet.kernels.host.tiles import TileConfig, cooperative_tiles
 from breaknet.kernels.jobs import JobRow, Shape
 
 pytestmark = pytest.mark.gpu
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.gpu
 LESSON = Shape(784, 16, 16, 10)
 
 
-def config_here(shape: Shape, batch: int) -> TrainerConfig:
+def config_here(shape: Shape, batch: int) -> TileConfig:
     properties = torch.cuda.get_device_properties(torch.device("cuda"))
     capability = properties.major * 10 + properties.minor
-    config = cooperative_plan(shape, batch, capability, properties.multi_processor_count)
-    assert isinstance(config, TrainerConfig), config
+    config = cooperative_tiles(shape, batch, capability, properties.multi_processor_count)
+    assert isinstance(config, TileConfig), config
     return config
 
 
-def trained(problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> torch.Tensor:
+def trained(problem: Problem, config: TileConfig, jobs: list[JobRow]) -> torch.Tensor:
     """Checkpoints of the jobs, in launches of as many as fit the GPU."""
     live = problem.start.repeat(len(jobs), 1).to(problem.device)
     trainer = trainers.CooperativeTrainer(

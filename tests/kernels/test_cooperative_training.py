@@ -14,25 +14,25 @@ import torch
 from trainer_cases import Problem, train_cooperatively, train_split
 
 from breaknet.kernels.host import trainers
-from breaknet.kernels.host.targets import padded
+from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.tiles import (
-    BATCH_LIMIT,
-    TrainerConfig,
-    cooperative_plan,
-    interpreter_plan,
-    split_plan,
+    TileConfig,
+    cooperative_tiles,
+    interpreter_tiles,
+    packed_tiles,
+    split_tiles,
     tile_config,
 )
-from breaknet.kernels.jobs import Shape
+from breaknet.kernels.jobs import MAX_BATCH, Shape, padded
 
 LESSON = Shape(784, 16, 16, 10)
-T4 = {"capability": 75, "processors": 40}
-H200 = {"capability": 90, "processors": 132}
+T4 = {"capability": 75, "sms": 40}
+H200 = {"capability": 90, "sms": 132}
 
 
-def config_of(plan: TrainerConfig | str) -> TrainerConfig:
-    assert isinstance(plan, TrainerConfig), plan
-    return plan
+def config_of(tiles: TileConfig | str) -> TileConfig:
+    assert isinstance(tiles, TileConfig), tiles
+    return tiles
 
 
 # ---- plans ---------------------------------------------------------------------------------------------------------
@@ -40,16 +40,16 @@ def config_of(plan: TrainerConfig | str) -> TrainerConfig:
 
 @pytest.mark.parametrize(
     ("gpu", "block", "programs"),
-    [(T4, 32, 27), (H200, 16, 52), ({"capability": 75, "processors": 16}, 64, 15)],
+    [(T4, 32, 27), (H200, 16, 52), ({"capability": 75, "sms": 16}, 64, 15)],
 )
 def test_lesson_is_cooperative_with_slices_that_fit_the_gpu(gpu, block, programs):
-    for batch in (1, 2, 10, 100, 128, 129, 1000, BATCH_LIMIT):
-        config = config_of(cooperative_plan(LESSON, batch, **gpu))
-        assert (config.input_block, config.programs(LESSON)) == (block, programs)
+    for batch in (1, 2, 10, 100, 128, 129, 1000, MAX_BATCH):
+        config = config_of(cooperative_tiles(LESSON, batch, **gpu))
+        assert (config.input_block, config.programs) == (block, programs)
 
 
 def test_a_gpu_that_cannot_hold_the_grid_is_refused_with_the_numbers():
-    reason = cooperative_plan(LESSON, 100, 75, 8)
+    reason = cooperative_tiles(LESSON, 100, 75, 8)
     assert isinstance(reason, str)
     assert "15 programs" in reason
     assert "has 8" in reason
@@ -57,13 +57,13 @@ def test_a_gpu_that_cannot_hold_the_grid_is_refused_with_the_numbers():
 
 def test_split_takes_every_shape_within_the_limits():
     for inputs, width1, width2, outputs, batch in itertools.product(
-        (1, 50, 784, 1000, 16_384), (1, 16, 17, 128), (1, 33, 128), (2, 16), (1, 128, 129, BATCH_LIMIT)
+        (1, 50, 784, 1000, 16_384), (1, 16, 17, 128), (1, 33, 128), (2, 16), (1, 128, 129, MAX_BATCH)
     ):
         shape = Shape(inputs, width1, width2, outputs)
-        for config in (split_plan(shape, batch, 75), interpreter_plan(shape, batch)):
+        for config in (split_tiles(shape, batch), interpreter_tiles(shape, batch)):
             tiles = config_of(config)
             assert tiles.rows >= batch
-            assert tiles.slices(shape) * tiles.input_block > inputs
+            assert tiles.slices * tiles.input_block > inputs
 
 
 @pytest.mark.parametrize(
@@ -73,42 +73,83 @@ def test_split_takes_every_shape_within_the_limits():
         (Shape(784, 16, 129, 10), 10, "hidden2"),
         (Shape(784, 16, 16, 17), 10, "outputs"),
         (Shape(784, 16, 16, 1), 10, "outputs"),
-        (LESSON, BATCH_LIMIT + 1, "batch_size"),
+        (LESSON, MAX_BATCH + 1, "batch_size"),
     ],
 )
 def test_beyond_the_limits_the_reason_names_the_argument(shape, batch, word):
-    for reason in (cooperative_plan(shape, batch, **H200), split_plan(shape, batch, 90)):
+    for reason in (cooperative_tiles(shape, batch, **H200), split_tiles(shape, batch)):
         assert isinstance(reason, str)
         assert reason.startswith(word)
 
 
-def test_bad_launches_are_refused(device):
-    problem = Problem(Shape(20, 5, 4, 3), 10, device=device)
-    config = config_of(interpreter_plan(problem.shape, 4))
-    live = problem.start[None].clone().to(device)
-    make = trainers.SplitTrainer
-    with pytest.raises(ValueError, match="images"):
-        make(problem.shape, config, problem.images[:, :-1], problem.labels, live, 1)
-    with pytest.raises(ValueError, match="labels"):
-        make(problem.shape, config, problem.images, problem.labels.long(), live, 1)
-    with pytest.raises(ValueError, match="live"):
-        make(problem.shape, config, problem.images, problem.labels, live.double(), 1)
-    trainer = make(problem.shape, config, problem.images, problem.labels, live, 1)
-    checkpoints = torch.zeros(2, problem.shape.parameters, device=device)
-    job = problem.job(batch=4, epochs=1)
-    for wrong, word in (
-        ([job, job], "jobs"),
-        ([], "jobs"),
+@pytest.fixture
+def small(device) -> Problem:
+    return Problem(Shape(20, 5, 4, 3), 10, device=device)
+
+
+@pytest.mark.parametrize(
+    ("word", "change"),
+    [
+        ("images", lambda images, labels, live: (images[:, :-1], labels, live)),
+        ("images", lambda images, labels, live: (images.double(), labels, live)),
+        ("labels", lambda images, labels, live: (images, labels.long(), live)),
+        ("live", lambda images, labels, live: (images, labels, live.double())),
+        ("live", lambda images, labels, live: (images, labels, live[:, 1:])),
+    ],
+)
+@pytest.mark.parametrize("kind", [trainers.SplitTrainer, PackedTrainer])
+def test_bad_tensors_are_named(kind, word, change, small):
+    packed = kind is PackedTrainer
+    config = packed_tiles(small.shape, 4, True) if packed else interpreter_tiles(small.shape, 4)
+    tensors = change(small.images, small.labels, small.start[None].to(small.device))
+    with pytest.raises(ValueError, match=word):
+        kind(small.shape, config, *tensors, 1)
+
+
+def test_bad_launches_are_refused(small):
+    config = config_of(interpreter_tiles(small.shape, 4))
+    live = small.start.repeat(2, 1).to(small.device)
+    trainer = trainers.SplitTrainer(small.shape, config, small.images, small.labels, live, 2)
+    checkpoints = torch.zeros(2, small.shape.parameters, device=small.device)
+    job = small.job(batch=4, epochs=1)
+    other = replace(job, live_row=1, checkpoint_row=1)
+    for wrong, words in (
+        ([job, other, job], "jobs: 1 to 2"),
+        ([], "jobs: 1 to 2"),
         ([replace(job, epochs=3)], "checkpoint rows"),
-        ([replace(job, live_row=1)], "live rows"),
+        ([replace(job, live_row=2)], "live rows"),
         ([replace(job, examples=10_000)], "image rows"),
+        ([replace(job, image_row=0, label=2300)], "label rows"),
         ([replace(job, batch=100, examples=100)], "batches"),
+        ([replace(job, epochs=2**30)], "2\\^31 steps"),
+        ([job, replace(other, live_row=0)], "live rows of its own"),
+        ([job, replace(other, checkpoint_row=0)], "checkpoint rows of its own"),
     ):
-        with pytest.raises(ValueError, match=word):
+        with pytest.raises(ValueError, match=words) as caught:
             trainer.launch(checkpoints, wrong)
+        assert "\n" not in str(caught.value)
+    for wrong in (checkpoints.double(), checkpoints.flatten(), checkpoints[:, 1:]):
+        with pytest.raises(ValueError, match="checkpoints"):
+            trainer.launch(wrong, [job])
 
 
-def test_the_interpreter_does_not_wait_at_the_barrier_for_ever(device):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"examples": 0}, "examples"),
+        ({"batch": 0}, "batch"),
+        ({"epochs": -1}, "epochs"),
+        ({"checkpoint_row": -1}, "rows"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+    ],
+)
+def test_a_bad_job_is_refused(change, words, small):
+    with pytest.raises(ValueError, match=words):
+        replace(small.job(batch=4, epochs=1), **change)
+
+
+def test_the_interpreter_does_not_deadlock_at_the_barrier(device):
     if device.type == "cuda":
         pytest.skip("about the interpreter")
     problem = Problem(Shape(20, 5, 4, 3), 4, device=device)
@@ -161,14 +202,20 @@ def check_shape(
     `quick`: on a CPU with thicker slices and more rows at a time, as the interpreter's time goes by operations.
     """
     shape = Shape(inputs, hidden1, hidden2, outputs)
-    plan = cooperative_plan(shape, batch, **T4)
+    plan = cooperative_tiles(shape, batch, **T4)
     name = "cooperative"
     if isinstance(plan, str):
-        plan, name = config_of(split_plan(shape, batch, 75)), "split"
+        plan, name = config_of(split_tiles(shape, batch)), "split"
     if quick and device.type == "cpu":
         block = 128 if inputs > 128 else plan.input_block
         slices = -(-(inputs + 1) // block)
-        plan = replace(plan, input_block=block, slice_block=padded(slices, 1), delta_rows=min(plan.rows, 128))
+        plan = replace(
+            plan,
+            slices=slices,
+            input_block=block,
+            slice_block=padded(slices, 1),
+            delta_rows=min(plan.rows, 128),
+        )
     examples = batch + max(1, batch // 3)
     problem = Problem(shape, examples, floats=(inputs + hidden1) % 2 == 1, seed=batch, device=device)
     print(f"{shape}, batch {batch}: {name}, {plan}")
@@ -281,5 +328,5 @@ def test_lesson_on_mnist_at_full_size(gpu, steps, mnist, device):
     problem.images[1100:-1100] = torch.as_tensor(split.images).to(device)
     problem.labels[1100:-1100] = torch.as_tensor(split.labels).to(device, torch.int32)
     job = problem.job(batch=100, epochs=1)
-    config = config_of(cooperative_plan(LESSON, 100, **gpu))
+    config = config_of(cooperative_tiles(LESSON, 100, **gpu))
     problem.assert_trained(job, train_split(problem, config, [job]))

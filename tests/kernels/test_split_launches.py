@@ -28,7 +28,7 @@ STEP = "            self._step(checkpoints, jobs)\n            graph"
 STEPS = "for _ in range(steps):\n                    self"
 #: Faults that any launch shows, and those of graphs.
 MUTATIONS = {
-    "clock not reset": ("self._clock.zero_()", "pass"),
+    "step not reset": ("self._counters.zero_()", "pass"),
     "table not copied": (TABLE, "pass"),  # the interpreter warns of dividing by its zeros
     "always the first table": (TABLE, f"self._table.any() or {TABLE}"),
     "rates not copied": ("self._rates[:count].copy_(rates)", "pass"),

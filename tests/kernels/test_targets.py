@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from breaknet.kernels.host.targets import TARGETS, CompileCase, padded, parse_target, target_for
+from breaknet.kernels.host.targets import TARGETS, CompileCase, parse_target, target_for
+from breaknet.kernels.jobs import padded
 
 
 def test_the_seven_targets_and_their_shared_memory():

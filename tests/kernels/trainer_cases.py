@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import torch
 from checks import assert_update, exact_epochs
 from torch import Tensor
 
-from breaknet.kernels.host.tiles import TrainerConfig
+from breaknet.kernels.host import packed_trainer, trainers
+from breaknet.kernels.host.tiles import PackedConfig, TileConfig
 from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
 
@@ -68,26 +68,30 @@ class Problem:
 
     def job(self, batch: int, epochs: int, rate: float = 0.05, row: int = 0, **places: int) -> JobRow:
         """The job on all examples from `row` on."""
-        places = {"live_row": 0, "checkpoint_row": 0, **places}
+        places = {"label": 1100 + row, "live_row": 0, "checkpoint_row": 0, **places}
         return JobRow(
-            1100 + row, 1100 + row, self.examples - row, batch, epochs, learning_rate=rate, **places
+            image_row=1100 + row,
+            examples=self.examples - row,
+            batch=batch,
+            epochs=epochs,
+            learning_rate=rate,
+            **places,
         )
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """A flat row [P] by torch's names."""
         return dict(zip(PARAMETER_NAMES, self.shape.unpack(flat.cpu()), strict=True))
 
-    def assert_trained(self, job: JobRow, checkpoints: Tensor) -> None:
+    def assert_trained(self, job: JobRow, checkpoints: Tensor, start: Tensor | None = None) -> None:
         """Every epoch of the job against float64 from the checkpoint before it, by the step contract."""
-        rows = slice(job.image_row, job.image_row + job.examples)
-        before = self.start
+        before = self.start if start is None else start
         for epoch in range(job.epochs):
             found = checkpoints[job.checkpoint_row + epoch]
             assert bool(torch.isfinite(found).all()), f"epoch {epoch}: not finite"
             exact = exact_epochs(
                 self.named(before),
-                self.images[rows].cpu(),
-                self.labels[rows].cpu(),
+                self.images[job.image_row :][: job.examples].cpu(),
+                self.labels[job.label :][: job.examples].cpu(),
                 epochs=1,
                 batch_size=job.batch,
                 learning_rate=job.learning_rate,
@@ -96,41 +100,53 @@ class Problem:
             before = found.cpu()
 
 
-def train_split(
-    problem: Problem, config: TrainerConfig, jobs: list[JobRow], launch: ModuleType | Any = None
-) -> Tensor:
-    """The jobs' checkpoints by phase-split launches; all memory guarded, all outputs and scratch NaN before."""
-    if launch is None:
-        from breaknet.kernels.host import trainers as launch
-    return _train(launch.SplitTrainer, problem, config, jobs)
+def train_split(problem: Problem, config: TileConfig, jobs: list[JobRow], module: Any = trainers) -> Tensor:
+    """The jobs' checkpoints by the split plan's launches."""
+    return train(module.SplitTrainer, problem, config, jobs)
 
 
-def train_cooperatively(problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:
+def train_cooperatively(problem: Problem, config: TileConfig, jobs: list[JobRow]) -> Tensor:
     """The same by one cooperative launch; for a GPU."""
-    from breaknet.kernels.host import trainers
-
-    return _train(trainers.CooperativeTrainer, problem, config, jobs)
+    return train(trainers.CooperativeTrainer, problem, config, jobs)
 
 
-def _train(kind: Any, problem: Problem, config: TrainerConfig, jobs: list[JobRow]) -> Tensor:
+def train_packed(
+    problem: Problem,
+    config: PackedConfig | str,
+    jobs: list[JobRow],
+    starts: Tensor | None = None,
+    module: Any = packed_trainer,
+) -> Tensor:
+    """The same by one launch of one program a job."""
+    assert not isinstance(config, str), config
+    return train(module.PackedTrainer, problem, config, jobs, starts)
+
+
+def train(
+    kind: Any, problem: Problem, config: Any, jobs: list[JobRow], starts: Tensor | None = None
+) -> Tensor:
+    """The jobs' checkpoints from `starts` [R, P] or the problem's; memory guarded, outputs and scratch NaN before."""
     device, width = problem.device, problem.shape.parameters
-    rows = max(job.checkpoint_row + job.epochs for job in jobs)
-    partials, deltas = config.scratch(problem.shape)
     memory = {
         "live": Guarded.nan(max(job.live_row for job in jobs) + 1, width, device=device),
-        "checkpoints": Guarded.nan(rows, width, device=device),
-        "partials": Guarded.nan(len(jobs) * partials, device=device),
-        "deltas": Guarded.nan(len(jobs) * deltas, device=device),
+        "checkpoints": Guarded.nan(
+            max(job.checkpoint_row + job.epochs for job in jobs) or 1, width, device=device
+        ),
     }
-    memory["live"].tensor.copy_(problem.start)
-    trainer = kind(
-        problem.shape, config, problem.images, problem.labels, memory["live"].tensor, capacity=len(jobs)
-    )
-    trainer._partials, trainer._deltas = memory["partials"].tensor, memory["deltas"].tensor
-    trainer.launch(memory["checkpoints"].tensor, jobs)
+    live, checkpoints = memory["live"].tensor, memory["checkpoints"].tensor
+    live.copy_(problem.start if starts is None else starts)
+    trainer = kind(problem.shape, config, problem.images, problem.labels, live, capacity=len(jobs))
+    if isinstance(config, TileConfig):
+        for name, size in zip(("_partials", "_deltas"), config.scratch, strict=True):
+            memory[name] = Guarded.nan(len(jobs) * size, device=device)
+            setattr(trainer, name, memory[name].tensor)
+    trainer.launch(checkpoints, jobs)
     for name, guarded in memory.items():
         guarded.assert_intact(name)
     for job in jobs:
-        last = memory["checkpoints"].tensor[job.checkpoint_row + job.epochs - 1]
-        assert torch.equal(memory["live"].tensor[job.live_row], last), "live row and last checkpoint differ"
-    return memory["checkpoints"].tensor
+        last = checkpoints[job.checkpoint_row + job.epochs - 1]
+        if job.epochs == 0:
+            last = (problem.start if starts is None else starts[job.live_row]).to(device)
+        same = torch.equal(live[job.live_row].nan_to_num(7), last.nan_to_num(7))
+        assert same, "current parameters and last checkpoint differ"
+    return checkpoints

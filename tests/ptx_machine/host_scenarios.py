@@ -28,7 +28,7 @@ from breaknet.kernels import linear_sigmoid, summed_mse  # noqa: E402
 from breaknet.kernels.host import trainers as training_launch  # noqa: E402
 from breaknet.kernels.host.supported_configurations import supported_configurations  # noqa: E402
 from breaknet.kernels.host.targets import CompileCase  # noqa: E402
-from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
+from breaknet.kernels.host.tiles import cooperative_tiles  # noqa: E402
 from breaknet.kernels.jobs import JobRow, Shape  # noqa: E402
 from tools.ptx_machine.cuda_objects import Launch  # noqa: E402
 from tools.ptx_machine.fake_gpu import FakeGpus  # noqa: E402
@@ -85,12 +85,8 @@ def scenario_nothing_is_compiled_once_training_has_begun() -> None:
         train(gpus, JOBS, plan=plan)
         evaluated = {launch.arguments["images"] for launch in gpus.launches if "evaluation" in launch.kernel}
         assert evaluated == {17, 20, 25, 60}, evaluated
-        begun = next(
-            number
-            for number, launch in enumerate(gpus.launches)
-            if launch in trainers(gpus) and not (plan == "packed" and number == 0)
-        )
-        late = [kernel for kernel, _, before in gpus.compiled if before > begun + (plan == "packed")]
+        begun = next(number for number, launch in enumerate(gpus.launches) if launch in trainers(gpus))
+        late = [kernel for kernel, _, before in gpus.compiled if before > begun]
         assert not late, (plan, late)
 
 
@@ -108,7 +104,7 @@ def scenario_no_more_packed_jobs_are_at_work_than_the_gpu_has_room_for() -> None
     train(gpus, jobs, plan="packed")
     epochs = [launch.arguments["jobs_ptr"][:, 4] for launch in trainers(gpus)]
     assert max(int((column > 0).sum()) for column in epochs) == 3
-    forms = {launch.constants["BLOCK_B"] for launch in trainers(gpus)}
+    forms = {launch.constants["TILES"].rows for launch in trainers(gpus)}
     assert forms == {64}, "what is compiled beforehand is what is launched"
 
 
@@ -154,7 +150,8 @@ def scenario_a_cooperative_launch_that_is_refused_becomes_a_split_one() -> None:
     for refuse in ("driver", "registers", "kernel"):
         gpus = Gpus(*T4, registers=300 if refuse == "registers" else 255)
         gpus.cooperative = refuse != "driver"
-        gpus.broken = "cooperative_training_kernel" if refuse == "kernel" else None
+        if refuse == "kernel":
+            gpus.broken = lambda kernel: kernel.options["launch_cooperative_grid"]
         with Notices() as notices:
             runs = train(gpus, JOBS, backend="auto")
         assert {(run.backend, run.plan) for run in runs} == {("triton", "split")}, notices.texts
@@ -165,7 +162,7 @@ def scenario_a_cooperative_launch_that_is_refused_becomes_a_split_one() -> None:
 
 def scenario_a_kernel_that_does_not_load_leaves_the_work_to_the_next_backend() -> None:
     gpus = Gpus(*T4)
-    gpus.broken = "evaluation_forward_kernel"
+    gpus.broken = lambda kernel: kernel.src.fn.__name__ == "evaluation_forward_kernel"
     with Notices() as notices:
         runs = train(gpus, JOBS[:1], backend="auto", device="auto")
         with gpus:
@@ -196,7 +193,7 @@ def scenario_the_callers_gpu_is_the_one_that_is_used() -> None:
 
 def scenario_more_arrivals_than_a_barrier_counts_are_refused() -> None:
     shape = Shape(784, 16, 16, 10)
-    config = cooperative_plan(shape, 1, *T4)
+    config = cooperative_tiles(shape, 1, *T4)
     with Gpus(*T4):
         images = torch.zeros(100, 784, dtype=torch.uint8, device="cuda")
         labels = torch.zeros(100, dtype=torch.int32, device="cuda")

@@ -19,20 +19,17 @@ prepare()
 
 import evaluation_cases  # noqa: E402
 import numpy as np  # noqa: E402
-import packed_cases  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from checks import random_labels, sparse_images  # noqa: E402
 from fake_gpus import largest  # noqa: E402
 from memory_traffic import counted  # noqa: E402
-from trainer_cases import Problem, train_cooperatively  # noqa: E402
+from trainer_cases import Problem, train_cooperatively, train_packed  # noqa: E402
 
 import breaknet  # noqa: E402
 from breaknet import Job  # noqa: E402
 from breaknet.kernels import linear_sigmoid, summed_mse  # noqa: E402
-from breaknet.kernels.host import packed_trainer  # noqa: E402
-from breaknet.kernels.host.packed_tiles import FORMS, PackedPlan  # noqa: E402
-from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
+from breaknet.kernels.host.tiles import PACKED, PackedConfig, cooperative_tiles  # noqa: E402
 from breaknet.kernels.jobs import Shape  # noqa: E402
 from tools.ptx_machine import Fault  # noqa: E402
 from tools.ptx_machine.fake_gpu import FakeGpus  # noqa: E402
@@ -78,7 +75,7 @@ def train_small(edit: Callable[[str], str] | None = None, seed: int = 0) -> None
         gpus.edit = edit
     with gpus:
         problem = Problem(Shape(50, 5, 18, 3), 11, device=torch.device("cuda"))
-        config = cooperative_plan(problem.shape, 7, gpus.capability, gpus.processors)
+        config = cooperative_tiles(problem.shape, 7, gpus.capability, gpus.processors)
         assert not isinstance(config, str), config
         jobs = [problem.job(7, 2), problem.job(4, 1, 0.5, row=3, live_row=1, checkpoint_row=2)]
         checkpoints = train_cooperatively(problem, config, jobs).cpu()
@@ -121,24 +118,24 @@ def scenario_all_that_orders_blocks_is_needed() -> None:
             train_small(edit)
 
 
-def train_form(form: PackedPlan) -> None:
+def train_form(form: PackedConfig) -> None:
     """A packed network that needs the form, held against float64."""
     batch = form.rows - 1 if form.form == "fused" else 19
-    hidden = (form.width, max(1, form.width - 5))
-    shape = packed_cases.Shape(18, hidden, 10, batch, batch + 5, form.byte_images)
-    images, job = packed_cases.make_images(shape), packed_cases.make_work(shape)
-    with largest(TARGET), patch.object(packed_trainer, "plan", lambda *_, **__: form):
-        (checkpoints,), _, _ = packed_cases.launch(images, [job], shape, torch.device("cuda"))
-    packed_cases.check(images, job, checkpoints, shape)
+    shape = Shape(18, form.width, max(1, form.width - 5), 10)
+    with largest(TARGET):
+        problem = Problem(shape, batch + 5, not form.byte_images, device=torch.device("cuda"))
+        job = problem.job(batch, epochs=1, rate=min(0.5, 8 / batch))
+        checkpoints = train_packed(problem, form, [job]).cpu()
+        problem.assert_trained(job, checkpoints)
 
 
 def scenario_networks_of_a_fused_and_a_looped_packed_form() -> None:
     for kind in ("fused", "looped"):
-        train_form(next(form for form in FORMS if form.form == kind and form.width > 16))
+        train_form(next(form for form in PACKED if form.form == kind and form.width > 16))
 
 
 def slow_scenario_networks_of_every_packed_form() -> None:
-    for form in FORMS:
+    for form in PACKED:
         if form.form == "looped" or form.rows <= 64:  # more rows are the same code, and slow here
             train_form(form)
 

@@ -15,14 +15,14 @@ from scenarios import prepare
 
 prepare()
 
-import packed_cases  # noqa: E402
 import torch  # noqa: E402
 from fake_gpus import largest  # noqa: E402
 from trainer_cases import Problem, train_cooperatively  # noqa: E402
+from trainer_cases import train_packed as train_packed_network  # noqa: E402
 
 from breaknet.kernels import evaluation  # noqa: E402
 from breaknet.kernels.host.targets import TARGETS  # noqa: E402
-from breaknet.kernels.host.tiles import cooperative_plan  # noqa: E402
+from breaknet.kernels.host.tiles import cooperative_tiles, packed_tiles  # noqa: E402
 from breaknet.kernels.jobs import Shape  # noqa: E402
 from tools.ptx_machine import Traffic  # noqa: E402
 from tools.ptx_machine.fake_gpu import FakeGpus  # noqa: E402
@@ -44,18 +44,17 @@ def train_one(gpus: FakeGpus) -> None:
     """Two steps of a network by all its programs."""
     with gpus:
         problem = Problem(Shape(INPUTS, *HIDDEN, OUTPUTS), 2 * BATCH, device=torch.device("cuda"))
-        config = cooperative_plan(problem.shape, BATCH, gpus.capability, gpus.processors)
+        config = cooperative_tiles(problem.shape, BATCH, gpus.capability, gpus.processors)
         assert not isinstance(config, str), config
         train_cooperatively(problem, config, [problem.job(BATCH, 1)])
 
 
 def train_packed(gpus: FakeGpus) -> None:
     """Two steps of a network by one program."""
-    shape = packed_cases.Shape(INPUTS, HIDDEN, OUTPUTS, BATCH, 2 * BATCH)
     with gpus:
-        packed_cases.launch(
-            packed_cases.make_images(shape), [packed_cases.make_work(shape)], shape, torch.device("cuda")
-        )
+        problem = Problem(Shape(INPUTS, *HIDDEN, OUTPUTS), 2 * BATCH, device=torch.device("cuda"))
+        tiles = packed_tiles(problem.shape, BATCH, byte_images=True)
+        train_packed_network(problem, tiles, [problem.job(BATCH, 1)])
 
 
 WORK: dict[str, Callable[[FakeGpus], None]] = {

@@ -47,7 +47,7 @@ class Kernel:
         return None
 
     def _init_handles(self) -> None:
-        if self.src.fn.__name__ == self.gpus.broken:
+        if self.gpus.broken(self):
             raise triton.runtime.errors.OutOfResources(99, 1, "shared memory")
         self.n_regs, self.n_spills = self.gpus.registers, 0
 

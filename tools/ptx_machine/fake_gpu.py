@@ -55,7 +55,9 @@ class FakeGpus(DeviceMemory):
     edit: Callable[[str], str] = staticmethod(lambda ptx: ptx)  # applied to the PTX before it is run
     traffic: Traffic | None = None  # counts accesses of memory, where it is given
     cooperative = True  # whether the driver launches cooperatively at all
-    broken: str | None = None  # name of a kernel that needs more than there is
+    broken: Callable[[Kernel], bool] = staticmethod(
+        lambda kernel: False
+    )  # which kernels need more than there is
 
     def __init__(
         self, capability: int, processors: int, count: int = 1, *, computes: bool = True,

@@ -1,8 +1,8 @@
 """The Triton kernels as a backend: whole runs in a few launches on a CUDA GPU, or under Triton's interpreter.
 
 Plans:
-    cooperative   one network spread over many multiprocessors, all epochs of a round in one launch
-    packed        one multiprocessor a network, for many networks
+    cooperative   one network spread over many SMs, all epochs of a round in one launch
+    packed        one SM a network, for many networks
     split         the cooperative trainer cut into three launches a step: every shape within the limits
 
 On the CPU, which Triton only interprets for tests (`TRITON_INTERPRET=1`), programs run one after another and a
@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import BackendError
-from ...kernels.host.tiles import split_plan
 from ...kernels.jobs import Shape
 from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 from .device_data import upload
-from .grouping import effective_batch, grouped, shape_of, shape_of_parameters
+from .grouping import effective_batch, grouped, shape_of
 
 if TYPE_CHECKING:
     from .rounds import RunningJob
@@ -69,8 +68,7 @@ def unavailable(device: torch.device) -> str | None:
 
 def unsupported(job: TrainingJob) -> str | None:
     """Why this backend cannot take the job's shapes; None if it can."""
-    config = split_plan(shape_of(job), effective_batch(job), 0)
-    return config if isinstance(config, str) else None
+    return shape_of(job).unsupported(effective_batch(job))
 
 
 def unsupported_hidden(hidden: tuple[int, int]) -> str | None:
@@ -87,7 +85,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         BackendError: a named plan cannot take some job, with the reason.
     """
     from ...kernels.host.trainers import NotResident
-    from .rounds import run_rounds
+    from .rounds import RunningJob, run_rounds
 
     began = perf_counter()
     asked, device = device, _numbered(device)
@@ -96,7 +94,9 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         compiling = [pool.submit(task) for group in groups for task in group.compilations(jobs, device)]
         if compiling:
             _log.info("Compiling the GPU kernels; the first time on a machine takes some seconds.")
-        placed = upload((part for job in jobs for part in (job.train, job.valid) if part is not None), device)
+        uploaded = upload(
+            (part for job in jobs for part in (job.train, job.valid) if part is not None), device
+        )
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         transferred = perf_counter()
@@ -105,16 +105,27 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         trained: dict[int, Trained] = {}
         while groups:
             group = groups.pop(0)
-            running = group.running(jobs, placed)
+            running = [
+                RunningJob(
+                    number=number,
+                    train=uploaded[id(jobs[number].train)],
+                    valid=uploaded.get(id(jobs[number].valid)),
+                    epochs=jobs[number].epochs,
+                    batch=effective_batch(jobs[number]),
+                    learning_rate=jobs[number].learning_rate,
+                    live_row=row,
+                )
+                for row, number in enumerate(group.numbers)
+            ]
             try:
-                trainer, at_once = group.trainer([jobs[number] for number in group.numbers], running, device)
+                trainer = group.trainer(jobs, running[0].train, device)
             except NotResident as reason:
                 if plan is not None:
                     raise BackendError(f"plan {plan!r} cannot be used here: {reason}") from reason
-                _log.warning("%s; training phase-split.", reason)
-                groups[:0] = group.as_split(jobs)
+                _log.warning("%s; training split into launches.", reason)
+                groups[:0] = grouped(jobs, device, "split", group.numbers)
                 continue
-            run_rounds(trainer, running, at_once, group.shape, device, report)
+            run_rounds(trainer, running, report)
             trained |= {job.number: _result(job, group.plan, asked) for job in running}
     for result in trained.values():
         result.seconds |= {"transfer": transferred - began, "compile": compiled - transferred}
@@ -152,10 +163,12 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
     from ...kernels.evaluation import evaluate_checkpoints
 
-    shape, device = shape_of_parameters(parameters), _numbered(device)
+    device = _numbered(device)
+    widths = [parameters[f"{layer}.bias"].shape[1] for layer in ("hidden1", "hidden2", "output")]
+    shape = Shape(parameters["hidden1.weight"].shape[2], *widths)
     hidden = (shape.hidden1, shape.hidden2)
-    placed = upload([examples], device)[id(examples)]
-    images, labels = placed.own()
+    data = upload([examples], device)[id(examples)]
+    images, labels = data.own()
     total = len(parameters["output.bias"])
     at_once = max(1, EVALUATION_BYTES // (4 * shape.parameters))
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -164,10 +177,10 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
         rows = torch.cat(some, dim=1)
         found.append(
             evaluate_checkpoints(
-                rows, images, labels, hidden, shape.outputs, confusion=confusion, columns=placed.columns()
+                rows, images, labels, hidden, shape.outputs, confusion=confusion, columns=data.columns()
             )
         )
-    count = len(examples)
+    count = len(images)
     return Scores(
         cost=np.concatenate([cost.cpu().numpy() for cost, _, _ in found]) / count,
         accuracy=np.concatenate([hits.cpu().numpy() for _, hits, _ in found]) / count,

@@ -12,7 +12,7 @@ from ..interface import Examples
 
 
 @dataclass(frozen=True, eq=False)  # two are never equal: comparing them would compare their tensors
-class Placed:
+class DeviceData:
     """Where one set of examples lies: rows of `images` and entries of `labels` in the uploads of its dtype."""
 
     images: Tensor  # uint8 or float32 [M, K], the upload that all sets of this dtype share
@@ -21,7 +21,7 @@ class Placed:
     label: int
     examples: int
     #: `columns` of all sets of this dtype, by image_row and examples.
-    turned: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    transposed: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def own(self) -> tuple[Tensor, Tensor]:
         """Views of this set's images [N, K] and labels [N]."""
@@ -33,29 +33,29 @@ class Placed:
         from ...kernels.evaluation import image_columns
 
         key = self.image_row, self.examples
-        if key not in self.turned:
-            self.turned[key] = image_columns(self.own()[0])
-        return self.turned[key]
+        if key not in self.transposed:
+            self.transposed[key] = image_columns(self.own()[0])
+        return self.transposed[key]
 
 
-def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, Placed]:
+def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, DeviceData]:
     """Copy every set to `device`; the result is by `id` of the set.
 
     One tensor of images for each dtype and one of labels, which hold each distinct tensor of the caller's once.
     """
     distinct = {id(examples): examples for examples in sets}
-    placed: dict[int, Placed] = {}
+    uploaded: dict[int, DeviceData] = {}
     for dtype in (torch.uint8, torch.float32):
         chosen = {key: examples for key, examples in distinct.items() if examples.images.dtype == dtype}
         if not chosen:
             continue
         images, image_rows = _joined([examples.images for examples in chosen.values()], dtype, device)
         labels, label_starts = _joined([examples.labels for examples in chosen.values()], torch.int32, device)
-        turned: dict[tuple[int, int], Tensor] = {}
+        transposed: dict[tuple[int, int], Tensor] = {}
         for key, examples in chosen.items():
             row, start = image_rows[id(examples.images)], label_starts[id(examples.labels)]
-            placed[key] = Placed(images, labels, row, start, len(examples), turned)
-    return placed
+            uploaded[key] = DeviceData(images, labels, row, start, len(examples.images), transposed)
+    return uploaded
 
 
 def _joined(tensors: list[Tensor], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, dict[int, int]]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels.host.trainers import Trainer
 from breaknet.kernels.jobs import JobRow, Shape
 
 from ..interface import Report
-from .clock import mark, seconds_between, to_host, wait
-from .device_data import Placed
+from .device_data import DeviceData
 
 #: A round is made to last about this long, so that progress shows while launches stay negligible.
 ROUND_SECONDS = 0.25
@@ -29,19 +30,13 @@ FIRST_STEPS = {"cuda": 10_000, "cpu": 20}
 ROUND_BYTES = 128 * 2**20
 
 
-class Trainer(Protocol):
-    """A trainer of the kernels: trains the jobs' live rows and writes their checkpoints, asynchronously."""
-
-    def launch(self, checkpoints: Tensor, jobs: list[JobRow]) -> None: ...
-
-
 @dataclass(eq=False)
 class RunningJob:
     """One job on its way: where its data lies, how far it is and what has come back."""
 
     number: int  # in the caller's list
-    train: Placed
-    valid: Placed | None
+    train: DeviceData
+    valid: DeviceData | None
     epochs: int
     batch: int
     learning_rate: float
@@ -73,14 +68,14 @@ class RunningJob:
     def row(self, epochs: int, checkpoint_row: int) -> JobRow:
         """This job's line of the next launch."""
         return JobRow(
-            self.train.image_row,
-            self.train.label,
-            self.train.examples,
-            self.batch,
-            epochs,
-            self.live_row,
-            checkpoint_row,
-            self.learning_rate,
+            image_row=self.train.image_row,
+            label=self.train.label,
+            examples=self.train.examples,
+            batch=self.batch,
+            epochs=epochs,
+            live_row=self.live_row,
+            checkpoint_row=checkpoint_row,
+            learning_rate=self.learning_rate,
         )
 
 
@@ -93,13 +88,12 @@ class _Round:
     checkpoints: Tensor
     finite: Tensor
     scores: dict[str, tuple[Tensor, Tensor]]  # cost float64 and hits int64, by rows of checkpoints
-    marks: tuple[Any, Any, Any]  # start, trained, evaluated and copied
+    events: tuple[Any, Any, Any]  # start, trained, evaluated and copied
 
 
-def run_rounds(
-    trainer: Trainer, jobs: list[RunningJob], at_once: int, shape: Shape, device: torch.device, report: Report
-) -> None:
-    """Train and evaluate the jobs to their ends, at most `at_once` of them side by side."""
+def run_rounds(trainer: Trainer, jobs: list[RunningJob], report: Report) -> None:
+    """Train and evaluate the jobs to their ends, at most the trainer's capacity of them side by side."""
+    shape, device, at_once = trainer.shape, trainer.device, trainer.capacity
     rows = max(min(len(jobs), at_once), ROUND_BYTES // (4 * shape.parameters))
     rows = min(rows, sum(job.epochs for job in jobs))
     # one buffer will do: a round's copy to the host stands before the next round in the device's queue
@@ -110,7 +104,7 @@ def run_rounds(
     pending: _Round | None = None
     while True:
         chosen = [job for job in jobs if not job.finished][:at_once]
-        launched = _launch(trainer, chosen, steps, buffer, shape, device) if chosen else None
+        launched = _launch(trainer, chosen, steps, buffer) if chosen else None
         if pending is not None:
             took = _collect(pending, shape, report)
             if took > 0:
@@ -120,9 +114,8 @@ def run_rounds(
             return
 
 
-def _launch(
-    trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor, shape: Shape, device: torch.device
-) -> _Round:
+def _launch(trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor) -> _Round:
+    shape, device = trainer.shape, trainer.device
     epochs = _epochs_of_round(jobs, steps, len(buffer))
     parts, rows, first = [], [], 0
     for job in jobs:
@@ -130,17 +123,17 @@ def _launch(
         parts.append((job, slice(first, first + epochs[job.number])))
         first += epochs[job.number]
         job.launched += epochs[job.number]
-    start = mark(device)
+    start = _event(device)
     trainer.launch(buffer, rows)
-    trained = mark(device)
+    trained = _event(device)
     checkpoints = buffer[:first]
     scores = {"train": _evaluate(parts, "train", checkpoints, shape)}
     if any(job.valid is not None for job in jobs):
         scores["valid"] = _evaluate(parts, "valid", checkpoints, shape)
-    finite = to_host(torch.isfinite(checkpoints).all(dim=1))
-    copied = to_host(checkpoints)
+    finite = _to_host(torch.isfinite(checkpoints).all(dim=1))
+    copied = _to_host(checkpoints)
     longest = max(epochs[job.number] * job.steps_an_epoch for job in jobs)
-    return _Round(parts, longest, copied, finite, scores, (start, trained, mark(device)))
+    return _Round(parts, longest, copied, finite, scores, (start, trained, _event(device)))
 
 
 def _epochs_of_round(jobs: list[RunningJob], steps: int, rows: int) -> dict[int, int]:
@@ -160,28 +153,29 @@ def _evaluate(
     """Cost and hits of all rows, NaN and -1 where a job has no such examples; those that share them at once."""
     cost = torch.full((len(checkpoints),), float("nan"), dtype=torch.float64, device=checkpoints.device)
     hits = torch.full((len(checkpoints),), -1, dtype=torch.int64, device=checkpoints.device)
-    for placed, group in groupby(parts, key=lambda part: getattr(part[0], which)):
-        if placed is None:
+    for data, group in groupby(parts, key=lambda part: getattr(part[0], which)):
+        if data is None:
             continue
         slices = [rows for _, rows in group]
         rows = slice(slices[0].start, slices[-1].stop)
-        images, labels = placed.own()
+        images, labels = data.own()
         hidden = (shape.hidden1, shape.hidden2)
         cost[rows], hits[rows], _ = evaluate_checkpoints(
-            checkpoints[rows], images, labels, hidden, shape.outputs, columns=placed.columns()
+            checkpoints[rows], images, labels, hidden, shape.outputs, columns=data.columns()
         )
-    return to_host(cost), to_host(hits)
+    return _to_host(cost), _to_host(hits)
 
 
 def _collect(done: _Round, shape: Shape, report: Report) -> float:
     """Hand a round's results to its jobs and report their epochs; returns the seconds that the round took."""
-    start, trained, evaluated = done.marks
-    wait(evaluated)
+    start, trained, evaluated = done.events
+    if not isinstance(evaluated, float):
+        evaluated.synchronize()
     for job, rows in done.parts:
         if job.diverged_at is not None:
             continue  # launched before its divergence was known
-        job.training_seconds += seconds_between(start, trained)
-        job.evaluation_seconds += seconds_between(trained, evaluated)
+        job.training_seconds += _seconds(start, trained)
+        job.evaluation_seconds += _seconds(trained, evaluated)
         finite = done.finite[rows].tolist()
         good = finite.index(False) if False in finite else len(finite)
         first, job.kept = job.kept, job.kept + good
@@ -195,4 +189,28 @@ def _collect(done: _Round, shape: Shape, report: Report) -> float:
             job.cost[which][there], job.hits[which][there] = cost[here], hits[here]
         for epoch, cost in enumerate(job.cost["train"][there].tolist(), start=first):
             report(job.number, epoch, cost / job.train.examples)
-    return seconds_between(start, evaluated)
+    return _seconds(start, evaluated)
+
+
+def _event(device: torch.device) -> Any:
+    """A CUDA event after all launched so far; without a GPU, where launches return when done, the time."""
+    if device.type != "cuda":
+        return perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _seconds(earlier: Any, later: Any) -> float:
+    """The time between two events that the device has passed."""
+    if isinstance(earlier, float):
+        return later - earlier
+    return earlier.elapsed_time(later) / 1000.0
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """A CPU copy that is complete once an event recorded after this call has been reached."""
+    if tensor.device.type != "cuda":
+        return tensor.clone()
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return copy.copy_(tensor, non_blocking=True)
