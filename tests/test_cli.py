@@ -55,30 +55,17 @@ def test_quiet_is_silent_but_for_results(data, capsys):
 
 
 def test_train_then_evaluate(data, tmp_path, capsys):
-    arguments = [
-        "--epochs",
-        "4",
-        "--hidden",
-        "8,9",
-        "--shuffle",
-        "0.5",
-        "--examples",
-        "200",
-        "--backend",
-        "torch",
-    ]
-    assert main(["train", "--data", data, "--out", "a/run.safetensors", *arguments]) == 0
+    arguments = "--epochs 4 --hidden 8,9 --shuffle 0.5 --examples 200 --backend torch --out a/run.safetensors"
+    assert main(["train", "--data", data, *arguments.split()]) == 0
     assert "valid: cost" in capsys.readouterr().out
     loaded = Checkpoints.load(tmp_path / "a" / "run.safetensors")
     assert (len(loaded), loaded.hidden, loaded.metadata["data_source"]) == (4, (8, 9), "local: tiny")
-    assert (
-        main(["evaluate", "a/run.safetensors", "--data", data, "--split", "valid", "--json", "--confusion"])
-        == 0
-    )
+    evaluate = ["evaluate", "a/run.safetensors", "--data", data, "--confusion"]
+    assert main([*evaluate, "--split", "valid", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["cost"]) == 4
     assert sum(map(sum, found["confusion"][0])) == found["images"] == 120
-    assert main(["evaluate", "a/run.safetensors", "--data", data, "--confusion"]) == 0
+    assert main(evaluate) == 0
     assert "lowest cost" in capsys.readouterr().out
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"")
+
 
 @pytest.fixture(scope="module")
 def colab(repository: Path) -> dict:
@@ -23,15 +25,17 @@ def test_an_address_takes_the_place_of_the_upload(repository, colab):
 
 
 def test_every_picture_and_page_named_is_there(repository):
-    readme = (repository / "README.md").read_text()
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", readme)
-    local = [first or second for first, second in links if not (first or second).startswith("http")]
-    assert local
-    for link in local:
-        assert (repository / link).exists(), link
+    pages = list(repository.glob("*.md"))
+    links = [(page, link) for page in pages for link in LINK.findall(page.read_text())]
+    local = [
+        page.parent / (first or second) for page, (first, second) in links if "://" not in first + second
+    ]
+    assert len(local) >= len(pages)
+    assert [str(path) for path in local if not path.exists()] == []
 
 
 def test_every_make_target_named_is_there(repository):
     targets = set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^|\b)make ([a-z-]+)", (repository / "README.md").read_text()))
-    assert {"lesson", "test"} <= named <= targets
+    for page, some in (("README.md", {"lesson", "test"}), ("CONTRIBUTING.md", {"check", "bench"})):
+        named = set(re.findall(r"(?:`|^|\n)make ([a-z-]+)", (repository / page).read_text()))
+        assert some <= named <= targets

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from numbers import Real
 
 import numpy as np
 
+from ..inputs import check_seed
 from .splits import Split
 
 
@@ -31,11 +31,7 @@ def shuffle_labels(split: Split, fraction: float = 1.0, seed: int = 0) -> Split:
         raise TypeError(f"fraction: a number from 0 to 1, not {fraction!r}")
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction: 0 to 1, not {fraction!r}")
-    if isinstance(seed, (bool, np.bool_)) or not hasattr(seed, "__index__"):
-        raise TypeError(f"seed: a whole number, not {seed!r}")
-    if not 0 <= operator.index(seed) < 2**63:
-        raise ValueError(f"seed: 0 to 2^63 - 1, not {seed!r}")
-    order = np.random.default_rng(operator.index(seed)).permutation(len(split))
+    order = np.random.default_rng(check_seed(seed)).permutation(len(split))
     moved = order[: round(float(fraction) * len(split))]
     labels = split.labels.copy()
     # at fraction 1 the sorted rows are all rows, and the new labels exactly labels[order]
