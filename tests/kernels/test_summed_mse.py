@@ -196,39 +196,7 @@ def test_mutations_of_the_sum_are_noticed(
         check_sum(device, 40, 5, torch.float64)
 
 
-# ---- the operator
-
-
-@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
-def test_gradcheck(labels: bool) -> None:
-    prediction, target = example(6, 4, labels)
-    leaf = prediction.double().reshape(2, 3, 4).requires_grad_(True)
-    other = target.reshape(2, 3) if labels else target.double().reshape(2, 3, 4).requires_grad_(True)
-    assert torch.autograd.gradcheck(summed_mse, (leaf, other))
-    assert torch.autograd.gradgradcheck(summed_mse, (leaf, other))
-
-
-@pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
-def test_opcheck(device: torch.device, labels: bool) -> None:
-    prediction, target = (tensor.to(device) for tensor in example(6, 4, labels))
-    operator = torch.ops.breaknet.summed_mse.default
-    torch.library.opcheck(operator, (prediction.requires_grad_(True), target, True))
-    torch.library.opcheck(operator, (prediction.detach(), target, False))
-
-
-@pytest.mark.parametrize(
-    ("backend", "labels"),
-    [("aot_eager", False), ("aot_eager", True), pytest.param("inductor", True, marks=pytest.mark.slow)],
-)
-def test_compiles_to_one_graph(device: torch.device, backend: str, labels: bool) -> None:
-    prediction, target = (tensor.to(device) for tensor in example(10, 4, labels))
-    compiled = torch.compile(summed_mse, fullgraph=True, backend=backend)
-    gradients = []
-    for function in (summed_mse, compiled):
-        leaf = prediction.clone().requires_grad_(True)
-        gradients += torch.autograd.grad(3 * function(leaf, target), leaf)
-    torch.testing.assert_close(*gradients)
-    assert torch.allclose(gradients[0], 3 * summed_mse_spec(prediction, target)[1])
+# ---- the operator; test_operators.py has what all operators have in common
 
 
 def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
@@ -241,29 +209,3 @@ def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
     leaf = prediction.clone().requires_grad_(True)
     torch.ops.breaknet.summed_mse(leaf, target, False)[0].backward()
     assert torch.allclose(leaf.grad, summed_mse_spec(prediction, target)[1])
-
-
-def test_autocast_keeps_float32(device: torch.device) -> None:
-    prediction, target = (tensor.to(device) for tensor in example(6, 4, True))
-    with torch.autocast(device.type, torch.bfloat16):
-        assert summed_mse(prediction.bfloat16(), target).dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("prediction", "target", "named"),
-    [
-        (torch.zeros(2, 3, dtype=torch.float16), torch.zeros(2), "prediction: float32 or float64"),
-        (torch.zeros(()), torch.zeros(()), "prediction: at least one axis"),
-        (torch.zeros(2, 3), torch.zeros(2, 3, device="meta"), "target: on cpu"),
-        (torch.zeros(2, 3), torch.zeros(3), r"target: torch.float32 \[2, 3\]"),
-        (torch.zeros(2, 3), torch.zeros(2, 3).double(), "target: torch.float32"),
-        (torch.zeros(2, 3), torch.zeros(2, dtype=torch.bool), "target: values .* or integer labels"),
-        (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.int64), r"target: labels \[2\] .*floating"),
-        (torch.zeros(2, 3), torch.tensor([0, 3]), "target: labels 0 to 2, not 3"),
-        (torch.zeros(2, 3), torch.tensor([-1, 0]), "target: labels 0 to 2, not -1"),
-    ],
-)
-def test_bad_input_names_the_argument(prediction: Tensor, target: Tensor, named: str) -> None:
-    with pytest.raises(ValueError, match=named) as caught:
-        summed_mse(prediction, target)
-    assert "\n" not in str(caught.value)
