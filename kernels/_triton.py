@@ -44,11 +44,10 @@ class _AbsentKernel:
         self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
 
-    def __getitem__(self, grid: Any) -> Any:
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(f"{self.__name__} needs Triton: {why_not()}")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(f"{self.__name__} needs Triton: {why_not()}")
+    __getitem__ = __call__ = _refuse
 
 
 def _version(text: str) -> tuple[int, int]:

@@ -125,77 +125,7 @@ def linear_sigmoid_parameters_backward_kernel(
     tl.store(dbias_ptr + part, dbias, mask=column < biases)
 
 
-# ---- launchers: 2-D float32 tensors of any strides on one GPU, or on the CPU under the interpreter
-
-
-def tile_config(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The blocks and the compiler options for a layer with so many outputs."""
-    block_b, block_n, block_k, warps = TILES[min(padded(outputs), 64)]
-    stages = 1 if capability < 80 else 3  # asynchronous copies came with 80
-    blocks = {"BLOCK_B": block_b, "BLOCK_N": block_n, "BLOCK_K": block_k}
-    # no maxnreg: given one of 168 or 255, ptxas hoists more loads than fit and spills
-    return blocks, {"num_warps": warps, "num_stages": stages}
-
-
-def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [B, K], weight [N, K], bias [N] or None -> y [B, N]."""
-    (batch, inputs), outputs = x.shape, weight.shape[0]
-    y = torch.empty((batch, outputs), dtype=torch.float32, device=x.device)
-    if y.numel() == 0:
-        return y
-    tiles, options = tile_config(outputs, capability_of(x.device))
-    grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(outputs, tiles["BLOCK_N"]))
-    with torch.cuda.device_of(x):
-        linear_sigmoid_forward_kernel[grid](
-            x, weight, weight if bias is None else bias, y, batch, outputs, inputs,
-            *x.stride(), *weight.stride(), 0 if bias is None else bias.stride(0),
-            HAS_BIAS=bias is not None, **tiles, **options,
-        )  # fmt: skip
-    return y
-
-
-def launch_backward_input(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """grad and y [B, N], weight [N, K] -> dx [B, K]."""
-    (batch, outputs), inputs = grad.shape, weight.shape[1]
-    dx = torch.empty((batch, inputs), dtype=torch.float32, device=grad.device)
-    if dx.numel() == 0:
-        return dx
-    tiles, options = tile_config(outputs, capability_of(grad.device))
-    grid = (triton.cdiv(batch, tiles["BLOCK_B"]), triton.cdiv(inputs, tiles["BLOCK_K"]))
-    with torch.cuda.device_of(grad):
-        linear_sigmoid_input_backward_kernel[grid](
-            grad, y, weight, dx, batch, outputs, inputs,
-            *grad.stride(), *y.stride(), *weight.stride(), **tiles, **options,
-        )  # fmt: skip
-    return dx
-
-
-def launch_backward_parameters(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """grad and y [B, N], x [B, K] -> dweight [N, K] and dbias [N]."""
-    (batch, outputs), inputs = grad.shape, x.shape[1]
-    if batch == 0 or outputs == 0:
-        dweight = torch.zeros((outputs, inputs), dtype=torch.float32, device=x.device)
-        return dweight, dweight.new_zeros(outputs)
-    tiles, options = tile_config(outputs, capability_of(x.device))
-    across, along = triton.cdiv(outputs, tiles["BLOCK_N"]), max(1, triton.cdiv(inputs, tiles["BLOCK_K"]))
-    splits = min(triton.cdiv(batch, ROWS_PER_SPLIT), max(1, MAX_PROGRAMS // (across * along)))
-    rows_per_split = triton.cdiv(triton.cdiv(batch, splits), tiles["BLOCK_B"]) * tiles["BLOCK_B"]
-    splits = triton.cdiv(batch, rows_per_split)
-    dweight = torch.empty((splits, outputs * inputs), dtype=torch.float32, device=x.device)
-    dbias = torch.empty((splits, outputs), dtype=torch.float32, device=x.device)
-    with torch.cuda.device_of(grad):
-        linear_sigmoid_parameters_backward_kernel[(across, along, splits)](
-            grad, y, x, dweight, dbias, batch, outputs, inputs, rows_per_split,
-            *grad.stride(), *y.stride(), *x.stride(),
-            **tiles, **options,
-        )  # fmt: skip
-        if splits > 1:
-            dweight = ordered_sum(dweight, torch.float32, MANY_COLUMNS)
-            dbias = ordered_sum(dbias, torch.float32, MANY_COLUMNS)
-    return dweight.view(outputs, inputs), dbias.view(outputs)
-
-
-# ---- the operator: torch.ops.breaknet.linear_sigmoid and its two backward operators
+# ---- launchers: float32 tensors of any strides on one GPU, or on the CPU under the interpreter
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
@@ -221,14 +151,80 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
 
 
+def tile_config(outputs: int, capability: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The blocks and the compiler options for a layer with so many outputs."""
+    block_b, block_n, block_k, warps = TILES[min(padded(outputs), 64)]
+    stages = 1 if capability < 80 else 3  # asynchronous copies came with 80
+    blocks = {"BLOCK_B": block_b, "BLOCK_N": block_n, "BLOCK_K": block_k}
+    # no maxnreg: given one of 168 or 255, ptxas hoists more loads than fit and spills
+    return blocks, {"num_warps": warps, "num_stages": stages}
+
+
+def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., K], weight [N, K], bias [N] or None -> y [..., N]; ValueError for what does not fit."""
+    _check(x, weight, bias)
+    rows, (outputs, inputs) = _rows(x), weight.shape
+    y = torch.empty((*x.shape[:-1], outputs), dtype=torch.float32, device=x.device)
+    if y.numel() == 0:
+        return y
+    tiles, options = tile_config(outputs, capability_of(x.device))
+    grid = (triton.cdiv(len(rows), tiles["BLOCK_B"]), triton.cdiv(outputs, tiles["BLOCK_N"]))
+    with torch.cuda.device_of(x):
+        linear_sigmoid_forward_kernel[grid](
+            rows, weight, weight if bias is None else bias, y, len(rows), outputs, inputs,
+            *rows.stride(), *weight.stride(), 0 if bias is None else bias.stride(0),
+            HAS_BIAS=bias is not None, **tiles, **options,
+        )  # fmt: skip
+    return y
+
+
+def launch_backward_input(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """grad and y [..., N], weight [N, K] -> dx [..., K]."""
+    grads, ys, (outputs, inputs) = _rows(grad), _rows(y), weight.shape
+    dx = torch.empty((*y.shape[:-1], inputs), dtype=torch.float32, device=y.device)
+    if dx.numel() == 0:
+        return dx
+    tiles, options = tile_config(outputs, capability_of(y.device))
+    grid = (triton.cdiv(len(ys), tiles["BLOCK_B"]), triton.cdiv(inputs, tiles["BLOCK_K"]))
+    with torch.cuda.device_of(y):
+        linear_sigmoid_input_backward_kernel[grid](
+            grads, ys, weight, dx, len(ys), outputs, inputs,
+            *grads.stride(), *ys.stride(), *weight.stride(), **tiles, **options,
+        )  # fmt: skip
+    return dx
+
+
+def launch_backward_parameters(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """grad and y [..., N], x [..., K] -> dweight [N, K] and dbias [N]."""
+    grad, y, x = _rows(grad), _rows(y), _rows(x)
+    (batch, outputs), inputs = y.shape, x.shape[1]
+    if batch == 0 or outputs == 0:
+        dweight = torch.zeros((outputs, inputs), dtype=torch.float32, device=x.device)
+        return dweight, dweight.new_zeros(outputs)
+    tiles, options = tile_config(outputs, capability_of(x.device))
+    across, along = triton.cdiv(outputs, tiles["BLOCK_N"]), max(1, triton.cdiv(inputs, tiles["BLOCK_K"]))
+    splits = min(triton.cdiv(batch, ROWS_PER_SPLIT), max(1, MAX_PROGRAMS // (across * along)))
+    rows_per_split = triton.cdiv(triton.cdiv(batch, splits), tiles["BLOCK_B"]) * tiles["BLOCK_B"]
+    splits = triton.cdiv(batch, rows_per_split)
+    dweight = torch.empty((splits, outputs * inputs), dtype=torch.float32, device=x.device)
+    dbias = torch.empty((splits, outputs), dtype=torch.float32, device=x.device)
+    with torch.cuda.device_of(x):
+        linear_sigmoid_parameters_backward_kernel[(across, along, splits)](
+            grad, y, x, dweight, dbias, batch, outputs, inputs, rows_per_split,
+            *grad.stride(), *y.stride(), *x.stride(), **tiles, **options,
+        )  # fmt: skip
+        if splits > 1:
+            dweight = ordered_sum(dweight, torch.float32, MANY_COLUMNS)
+            dbias = ordered_sum(dbias, torch.float32, MANY_COLUMNS)
+    return dweight.view(outputs, inputs), dbias.view(outputs)
+
+
+# ---- the operator: torch.ops.breaknet.linear_sigmoid and its two backward operators
+
+
 def _forward_by_torch(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     _check(x, weight, bias)
     return linear_sigmoid_spec(x, weight, bias).contiguous()
-
-
-def _forward_by_kernel(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    _check(x, weight, bias)
-    return launch_forward(_rows(x), weight, bias).view(*x.shape[:-1], weight.shape[0])
 
 
 def _forward_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -240,17 +236,9 @@ def _backward_input_by_torch(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return (grad * (y * (1 - y)) @ weight).contiguous()
 
 
-def _backward_input_by_kernel(grad: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    return launch_backward_input(_rows(grad), _rows(y), weight).view(*y.shape[:-1], weight.shape[1])
-
-
 def _backward_parameters_by_torch(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     dz = _rows(grad * (y * (1 - y)))
     return (dz.mT @ _rows(x)).contiguous(), dz.sum(0)
-
-
-def _backward_parameters_by_kernel(grad: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    return launch_backward_parameters(_rows(grad), _rows(y), _rows(x))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -276,16 +264,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Ten
 _OPS = torch.ops.breaknet
 register(
     "linear_sigmoid(Tensor x, Tensor weight, Tensor? bias) -> Tensor",
-    by_torch=_forward_by_torch, by_kernel=_forward_by_kernel, fake=_forward_fake, backward=_backward, save=_save,
+    by_torch=_forward_by_torch, by_kernel=launch_forward, fake=_forward_fake, backward=_backward, save=_save,
 )  # fmt: skip
 register(
     "linear_sigmoid_backward_input(Tensor grad, Tensor y, Tensor weight) -> Tensor",
-    by_torch=_backward_input_by_torch, by_kernel=_backward_input_by_kernel,
+    by_torch=_backward_input_by_torch, by_kernel=launch_backward_input,
     fake=lambda grad, y, weight: y.new_empty((*y.shape[:-1], weight.shape[1])),
 )  # fmt: skip
 register(
     "linear_sigmoid_backward_parameters(Tensor grad, Tensor y, Tensor x) -> (Tensor, Tensor)",
-    by_torch=_backward_parameters_by_torch, by_kernel=_backward_parameters_by_kernel,
+    by_torch=_backward_parameters_by_torch, by_kernel=launch_backward_parameters,
     fake=lambda grad, y, x: (y.new_empty((y.shape[-1], x.shape[-1])), y.new_empty(y.shape[-1])),
 )  # fmt: skip
 

@@ -76,33 +76,6 @@ def tile_config(classes: int) -> tuple[dict[str, int], dict[str, int]]:
     return {"BLOCK_B": block_b, "BLOCK_C": block_c}, OPTIONS
 
 
-def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    """float32 [B, C], and float32 [B, C] or integer [B], any strides -> cost 0-d, gradient [B, C] or empty [0].
-
-    On one GPU, or on the CPU under the interpreter. A label outside 0..C-1 makes the cost NaN.
-    """
-    batch, classes = prediction.shape
-    labels = not target.is_floating_point()
-    shape = (batch, classes) if with_gradient else (0,)
-    gradient = torch.empty(shape, dtype=torch.float32, device=prediction.device)
-    if prediction.numel() == 0:
-        return prediction.new_zeros(()), gradient
-    blocks, options = tile_config(classes)
-    programs = triton.cdiv(batch, blocks["BLOCK_B"])
-    partial = torch.empty((programs, 1), dtype=torch.float32, device=prediction.device)
-    with torch.cuda.device_of(prediction):
-        summed_mse_forward_kernel[(programs,)](
-            prediction, target, gradient if with_gradient else partial, partial, batch, classes,
-            *prediction.stride(), target.stride(0), 0 if labels else target.stride(1),
-            LABELS=labels, WITH_GRADIENT=with_gradient, **blocks, **options,
-        )  # fmt: skip
-        cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
-    return cost.view(()), gradient
-
-
-# ---- the operator: torch.ops.breaknet.summed_mse
-
-
 def _check(prediction: Tensor, target: Tensor) -> None:
     shape = list(prediction.shape)
     if prediction.dtype not in (torch.float32, torch.float64):
@@ -125,6 +98,35 @@ def _check(prediction: Tensor, target: Tensor) -> None:
         )
 
 
+def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    """float32 [..., C], and float32 [..., C] or integer [...], any strides -> cost 0-d, gradient [..., C] or [0].
+
+    On one GPU, or on the CPU under the interpreter. A label outside 0..C-1 makes the cost NaN.
+    """
+    _check(prediction, target)
+    shape, labels = prediction.shape, not target.is_floating_point()
+    batch, classes = shape[:-1].numel(), shape[-1]
+    gradient = torch.empty(shape if with_gradient else (0,), dtype=torch.float32, device=prediction.device)
+    if prediction.numel() == 0:
+        return prediction.new_zeros(()), gradient
+    rows = prediction.reshape(batch, classes)
+    target = target.reshape(batch) if labels else target.reshape(batch, classes)
+    blocks, options = tile_config(classes)
+    programs = triton.cdiv(batch, blocks["BLOCK_B"])
+    partial = torch.empty((programs, 1), dtype=torch.float32, device=prediction.device)
+    with torch.cuda.device_of(prediction):
+        summed_mse_forward_kernel[(programs,)](
+            rows, target, gradient if with_gradient else partial, partial, batch, classes,
+            *rows.stride(), target.stride(0), 0 if labels else target.stride(1),
+            LABELS=labels, WITH_GRADIENT=with_gradient, **blocks, **options,
+        )  # fmt: skip
+        cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
+    return cost.view(()), gradient
+
+
+# ---- the operator: torch.ops.breaknet.summed_mse
+
+
 def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     _check(prediction, target)
     if prediction.device.type == "cpu" and not target.is_floating_point() and target.numel():
@@ -134,15 +136,6 @@ def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[
             raise ValueError(f"target: labels 0 to {prediction.shape[-1] - 1}, not {wrong}")
     cost, gradient = summed_mse_spec(prediction, target)
     return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
-
-
-def _by_kernel(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    _check(prediction, target)
-    shape = prediction.shape
-    rows = prediction.reshape(shape[:-1].numel(), shape[-1])
-    targets = target.reshape(rows.shape if target.is_floating_point() else rows.shape[:1])
-    cost, gradient = launch_forward(rows, targets, with_gradient)
-    return cost, gradient.view(shape) if with_gradient else gradient
 
 
 def _fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
@@ -168,7 +161,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor 
 
 register(
     "summed_mse(Tensor prediction, Tensor target, bool with_gradient) -> (Tensor, Tensor)",
-    by_torch=_by_torch, by_kernel=_by_kernel, fake=_fake, backward=_backward, save=_save,
+    by_torch=_by_torch, by_kernel=launch_forward, fake=_fake, backward=_backward, save=_save,
 )  # fmt: skip
 
 

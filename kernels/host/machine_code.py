@@ -57,7 +57,7 @@ INSTRUCTION_BYTES = 16
 
 @dataclass(frozen=True)
 class Build:
-    """A compiled kernel. `instructions` counts those of the whole kernel by category."""
+    """A compiled kernel. Registers are those of a thread; `instructions` counts the whole kernel's by category."""
 
     registers: int
     stack_bytes: int
@@ -120,14 +120,12 @@ def compile_case(case: CompileCase, capability: int) -> Any:
 
 def _build(compiled: Any, instructions: dict[str, int]) -> Build:
     usage = _tool("cuobjdump", "--dump-resource-usage", content=compiled.asm["cubin"])
-    return Build(
-        registers=_number("REG", usage),
-        stack_bytes=_number("STACK", usage),
-        shared_bytes=compiled.metadata.shared,
-        instructions=instructions,
-        ptx=compiled.asm["ptx"],
-        cubin=compiled.asm["cubin"],
-    )
+    found = re.search(r"\bREG:(\d+) STACK:(\d+)", usage)
+    if found is None:
+        raise RuntimeError(f"cuobjdump lists no registers and stack in {usage!r}")
+    registers, stack = map(int, found.groups())
+    asm = compiled.asm
+    return Build(registers, stack, compiled.metadata.shared, instructions, asm["ptx"], asm["cubin"])
 
 
 def disassembly(cubin: bytes) -> str:
@@ -183,13 +181,6 @@ def _code(cubin: bytes) -> bytes:
         for section in sections
         if cubin.startswith(b".text.", words + section[0])
     )
-
-
-def _number(name: str, usage: str) -> int:
-    found = re.search(rf"\b{name}:(\d+)", usage)
-    if found is None:
-        raise RuntimeError(f"cuobjdump lists no {name} in {usage!r}")
-    return int(found.group(1))
 
 
 @cache

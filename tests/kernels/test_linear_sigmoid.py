@@ -158,14 +158,14 @@ def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
 
 @needs_triton
 def test_leading_axes(device: torch.device) -> None:
-    """The operator's path to the kernels, on [A, B, K] that no view can flatten."""
+    """[A, B, K] that no view can flatten."""
     x, weight, bias, grad = example(12, 5, 9)
     x = x.reshape(3, 4, 9).to(device).transpose(0, 1)
     grad = grad.reshape(4, 3, 5).to(device)
     weight, bias = weight.to(device), bias.to(device)
-    y = layer._forward_by_kernel(x, weight, bias)
-    dx = layer._backward_input_by_kernel(grad, y, weight)
-    dweight, dbias = layer._backward_parameters_by_kernel(grad, y, x)
+    y = layer.launch_forward(x, weight, bias)
+    dx = layer.launch_backward_input(grad, y, weight)
+    dweight, dbias = layer.launch_backward_parameters(grad, y, x)
     exact = reference(x.cpu(), weight.cpu(), bias.cpu(), grad.cpu(), torch.float64)
     for result, right in zip((y, dx, dweight, dbias), exact, strict=True):
         torch.testing.assert_close(result.cpu().double(), right, rtol=1e-5, atol=1e-6)
