@@ -66,7 +66,7 @@ bench-gpu: $(VENV)/ready-dev  ## the same on its GPU
 	BREAKNET_BENCH_SIZE=$(SIZE) BREAKNET_BENCH_DEVICE=cuda $(BIN)/python -m pytest benchmarks --benchmark-enable $(BENCHMARKS) $(ARGS)
 
 tables: $(VENV)/ready-dev  ## write the docs' tables and plots from the stored rows
-	$(BIN)/python -m benchmarks.t4_gate --save
+	$(BIN)/python -m benchmarks.t4_gate
 	$(BIN)/python -m benchmarks.tables
 
 notebooks: $(VENV)/ready-dev  ## write notebooks/*.ipynb from their sources

@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib import import_module
@@ -33,8 +32,8 @@ from benchmarks.machine import here
 from benchmarks.measure import Contender, Context, Session, measure
 from benchmarks.problem import size_of
 
-#: The status of a part that stopped because its device no longer answers, and of one whose contender seems to hang.
-DEVICE_LOST, HANGING = 3, 4
+#: The status of a part that stopped because its device no longer answers.
+DEVICE_LOST = 3
 _LOST = (
     "CUDA error", "device-side assert", "illegal memory access", "misaligned address", "launch failure",
     "launch timed out",
@@ -97,13 +96,12 @@ def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int
             file.write(json.dumps({kind: content}) + "\n")
             file.flush()
 
-        patience = Patience(float("inf") if context.rehearsing else PATIENCE)
-
         def started(contender: Contender) -> None:
             write("started", contender.name)
-            patience.begin(contender.name)
+            if not context.rehearsing:  # a process that hangs in a kernel can only be ended
+                faulthandler.dump_traceback_later(PATIENCE, exit=True)
 
-        session = Session(started=started, prepared=lambda contender: patience.end())
+        session = Session(started=started, prepared=lambda _: faulthandler.cancel_dump_traceback_later())
         for _, some in groupby(contenders, key=lambda one: one.comparison):
             for row in measure(some, context, survive=True, session=session):
                 write("row", asdict(row))
@@ -115,30 +113,6 @@ def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int
             session.failures.clear()
             session.missing.clear()
     return 0
-
-
-class Patience:
-    """Ends this process where something takes longer than so many seconds: a kernel that hangs cannot be left."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._timer: threading.Timer | None = None
-
-    def begin(self, name: str) -> None:
-        self.end()
-        if self._seconds != float("inf"):
-            self._timer = threading.Timer(self._seconds, self._give_up, [name])
-            self._timer.daemon = True
-            self._timer.start()
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _give_up(self, name: str) -> None:
-        print(f"{name}: not prepared after {self._seconds:.0f} s; this process ends", flush=True)
-        faulthandler.dump_traceback(all_threads=True)
-        os._exit(HANGING)
 
 
 def _suite(suite: str) -> Callable[[Context], list[Contender]]:

@@ -1,9 +1,8 @@
 """SASS listings as instructions in nested loops: the pipe of each, its bytes, the registers it reads and writes.
 
 Register widths follow the mnemonic (.64, .128, WIDE), which is enough for chains of dependent instructions; flags
-beyond that (reuse, negation) do not matter here. A loop is natural: an edge of the control-flow graph that leads back
-to a block which dominates its source, and every block from which that source can be reached without passing the
-head. Loops with one head are one loop.
+beyond that (reuse, negation) do not matter here. A loop goes from the target of a backward branch to the last such
+branch to it: the compiler lays loops out in one piece.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-
-import networkx as nx
 
 #: Pipes and the mnemonics they execute; the first that matches counts, the rest is "int". "control" only issues.
 PIPES: tuple[tuple[str, str], ...] = (
@@ -131,6 +128,7 @@ def _span(operands: Iterable[str], words: int) -> tuple[str, ...]:
 _LABEL = re.compile(r"\s*(\.L_\w+):")
 _LINE = re.compile(r"\s*/\*[0-9a-f]+\*/\s+(.*?)\s*;")
 _TARGET = re.compile(r"`\((\.L_\w+)\)")
+_JUMPS = ("BRA", "BRX", "JMP")
 
 
 @dataclass(frozen=True)
@@ -161,16 +159,6 @@ def read(sass: str) -> Loop:
     Raises:
         ValueError: no instruction in it.
     """
-    code, labels = _instructions(sass)
-    if not code:
-        raise ValueError("sass: a listing by nvdisasm -c, not one without instructions")
-    graph = _graph(code, labels)
-    reached = {at for start in graph for at in range(start, graph.nodes[start]["end"])}
-    heads, members = _natural_loops(graph)
-    return _nest(code, reached, heads, members)
-
-
-def _instructions(sass: str) -> tuple[list[Instruction], dict[str, int]]:
     code: list[Instruction] = []
     labels: dict[str, int] = {}
     for line in sass.splitlines():
@@ -178,85 +166,64 @@ def _instructions(sass: str) -> tuple[list[Instruction], dict[str, int]]:
             labels[label.group(1)] = len(code)
         elif found := _LINE.match(line):
             code.append(parse(found.group(1)))
-    return code, labels
+    if not code:
+        raise ValueError("sass: a listing by nvdisasm -c, not one without instructions")
+    jumps = _jumps(code, labels)
+    reached = _reached(code, jumps)
+    ends: dict[int, int] = {}
+    for at in reached:
+        if jumps.get(at, at + 1) <= at:
+            ends[jumps[at]] = at + 1
+    return _nest(code, reached, sorted(ends.items()))
 
 
-def _natural_loops(graph: nx.DiGraph) -> tuple[list[int], list[set[int]]]:
-    """Heads (positions) and, for each, the positions of all its instructions."""
-    dominator = nx.immediate_dominators(graph, 0)
-    blocks: dict[int, set[int]] = {}
-    for source, head in graph.edges:
-        if _dominates(dominator, head, source):
-            within = nx.ancestors(graph.subgraph(set(graph) - {head}), source) if source != head else set()
-            blocks.setdefault(head, {head}).update({source} | within)
-    ends = {start: graph.nodes[start]["end"] for start in graph}
-    heads = sorted(blocks)
-    return heads, [{at for block in blocks[head] for at in range(block, ends[block])} for head in heads]
-
-
-def _graph(code: Sequence[Instruction], labels: dict[str, int]) -> nx.DiGraph:
-    """Basic blocks that can be reached, by the position of their first instruction, and the jumps between them.
-
-    `end` of a block is the position behind its last instruction.
-    """
-    returns = any(one.mnemonic.startswith("RET") for one in code)
-    targets = {
-        at: labels[label] for at, one in enumerate(code) if (label := _jump(one, returns)) and label in labels
-    }
-    starts = {0, *targets.values()}
-    starts |= {at + 1 for at, one in enumerate(code) if at in targets or one.leaves}
-    ordered = sorted(start for start in starts if start < len(code))
-    graph: nx.DiGraph = nx.DiGraph()
-    for start, end in zip(ordered, [*ordered[1:], len(code)], strict=True):
-        graph.add_node(start, end=end)
-    for start in ordered:
-        end = graph.nodes[start]["end"]
-        last = code[end - 1]
-        if end - 1 in targets:
-            graph.add_edge(start, targets[end - 1])
-        if end < len(code) and (last.guarded or not (last.leaves or end - 1 in targets)):
-            graph.add_edge(start, end)
-    # the padding branch to itself behind the end, and what only diverged threads would reach, are never run
-    return graph.subgraph(nx.descendants(graph, 0) | {0})
-
-
-def _jump(instruction: Instruction, returns: bool) -> str | None:
-    """The label that control goes to.
+def _jumps(code: Sequence[Instruction], labels: dict[str, int]) -> dict[int, int]:
+    """Targets by the positions of branches.
 
     BSSY names one too, but only says where diverged threads meet again; BRA.DIV is taken by diverged warps alone, and
-    these kernels have none. Where nothing `returns`, the compiler uses CALL to leave a loop.
+    these kernels have none. Where nothing returns, the compiler uses CALL to leave a loop.
     """
-    jumps = ("BRA", "BRX", "JMP") if returns else ("BRA", "BRX", "JMP", "CALL")
-    if not instruction.mnemonic.startswith(jumps) or instruction.mnemonic.startswith("BRA.DIV"):
-        return None
-    found = _TARGET.search(instruction.text)
-    return found.group(1) if found else None
+    returns = any(one.mnemonic.startswith("RET") for one in code)
+    mnemonics = _JUMPS if returns else (*_JUMPS, "CALL")
+    found = {}
+    for at, one in enumerate(code):
+        target = _TARGET.search(one.text)
+        if target and one.mnemonic.startswith(mnemonics) and not one.mnemonic.startswith("BRA.DIV"):
+            found[at] = labels[target.group(1)]
+    return found
 
 
-def _dominates(dominator: dict[int, int | None], head: int, block: int) -> bool:
-    at: int | None = block
-    while at is not None:
-        if at == head:
-            return True
-        above = dominator.get(at)
-        at = None if above == at else above  # the root is its own, or none, by version of networkx
-    return False
+def _reached(code: Sequence[Instruction], jumps: dict[int, int]) -> list[int]:
+    """Positions that are run: not the padding behind the end, nor paths for diverged threads."""
+    reached: set[int] = set()
+    todo = [0]
+    while todo:
+        at = todo.pop()
+        if at in reached or at >= len(code):
+            continue
+        reached.add(at)
+        if at in jumps:
+            todo.append(jumps[at])
+        if code[at].guarded or not (code[at].leaves or at in jumps):
+            todo.append(at + 1)
+    return sorted(reached)
 
 
-def _nest(code: Sequence[Instruction], reached: set[int], heads: list[int], members: list[set[int]]) -> Loop:
-    """Every instruction goes to the smallest loop that holds it, every loop into the smallest around it."""
-
-    def within(positions: set[int], loops: list[int]) -> tuple[Instruction | Loop, ...]:
-        outermost = [
-            one for one in loops if not any(members[one] < members[other] for other in loops if other != one)
-        ]
-        items: list[tuple[int, Instruction | Loop]] = []
-        inside: set[int] = set()
-        for one in outermost:
-            deeper = [other for other in loops if other != one and members[other] < members[one]]
-            items.append((heads[one], Loop(heads[one], within(members[one], deeper))))
-            inside |= members[one]
-        items += [(at, code[at]) for at in positions - inside]
-        return tuple(item for _, item in sorted(items, key=lambda pair: pair[0]))
-
-    return Loop(0, within(reached, list(range(len(heads)))))
+def _nest(
+    code: Sequence[Instruction], reached: Sequence[int], loops: Sequence[tuple[int, int]], head: int = 0
+) -> Loop:
+    """The positions with the loops (head, end) among them; loops that cross are refused."""
+    body: list[Instruction | Loop] = []
+    at = 0
+    while at < len(reached):
+        here = next((loop for loop in loops if loop[0] == reached[at]), None)
+        if here is None:
+            body.append(code[reached[at]])
+            at += 1
+            continue
+        inside = [position for position in reached[at:] if position < here[1]]
+        if here[1] > reached[-1] + 1:
+            raise ValueError(f"sass: loops that nest, not one at {here} that crosses {reached[-1] + 1}")
+        body.append(_nest(code, inside, [loop for loop in loops if loop != here], here[0]))
+        at += len(inside)
+    return Loop(head, tuple(body))

@@ -1,7 +1,6 @@
 """Predicted times of a T4, shown as far as the rows of measured GPUs confirm the model.
 
-    python -m benchmarks.t4_gate              # the checks, then the figures or why they are not shown
-    python -m benchmarks.t4_gate --save       # write prediction.json, from which documents are made
+    python -m benchmarks.t4_gate       # write prediction.json, from which docs/results.md is made
 
 The model is applied to every stored row that it knows how to predict, for the GPU of that row. A figure is shown only
 if each kernel that it rests on was measured on some GPU, and no ratio of these kernels is over a factor of `WITHIN`.
@@ -11,10 +10,8 @@ model says something else of the present kernel, the row says nothing about it. 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +19,6 @@ from pathlib import Path
 from benchmarks import t4_model
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.t4_model import T4, Estimate, Gpu
-from benchmarks.tables.text import time
 from breaknet.files import written_whole
 
 PATH = Path(__file__).parent / "results" / "prediction.json"
@@ -92,28 +88,21 @@ def predicted(row: Row, gpu: Gpu) -> float:
     raise ValueError(f"row: one that the model predicts, not {row.name!r}")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the T4's table, and the kernels it rests on."""
-
-    name: str
-    title: str
-    predict: Callable[[Gpu], Estimate]
-    rests_on: tuple[str, ...]
-
-
-FIGURES = (
-    Figure("step", "one training step of one network (cooperative trainer)", t4_model.cooperative_step, (COOPERATIVE,)),
-    Figure(
-        "packed", "one training step of each of 40 networks (one launch, one program each)",
+#: Lines of the T4's table: title, prediction, and the kernels it rests on.
+FIGURES: dict[str, tuple[str, Callable[[Gpu], Estimate], tuple[str, ...]]] = {
+    "step": (
+        "one training step of one network (cooperative trainer)", t4_model.cooperative_step, (COOPERATIVE,)
+    ),
+    "packed": (
+        "one training step of each of 40 networks (one launch, one program each)",
         lambda gpu: t4_model.packed_step(gpu, 40), (PACKED,),
     ),
-    Figure(
-        "evaluation", "100 checkpoints on 60,000 images (one launch)",
-        lambda gpu: t4_model.evaluation(gpu, 100, 60_000), (EVALUATION,),
+    "evaluation": (
+        "100 checkpoints on 60,000 images (one launch)", lambda gpu: t4_model.evaluation(gpu, 100, 60_000),
+        (EVALUATION,),
     ),
-    Figure("lesson", "all training and evaluation of the lesson", t4_model.lesson, (COOPERATIVE, EVALUATION)),
-)  # fmt: skip
+    "lesson": ("all training and evaluation of the lesson", t4_model.lesson, (COOPERATIVE, EVALUATION)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ class Prediction:
     """
 
     triton: str
-    figures: dict[str, Estimate]  # of the T4, by the figures' names
+    figures: dict[str, Estimate]  # of the T4
     checked: dict[str, tuple[float, float]]
 
 
@@ -182,15 +171,15 @@ def checks(rows: Rows, prediction: Prediction) -> list[Check]:
     return found
 
 
-def refusal(figure: Figure, found: Sequence[Check]) -> str | None:
-    """Why a figure is not shown, in one line; None if it may be."""
-    mine = [check for check in found if check.kernel in figure.rests_on and check.counts]
+def refusal(rests_on: Sequence[str], found: Sequence[Check]) -> str | None:
+    """Why a figure that rests on these kernels is not shown, in one line; None if it may be."""
+    mine = [check for check in found if check.kernel in rests_on and check.counts]
     off = [check for check in mine if not check.holds]
     if off:
         worst = max(off, key=lambda check: max(check.ratio, 1 / check.ratio))
         factor = max(worst.ratio, 1 / worst.ratio)
         return f"not shown: the model is off by a factor of {factor:.1f} on the {worst.gpu} ({worst.row})"
-    absent = [kernel for kernel in figure.rests_on if kernel not in {check.kernel for check in mine}]
+    absent = [kernel for kernel in rests_on if kernel not in {check.kernel for check in mine}]
     return (
         f"not shown: no measured GPU to check the present {' and '.join(absent)} against" if absent else None
     )
@@ -212,7 +201,9 @@ def save(rows: Rows, path: Path = PATH) -> Prediction | None:
     for name, gpu, row, _ in held:
         now = predicted(row, gpu)
         checked[name] = (before.checked[name][0] if before and name in before.checked else now, now)
-    result = Prediction(triton.__version__, {one.name: one.predict(T4) for one in FIGURES}, checked)
+    result = Prediction(
+        triton.__version__, {name: predict(T4) for name, (_, predict, _) in FIGURES.items()}, checked
+    )
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n")
     return result
@@ -228,35 +219,5 @@ def load(path: Path = PATH) -> Prediction | None:
     return Prediction(content["triton"], figures, checked)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, or 1 where kernels cannot be compiled and something was to be."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.t4_gate", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--save", action="store_true", help="compute, and write the file that documents are made from"
-    )
-    rows = stored()
-    try:
-        prediction = save(rows) if parser.parse_args(arguments).save else load()
-        found = checks(rows, prediction) if prediction else []
-    except RuntimeError as error:
-        print(f"t4: {error}", file=sys.stderr)
-        return 1
-    except KeyError as error:
-        print(f"t4: {error} was stored later than the prediction; run with --save", file=sys.stderr)
-        return 1
-    for check in found:
-        status = "" if check.holds else ", OFF"
-        status += "" if check.counts else ", measured with an earlier kernel"
-        times = f"predicted {time(check.predicted)}, measured {time(check.measured)}"
-        print(f"{check.gpu}, {check.row}: {times}, ratio {check.ratio:.2f}{status}")
-    for figure in FIGURES:
-        reason = refusal(figure, found)
-        if reason is None and prediction:
-            estimate = prediction.figures[figure.name]
-            reason = f"prediction {time(estimate.figure)} ({time(estimate.low)} to {time(estimate.high)})"
-        print(f"{figure.title}: {reason}")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    save(stored())

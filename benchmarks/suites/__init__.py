@@ -2,8 +2,8 @@
 
     rows = measure(SUITES["models"](context), context)
 
-Beside the ladder (`benchmarks.contenders`): one or two networks against JAX and torch.func (`comparison`), many
-(`models`), whole calls by epochs and images (`epochs`), checkpoints by images (`evaluation`), single calls
+Beside the ladder (`benchmarks.contenders`): one or two networks against JAX and torch.func, and many
+(`side_by_side`), whole calls by epochs and images (`epochs`), checkpoints by images (`evaluation`), single calls
 (`dispatch`), the GPU kernels' design (`kernels`), the lesson (`lesson`), its compiling for a GPU (`compiling`), and
 the classroom's notebook (`classroom`).
 """
@@ -16,20 +16,19 @@ from benchmarks import contenders
 from benchmarks.measure import Contender, Context
 from benchmarks.suites import (
     classroom,
-    comparison,
     compiling,
     dispatch,
     epochs,
     evaluation,
     kernels,
     lesson,
-    models,
+    side_by_side,
 )
 
 SUITES: dict[str, Callable[[Context], list[Contender]]] = {
     "ladder": contenders.ladder,
-    "comparison": comparison.contenders,
-    "models": models.contenders,
+    "comparison": side_by_side.comparison,
+    "models": side_by_side.models,
     "epochs": epochs.contenders,
     "evaluation": evaluation.contenders,
     "dispatch": dispatch.contenders,

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from benchmarks.processes import ROOT
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
-from benchmarks.tables.text import digits, machine, time
+from benchmarks.tables.text import digits, machine, mark, time
 
 FOLDER = ROOT / "docs" / "images"
 OURS, OTHERS, FLOOR = "#1b4f9c", "#9aa0a8", "#d62f2f"
@@ -100,18 +100,11 @@ def _bars(axes: Axes, rows: list[Row]) -> None:
     left = least / 2
     axes.barh(at, [seconds - left for seconds in times], left=left, color=colours, height=0.62)
     for seconds, place in floors:
-        axes.plot(
-            [seconds] * 2, [place - 0.36, place + 0.36], color=FLOOR, linewidth=2.4, solid_capstyle="butt"
-        )
+        ends = [place - 0.36, place + 0.36]
+        axes.plot([seconds] * 2, ends, color=FLOOR, linewidth=2.4, solid_capstyle="butt")
     for row, place in zip(rows, at, strict=True):
-        axes.annotate(
-            time(row.median) + (" (extrapolated)" if row.conditions.get("extrapolated") else ""),
-            (row.median, place),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-        )
+        text = time(row.median) + mark(row)
+        axes.annotate(text, (row.median, place), (4, 0), textcoords="offset points", va="center", fontsize=10)
     axes.set_xscale("log")
     axes.set_xlim(left, max(times) * (max(times) / left) ** 0.5)  # room for the words behind the bars
     axes.set_yticks(at, [row.title for row in rows])
@@ -126,19 +119,13 @@ def roofline(sheet: Sheet, device: str) -> Figure:
     rows, ceilings = _roofed(sheet), sheet.machine.ceilings
     figure = Figure(figsize=(10.5, 5), layout="constrained")
     axes = figure.subplots()
+    reach, peak = ceilings["bytes_per_s"], ceilings["flop_per_s"]
     points = [
         (row.floor["operations"] / row.floor["bytes"], row.floor["operations"] / row.median) for row in rows
     ]
-    ridge = ceilings["flop_per_s"] / ceilings["bytes_per_s"]
-    left = min(*(x for x, _ in points), ridge) / 4
-    right = max(*(x for x, _ in points), ridge) * 4
-    axes.plot(
-        [left, ridge, right],
-        [left * ceilings["bytes_per_s"], ceilings["flop_per_s"], ceilings["flop_per_s"]],
-        color="#111111",
-        linewidth=1.8,
-    )
-    reach, peak = ceilings["bytes_per_s"], ceilings["flop_per_s"]
+    across, ridge = [x for x, _ in points], peak / reach
+    left, right = min(*across, ridge) / 4, max(*across, ridge) * 4
+    axes.plot([left, ridge, right], [left * reach, peak, peak], color="#111111", linewidth=1.8)
     # above the roof, where no point can be
     words = f"{digits(reach / 1e9)} GB/s and {digits(peak / 1e9)} GFLOP/s, measured"
     axes.annotate(words, (right / 1.2, peak * 1.15), fontsize=10, ha="right")
@@ -150,7 +137,7 @@ def roofline(sheet: Sheet, device: str) -> Figure:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(left, right)
-    axes.set_ylim(min(y for _, y in points) / 3, ceilings["flop_per_s"] * 3)
+    axes.set_ylim(min(y for _, y in points) / 3, peak * 3)
     axes.set_xlabel("operations a byte that must be moved")
     axes.set_ylabel("operations a second")
     axes.grid(True)

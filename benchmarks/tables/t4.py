@@ -19,12 +19,12 @@ def table_of(rows: Sequence[tuple[Machine, Sequence[Row]]], prediction: Predicti
         return NOT_COMPUTED
     found = checks(rows, prediction)
     lines = []
-    for figure in FIGURES:
-        reason = refusal(figure, found)
-        estimate = prediction.figures[figure.name]
+    for name, (title, _, rests_on) in FIGURES.items():
+        reason = refusal(rests_on, found)
+        estimate = prediction.figures[name]
         shown = time(estimate.figure, 2) if reason is None else reason
         ends = f"{time(estimate.low, 2)} and {time(estimate.high, 2)}" if reason is None else "-"
-        lines.append([figure.title, shown, ends])
+        lines.append([title, shown, ends])
     ratios = [
         [
             f"{check.gpu}: {check.row}", check.kernel, time(check.predicted, 2), time(check.measured),

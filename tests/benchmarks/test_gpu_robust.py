@@ -68,15 +68,24 @@ def test_a_child_that_outlives_its_part_is_not_waited_for_but_ended(tmp_path):
     assert not mark.exists()
 
 
-def test_a_contender_that_hangs_ends_its_process_and_one_that_is_ready_does_not():
+def test_a_contender_that_hangs_ends_its_process(tmp_path):
+    """Which contender that was stands in the rows' file."""
     code = (
-        "import time; from benchmarks.gpu_part import Patience; one = Patience(0.3)\n"
-        "one.begin('quick'); one.end(); time.sleep(0.6); print('still here', flush=True)\n"
-        "one.begin('slow'); time.sleep(60)"
+        "import sys; from pathlib import Path; from benchmarks import gpu_part; gpu_part.PATIENCE = 1\n"
+        f"gpu_part.measure_suites(Path({str(tmp_path)!r}), ['unruly_contenders:hanging'], [])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=gpu.ROOT, capture_output=True, text=True)
-    assert done.returncode == gpu_part.HANGING, done.stderr
-    assert done.stdout.splitlines() == ["still here", "slow: not prepared after 0 s; this process ends"]
+    paths = os.pathsep.join([str(gpu.ROOT), os.path.dirname(__file__)])
+    environment = {
+        **os.environ,
+        "PYTHONPATH": paths,
+        "BREAKNET_BENCH_SIZE": "quick",
+        "BREAKNET_BENCH_DEVICE": "cpu",
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [next(iter(line)) for line in lines] == ["started", "row", "started"]
 
 
 def test_the_end_of_every_preparation_is_told_however_it_ended():

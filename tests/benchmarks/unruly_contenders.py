@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from benchmarks.measure import Contender, Context, Ready
+
+
+def _good() -> Ready:
+    return Ready(lambda: time.sleep(1e-6))
+
+
+def _contenders(context: Context, prepares: dict[str, Callable[[], Ready]]) -> list[Contender]:
+    return [
+        Contender(f"step/{context.device}/{name}", "ladder", name, "one step", f"comparison/{name}", prepare)
+        for name, prepare in prepares.items()
+    ]
 
 
 def contenders(context: Context) -> list[Contender]:
@@ -17,18 +31,9 @@ def contenders(context: Context) -> list[Contender]:
     def wrong() -> Ready:
         raise AssertionError("output.bias: error 1.0e+00, update 1.0e-03")
 
-    def good() -> Ready:
-        return Ready(lambda: None, 1)
-
-    every = {"first": good, "fails": fail, "crashes": crash, "wrong": wrong, "last": good}
-    found = [
-        Contender(f"step/{context.device}/{name}", "ladder", name, "one step", f"comparison/{name}", prepare)
-        for name, prepare in every.items()
-    ]
-    return [
-        *found,
-        Contender(f"step/{context.device}/absent", "ladder", "absent", "one step", "absent", good, ("nix",)),
-    ]
+    every = {"first": _good, "fails": fail, "crashes": crash, "wrong": wrong, "last": _good, "absent": _good}
+    *found, absent = _contenders(context, every)
+    return [*found, replace(absent, needs=("nix",))]
 
 
 def lost(context: Context) -> list[Contender]:
@@ -37,8 +42,14 @@ def lost(context: Context) -> list[Contender]:
     def lose() -> Ready:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    prepares = {"before": lambda: Ready(lambda: None, 1), "loses": lose, "after": lose}
-    return [
-        Contender(f"step/{context.device}/{name}", "ladder", name, "one step", f"comparison/{name}", prepare)
-        for name, prepare in prepares.items()
-    ]
+    return _contenders(context, {"before": _good, "loses": lose, "after": lose})
+
+
+def hanging(context: Context) -> list[Contender]:
+    """The second is never prepared."""
+
+    def hang() -> Ready:
+        time.sleep(60)
+        return _good()
+
+    return _contenders(context, {"before": _good, "hangs": hang})
