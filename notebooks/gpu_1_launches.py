@@ -51,9 +51,6 @@ from notebooks.course.specs import shown
 images = digits().train
 print(f"digits: {digits().source}, {len(images):,} to train on")
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 1 Where the time goes
 #
@@ -77,7 +74,7 @@ arithmetic = step_work.operations / rates["flop_per_s"]
 print(
     f"a step is {step_work.operations / 1e6:.1f} million operations (an FMA, a fused multiply-add, is two);"
 )
-print(f"this {DEVICE} has just done {rates['flop_per_s'] / 1e9:,.0f} thousand million a second.")
+print(f"this {DEVICE} has just done {rates['flop_per_s'] / 1e9:,.0f} GFLOP/s (10⁹ operations a second).")
 print(f"The arithmetic would take {1e6 * arithmetic:.1f} µs, the step took {1e6 * profile.seconds:.0f}:")
 print(f"{profile.seconds / arithmetic:,.0f} times as long")
 
@@ -178,6 +175,8 @@ def scale_kernel(pixel_ptr, x_ptr, count, BLOCK: tl.constexpr):
 checks.scale(scale_kernel)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("scale")
 
 # %% [markdown]

@@ -23,9 +23,6 @@ from notebooks.course.comparisons import comparison
 from notebooks.course.here import DEVICE, digits, tl, triton
 from notebooks.course.specs import shown
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 3 Fusing a linear layer with its sigmoid
 #
@@ -91,6 +88,8 @@ def linear_sigmoid_kernel(
 checks.forward(linear_sigmoid_kernel)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("forward")
 
 # %% [markdown]

@@ -22,9 +22,6 @@ from notebooks.course.comparisons import comparison
 from notebooks.course.here import digits, tl, triton
 from notebooks.course.specs import shown
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 6 One launch for a whole run
 #
@@ -125,6 +122,8 @@ def rounds_kernel(
 checks.rounds(rounds_kernel)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("rounds")
 
 # %%

@@ -22,9 +22,6 @@ from notebooks.course.comparisons import comparison
 from notebooks.course.here import tl, triton
 from notebooks.course.specs import shown
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 7 Many networks at once
 #
@@ -44,7 +41,7 @@ pictures.occupied_sms(40, t4.programs, "a GPU with 40 SMs, such as a T4")
 # %%
 batched = measure.many_small_layers()
 gain = batched.alone[-1] / batched.together[-1]
-print(f"{batched.networks[-1]} networks in one call: {gain:.1f} times faster than one call each")
+print(f"{batched.networks[-1]} networks in one call: {gain:.1f} times the speed of one call each")
 plots.networks_curve(batched)
 
 # %% [markdown]
@@ -100,6 +97,8 @@ def train_many_kernel(
 checks.train_many(train_many_kernel)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("train_many")
 
 # %%

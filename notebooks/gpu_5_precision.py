@@ -20,9 +20,6 @@ from notebooks.course import checks_in_python, pictures, plots, precision, specs
 from notebooks.course.here import digits, trained
 from notebooks.course.specs import shown
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 9 Precision
 #
@@ -88,6 +85,8 @@ def split_product(a, b, product, to_tf32):
 checks_in_python.split_product(split_product)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("split_product")
 
 # %% [markdown]

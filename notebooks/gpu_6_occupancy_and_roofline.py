@@ -18,9 +18,6 @@ from notebooks.course import checks_in_python, measure, plots, resources
 from notebooks.course.comparisons import all_contenders
 from notebooks.course.here import DEVICE, HAVE_TRITON
 
-# %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
 # %% [markdown]
 # ## 10 Reading the resource report
 #
@@ -74,6 +71,8 @@ def blocks_per_sm(registers, warps, shared_bytes, sm):
 checks_in_python.blocks_per_sm(blocks_per_sm)
 
 # %% tags=["instructor"]
+from notebooks.course.solutions import usual_mistakes
+
 usual_mistakes("blocks_per_sm")
 
 # %% [markdown]
@@ -93,8 +92,8 @@ usual_mistakes("blocks_per_sm")
 
 # %%
 rates = measure.ceilings()
-for name, rate in (("bytes moved", "bytes_per_s"), ("operations", "flop_per_s")):
-    print(f"{name:12} this {DEVICE}: {rates[rate] / 1e9:8,.1f} thousand million a second")
+print(f"this {DEVICE} moves {rates['bytes_per_s'] / 1e9:,.1f} GB/s")
+print(f"and does {rates['flop_per_s'] / 1e9:,.1f} GFLOP/s (10⁹ operations a second)")
 measured = all_contenders()
 plots.times_and_floors(measured)
 

@@ -12,7 +12,7 @@ What the build fills in, so that it is written down once:
   `course-set-up` that and scripts/course_set_up.py;
 * a line `<!-- lesson: EXPERIMENT PART -->` in a text cell becomes what the lesson's report says there, from
   breaknet/lesson/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
-  a range such as `after 2-4` or `after 3-3` for some of them;
+  a range such as `after 2-4` or `after 3-3` for some of them; below `after`, students find a cell for their answers;
 * where the address is on GitHub, the first cell is a badge that opens the notebook on Colab.
 
 The address is the setting `address` under [tool.breaknet] in pyproject.toml. The same source always gives the same
@@ -43,6 +43,7 @@ BRANCH = "main"
 
 #: Tag of a cell -> the scripts that it is filled with.
 FILLED = {"set-up": ("notebook_set_up",), "course-set-up": ("notebook_set_up", "course_set_up")}
+ANSWERS = "*Double-click here and write down your answers.*"
 #: What every notebook says of itself.
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -87,8 +88,13 @@ def text_of(notebook: NotebookNode) -> str:
 
 
 def _version(whole: NotebookNode, name: str, left_out: str, published: str) -> NotebookNode:
-    cells = [deepcopy(cell) for cell in whole.cells if left_out not in tags(cell)]
-    for cell in cells:
+    cells = []
+    for cell in deepcopy(whole.cells):
+        if left_out in tags(cell):
+            continue
+        cells.append(cell)
+        if left_out == "instructor" and re.search("^<!-- lesson: .* after", cell.source, re.MULTILINE):
+            cells.append(nbformat.v4.new_markdown_cell(ANSWERS))
         for tag in FILLED.keys() & set(tags(cell)):
             cell.source = "\n\n".join(set_up(script, published) for script in FILLED[tag])
         if cell.cell_type == "markdown":

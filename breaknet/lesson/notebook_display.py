@@ -45,9 +45,11 @@ class Markdown(str):
         return str(self)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> Markdown:
-    """A table of texts, columns after the first to the right, with a note below it."""
-    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], note: str = "", *, right: bool = True
+) -> Markdown:
+    """A table of texts with a note below it, columns after the first to the right or to the left."""
+    lines = [header, ["---", *["--:" if right else "---"] * (len(header) - 1)], *rows]
     text = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
     return Markdown(f"{text}\n\n{note}" if note else text)
 
@@ -135,7 +137,10 @@ def side_by_side(results: Results) -> Markdown:
     return table(
         ("", "training accuracy", "validation accuracy"),
         [
-            (names[name], *(f"{runs[name][f'{part}_accuracy'][-1]:.1%}" for part in ("train", "valid")))
+            (
+                names[name],
+                *(f"{100 * runs[name][f'{part}_accuracy'][-1]:.1f} %" for part in ("train", "valid")),
+            )
             for name in runs
         ],
     )

@@ -53,7 +53,7 @@ def delay(counter_ptr, program, slow, PROGRAMS: tl.constexpr):
             tl.atomic_add(counter_ptr + 2, 0)
 
 
-def launch_rounds(kernel: Any, value: Tensor, result: Tensor, rounds: int) -> str | None:
+def launch_rounds(kernel: Any, result: Tensor, value: Tensor, rounds: int) -> str | None:
     """Run the exercise's kernel with one program for each row of `value` [P, W]; a problem in one line, or None."""
     programs, width = value.shape
     device = str(value.device)

@@ -95,15 +95,8 @@ def surrounded(tensor: Tensor, device: str) -> Tensor:
     return inner
 
 
-@dataclass(frozen=True)
-class Case:
-    """One set of inputs. `settings` are the spec's arguments that are not tensors; `text` describes it in messages."""
-
-    text: str
-    inputs: Mapping[str, Tensor]
-    settings: Mapping[str, int] = field(default_factory=dict)
-
-
+#: Sets of a spec's arguments: CPU tensors of float32 or integers, and whole numbers.
+Cases = Iterator[dict[str, Any]]
 #: By a checker's message, the mistake that it is about: edits of the spec's source, text and replacement in turn.
 LookAlikes = Mapping[str, tuple[str, ...]]
 
@@ -114,10 +107,10 @@ class Exercise:
 
     Attributes:
         name: as messages give it.
-        spec: what it computes; inputs and settings are its arguments, in order.
+        spec: what it computes.
         outputs: the names of the results, in the spec's order.
-        cases: the inputs to try it on, CPU tensors of float32 or integers.
-        launch: runs a kernel: `launch(kernel, inputs, outputs, settings)`, all tensors on the device; a problem in one
+        cases: the spec's arguments to try it on.
+        launch: runs a kernel: `launch(kernel, *outputs, **arguments)`, all tensors on the device; a problem in one
             line, or None.
         look_alikes: usual mistakes, recognised by their results.
         hint: the message where values are wrong and no look-alike fits.
@@ -126,8 +119,8 @@ class Exercise:
     name: str
     spec: Callable[..., Any]
     outputs: tuple[str, ...]
-    cases: Callable[[], Iterator[Case]]
-    launch: Callable[[Any, Mapping[str, Tensor], list[Tensor], Mapping[str, int]], str | None]
+    cases: Callable[[], Cases]
+    launch: Callable[..., str | None]
     look_alikes: LookAlikes = field(default_factory=dict)
     hint: str = ""
 
@@ -139,37 +132,36 @@ class Exercise:
         for case in cases:
             problem = self._problem(kernel, case)
             if problem is not None:
-                where = "" if problem.startswith(NOT_FILLED_IN) else f" ({case.text})"
+                where = "" if problem.startswith(NOT_FILLED_IN) else f" ({_described(case)})"
                 return Verdict(self.name, False, f"{problem}{where}")
         return Verdict(self.name, True, f"correct on {len(cases)} sets of inputs, to float32's accuracy")
 
-    def exact(self, case: Case) -> list[Tensor]:
+    def exact(self, case: dict[str, Any]) -> list[Tensor]:
         """The spec's results in float64."""
-        doubled = {
-            name: value.double() if value.is_floating_point() else value
-            for name, value in case.inputs.items()
-        }
-        return _as_list(self.spec(**doubled, **case.settings))
+        floats = {name: value.double() for name, value in _tensors(case).items() if value.is_floating_point()}
+        return _as_list(self.spec(**{**case, **floats}))
 
-    def _problem(self, kernel: Any, case: Case) -> str | None:
-        by_torch = _as_list(self.spec(**case.inputs, **case.settings))
-        inputs = {name: surrounded(value, DEVICE) for name, value in case.inputs.items()}
+    def _problem(self, kernel: Any, case: dict[str, Any]) -> str | None:
+        by_torch = _as_list(self.spec(**case))
+        inputs = {name: surrounded(value, DEVICE) for name, value in _tensors(case).items()}
         outputs = [
             garbage(name, one.shape, one.dtype, DEVICE)
             for name, one in zip(self.outputs, by_torch, strict=True)
         ]
         try:
-            problem = self.launch(kernel, inputs, [output.values for output in outputs], case.settings)
+            problem = self.launch(kernel, *(output.values for output in outputs), **{**case, **inputs})
             if DEVICE == "cuda":
                 torch.cuda.synchronize()
         except Exception as error:  # whatever a student's kernel raises becomes the message
             return stopped(error)
-        for name, value in case.inputs.items():
-            if not torch.equal(inputs[name].cpu(), value):
+        for name, value in inputs.items():
+            if not torch.equal(value.cpu(), case[name]):
                 problem = problem or f"the input `{name}` was written to"
         return problem or memory_problem(outputs) or self._value_problem(outputs, by_torch, case)
 
-    def _value_problem(self, outputs: list[Output], by_torch: list[Tensor], case: Case) -> str | None:
+    def _value_problem(
+        self, outputs: list[Output], by_torch: list[Tensor], case: dict[str, Any]
+    ) -> str | None:
         found = [output.values.cpu() for output in outputs]
         problems = map(value_problem, self.outputs, found, self.exact(case), by_torch)
         problem = next((one for one in problems if one is not None), None)
@@ -177,10 +169,10 @@ class Exercise:
             return None
         return self._look_alike(found, case) or self.hint or problem
 
-    def _look_alike(self, found: list[Tensor], case: Case) -> str | None:
+    def _look_alike(self, found: list[Tensor], case: dict[str, Any]) -> str | None:
         """The message of the mistake that gives these results; None if no known one does."""
         for message, edits in self.look_alikes.items():
-            results = _as_list(_edited_spec(self.spec, edits)(**case.inputs, **case.settings))
+            results = _as_list(_edited_spec(self.spec, edits)(**case))
             if all(map(_alike, found, results)):
                 return message
         return None
@@ -273,6 +265,17 @@ def allowance(exact: Tensor, by_torch: Tensor) -> float:
     return 4 * float((by_torch.double() - exact).norm()) + TWO_ULP_TWICE * float(exact.norm())
 
 
+def _tensors(case: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in case.items() if isinstance(value, Tensor)}
+
+
+def _described(case: dict[str, Any]) -> str:
+    """A case in a message: the sizes of its tensors, and its numbers."""
+    return ", ".join(
+        f"{name} {list(value.shape) if isinstance(value, Tensor) else value}" for name, value in case.items()
+    )
+
+
 def _as_list(results: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
     return list(results) if isinstance(results, tuple) else [results]
 
@@ -282,24 +285,11 @@ def _alike(found: Tensor, result: Tensor) -> bool:
     return same_shape and torch.allclose(found.double(), result.double(), rtol=1e-4, atol=1e-6)
 
 
-_FACTORS = {
-    2.0: "is twice what it should be: off by a factor of 2",
-    0.5: "is half of what it should be: a factor of 2 is missing",
-    -1.0: "has the wrong sign",
-    -2.0: "has the wrong sign and is off by a factor of 2",
-    -0.5: "has the wrong sign, and a factor of 2 is missing",
-}
-
-
 def _factor(found: Tensor, exact: Tensor) -> str | None:
     """The constant factor by which `found` is wrong, in words; None if it is not wrong by one."""
     square = float((exact * exact).sum())
-    if square == 0:
+    factor = float((found * exact).sum()) / square if square else 0.0
+    if square == 0 or float((found - factor * exact).norm()) > 1e-4 * float(exact.norm()):
         return None
-    factor = float((found * exact).sum()) / square
-    if float((found - factor * exact).norm()) > 1e-4 * float(exact.norm()):
-        return None
-    for known, words in _FACTORS.items():
-        if abs(factor - known) < 1e-3 * abs(known):
-            return words
-    return f"is {factor:.5g} times what it should be, everywhere"
+    sign = "has the wrong sign and " if factor < 0 else ""
+    return f"{sign}is {factor:.5g} times what it should be, everywhere"

@@ -4,13 +4,12 @@
     rounds                              programs that wait for each other (`barriers`)
     train_many, first_maximum           a program for each network, for each checkpoint and block of images
 
-This file says which inputs a kernel is tried on, how it is launched, and which mistakes are recognised by their
-results: edits of the spec's source. `checking` does the rest; exercises in plain Python are in `checks_in_python`.
+For each kernel: the inputs it is tried on, how it is launched, and mistakes that are recognised by their results, as
+edits of the spec's source. `checking` does the rest; exercises in plain Python are in `checks_in_python`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,10 +18,7 @@ from torch import Tensor
 from breaknet.kernels._triton import triton
 from notebooks.course import specs
 from notebooks.course.barriers import launch_rounds
-from notebooks.course.checking import Case, Exercise
-
-Inputs = Mapping[str, Tensor]
-Settings = Mapping[str, int]
+from notebooks.course.checking import Cases, Exercise
 
 
 def _random(*shape: int, seed: int, scale: float = 1.0) -> Tensor:
@@ -34,18 +30,13 @@ def _labels(*shape: int, classes: int, seed: int) -> Tensor:
     return torch.randint(0, classes, shape, generator=generator, dtype=torch.int32)
 
 
-# ---- scale: a byte of an image as the network sees it
-
-
-def _scale_cases() -> Iterator[Case]:
+def _scale_cases() -> Cases:
     for count in (128, 1, 300, 784):
-        pixels = torch.arange(count).remainder(256).to(torch.uint8)
-        yield Case(f"{count} pixel{'s' if count > 1 else ''}", {"pixels": pixels})
+        yield {"pixels": torch.arange(count).remainder(256).to(torch.uint8)}
 
 
-def _launch_scale(kernel: Any, inputs: Inputs, outputs: list[Tensor], _: Settings) -> None:
-    count = inputs["pixels"].numel()
-    kernel[(triton.cdiv(count, 128),)](inputs["pixels"], outputs[0], count, BLOCK=128)
+def _launch_scale(kernel: Any, x: Tensor, pixels: Tensor) -> None:
+    kernel[(triton.cdiv(len(x), 128),)](pixels, x, len(x), BLOCK=128)
 
 
 scale = Exercise(
@@ -61,28 +52,17 @@ scale = Exercise(
 )
 
 
-# ---- forward: a layer in one launch
+def _forward_cases() -> Cases:
+    for seed, (batch, inputs, outputs) in enumerate(
+        ((32, 32, 16), (10, 20, 16), (33, 50, 5), (100, 784, 16))
+    ):
+        x, bias = _random(batch, inputs, seed=seed), _random(outputs, seed=seed + 20)
+        yield {"x": x, "weight": _random(outputs, inputs, seed=seed + 10, scale=inputs**-0.5), "bias": bias}
 
 
-def _forward_cases() -> Iterator[Case]:
-    sizes = ((32, 32, 16), (10, 20, 16), (33, 50, 5), (100, 784, 16))
-    for seed, (batch, inputs, outputs) in enumerate(sizes):
-        yield Case(
-            f"x [{batch}, {inputs}], weight [{outputs}, {inputs}]",
-            {
-                "x": _random(batch, inputs, seed=seed),
-                "weight": _random(outputs, inputs, seed=seed + 10, scale=inputs**-0.5),
-                "bias": _random(outputs, seed=seed + 20),
-            },
-        )
-
-
-def _launch_forward(kernel: Any, inputs: Inputs, outputs: list[Tensor], _: Settings) -> None:
-    x, weight, bias = inputs.values()
-    batch, width = x.shape
-    kernel[(triton.cdiv(batch, 32),)](
-        x, weight, bias, outputs[0], batch, width, len(weight), BLOCK_B=32, BLOCK_K=32, BLOCK_N=16
-    )
+def _launch_forward(kernel: Any, y: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    grid = (triton.cdiv(len(x), 32),)
+    kernel[grid](x, weight, bias, y, *x.shape, len(weight), BLOCK_B=32, BLOCK_K=32, BLOCK_N=16)
 
 
 forward = Exercise(
@@ -94,10 +74,7 @@ forward = Exercise(
     {
         "`y` is the result of a layer without its bias": (" + bias", ""),
         "`y` is x Wᵀ + b: the sigmoid is missing": ("torch.sigmoid", ""),
-        "`y` is 1 / (1 + exp(+z)): the sign inside exp is wrong": (
-            "(x @ weight.T + bias)",
-            "(-(x @ weight.T + bias))",
-        ),
+        "`y` is 1 / (1 + exp(+z)): the sign inside exp is wrong": ("torch.sigmoid", "1 - torch.sigmoid"),
         "`y` contains the first 32 inputs only: the loop must go on to the next block of x and W": (
             "x @ weight.T",
             "x[:, :32] @ weight[:, :32].T",
@@ -106,28 +83,18 @@ forward = Exercise(
 )
 
 
-# ---- backward: the gradients of the layer's parameters
+def _backward_cases() -> Cases:
+    for seed, (batch, inputs, outputs) in enumerate(
+        ((32, 64, 16), (10, 20, 16), (33, 70, 5), (100, 784, 16))
+    ):
+        grad, y = _random(batch, outputs, seed=seed), torch.sigmoid(_random(batch, outputs, seed=seed + 10))
+        yield {"grad": grad, "y": y, "x": _random(batch, inputs, seed=seed + 20)}
 
 
-def _backward_cases() -> Iterator[Case]:
-    sizes = ((32, 64, 16), (10, 20, 16), (33, 70, 5), (100, 784, 16))
-    for seed, (batch, inputs, outputs) in enumerate(sizes):
-        yield Case(
-            f"grad and y [{batch}, {outputs}], x [{batch}, {inputs}]",
-            {
-                "grad": _random(batch, outputs, seed=seed),
-                "y": torch.sigmoid(_random(batch, outputs, seed=seed + 10)),
-                "x": _random(batch, inputs, seed=seed + 20),
-            },
-        )
-
-
-def _launch_backward(kernel: Any, inputs: Inputs, outputs: list[Tensor], _: Settings) -> None:
-    grad, y, x = inputs.values()
-    batch, width = x.shape
-    kernel[(triton.cdiv(width, 64),)](
-        grad, y, x, *outputs, batch, width, y.shape[1], BLOCK_B=32, BLOCK_K=64, BLOCK_N=16
-    )
+def _launch_backward(kernel: Any, dweight: Tensor, dbias: Tensor, grad: Tensor, y: Tensor, x: Tensor) -> None:
+    sizes = (*x.shape, y.shape[1])
+    grid = (triton.cdiv(x.shape[1], 64),)
+    kernel[grid](grad, y, x, dweight, dbias, *sizes, BLOCK_B=32, BLOCK_K=64, BLOCK_N=16)
 
 
 _DZ = "grad * y * (1 - y)"
@@ -142,31 +109,24 @@ backward = Exercise(
         "dz was computed as grad · y: the derivative is y (1 - y), not y": (_DZ, "grad * y"),
         "dz was computed as grad · σ(y)(1 - σ(y)): y is already the sigmoid's result": (
             _DZ,
-            "grad * torch.sigmoid(y) * (1 - torch.sigmoid(y))",
+            "grad * y.sigmoid() * (1 - y.sigmoid())",
         ),
         "only the first 32 rows of the batch were added up": ("dz.T @ x, dz", "dz[:32].T @ x[:32], dz[:32]"),
     },
 )
 
 
-# ---- cost: the sum of squares and its gradient in one pass
-
-
-def _cost_cases() -> Iterator[Case]:
+def _cost_cases() -> Cases:
     for seed, (batch, classes) in enumerate(((32, 16), (7, 10), (100, 10), (65, 3))):
         prediction = torch.sigmoid(_random(batch, classes, seed=seed))
-        label = _labels(batch, classes=classes, seed=seed)
-        yield Case(
-            f"prediction [{batch}, {classes}]", {"prediction": prediction, "label": label}, {"rows": 32}
-        )
+        yield {"prediction": prediction, "label": _labels(batch, classes=classes, seed=seed), "rows": 32}
 
 
-def _launch_cost(kernel: Any, inputs: Inputs, outputs: list[Tensor], settings: Settings) -> None:
-    prediction, label = inputs.values()
-    batch, classes = prediction.shape
-    rows = settings["rows"]
-    programs = triton.cdiv(batch, rows)
-    kernel[(programs,)](prediction, label, *outputs, batch, classes, BLOCK_B=rows, BLOCK_C=16)
+def _launch_cost(
+    kernel: Any, gradient: Tensor, partial: Tensor, prediction: Tensor, label: Tensor, rows: int
+) -> None:
+    pointers = (prediction, label, gradient, partial)
+    kernel[(len(partial),)](*pointers, *prediction.shape, BLOCK_B=rows, BLOCK_C=16)
 
 
 cost = Exercise(
@@ -188,21 +148,14 @@ cost = Exercise(
             ".square().sum()",
             ".square().sum() + GARBAGE",
         ),
-        "the target was taken as 0 everywhere: it is 1 at the label": (
-            " - one_hot(label.long(), prediction.shape[1])",
-            "",
-        ),
+        "the target was taken as 0 everywhere: it is 1 at the label": ("n - one_hot(", "n - 0 * one_hot("),
     },
 )
 
 
-# ---- rounds: programs that wait for each other
-
-
-def _rounds_cases() -> Iterator[Case]:
+def _rounds_cases() -> Cases:
     for seed, (programs, rounds) in enumerate(((2, 1), (3, 3))):
-        text = f"{programs} programs, {rounds} round{'s' if rounds > 1 else ''}"
-        yield Case(text, {"value": _random(programs, 16, seed=seed)}, {"rounds": rounds})
+        yield {"value": _random(programs, 16, seed=seed), "rounds": rounds}
 
 
 rounds = Exercise(
@@ -210,9 +163,7 @@ rounds = Exercise(
     specs.rounds_spec,
     ("result",),
     _rounds_cases,
-    lambda kernel, inputs, outputs, settings: launch_rounds(
-        kernel, inputs["value"], outputs[0], settings["rounds"]
-    ),
+    launch_rounds,
     hint=(
         "`result` is wrong: a program read a row before it was written, or wrote its own before all had read it. "
         "Between which lines must all programs wait, and for how many arrivals in all?"
@@ -220,32 +171,31 @@ rounds = Exercise(
 )
 
 
-# ---- train_many: a whole epoch of many networks in one launch
-
-
-def _train_many_cases() -> Iterator[Case]:
+def _train_many_cases() -> Cases:
     for seed, (networks, examples, inputs, outputs) in enumerate(((1, 16, 64, 16), (3, 40, 50, 10))):
         image = torch.rand(examples, inputs, generator=torch.Generator().manual_seed(seed))
         image[:, -1] = 1  # the constant that makes the last weight a bias
-        yield Case(
-            f"{networks} network{'s' if networks > 1 else ''}, {examples} images of {inputs}, {outputs} outputs",
-            {
-                "image": image,
-                "label": _labels(networks, examples, classes=outputs, seed=seed),
-                "learning_rate": 0.5 / (1 + torch.arange(networks, dtype=torch.float32)),
-                "weight": _random(networks, outputs, inputs, seed=seed, scale=inputs**-0.5),
-            },
-            {"batch": 16},
-        )
+        yield {
+            "image": image,
+            "label": _labels(networks, examples, classes=outputs, seed=seed),
+            "learning_rate": 0.5 / (1 + torch.arange(networks, dtype=torch.float32)),
+            "weight": _random(networks, outputs, inputs, seed=seed, scale=inputs**-0.5),
+            "batch": 16,
+        }
 
 
-def _launch_train_many(kernel: Any, inputs: Inputs, outputs: list[Tensor], settings: Settings) -> None:
-    image, label, learning_rate, weight = inputs.values()
-    examples, width = image.shape
-    kernel[(len(weight),)](
-        image, label, learning_rate, weight, outputs[0], examples, width, weight.shape[1],
-        BATCH=settings["batch"], BLOCK_K=64, BLOCK_N=16,
-    )  # fmt: skip
+def _launch_train_many(
+    kernel: Any,
+    trained: Tensor,
+    image: Tensor,
+    label: Tensor,
+    learning_rate: Tensor,
+    weight: Tensor,
+    batch: int,
+) -> None:
+    pointers = (image, label, learning_rate, weight, trained)
+    sizes = (*image.shape, weight.shape[1])
+    kernel[(len(weight),)](*pointers, *sizes, BATCH=batch, BLOCK_K=64, BLOCK_N=16)
 
 
 train_many = Exercise(
@@ -259,7 +209,7 @@ train_many = Exercise(
             "label[network]",
             "label[0]",
         ),
-        "all networks used the learning rate of the first: program m reads entry m of the learning rates": (
+        "all networks used the first learning rate: program m reads entry m of the learning rates": (
             "learning_rate[network]",
             "learning_rate[0]",
         ),
@@ -268,35 +218,28 @@ train_many = Exercise(
             "weight[:1].expand_as(weight).clone()",
         ),
         "the weights moved half as far as they should: a factor of 2 is missing in dz": (
-            "2 * (y - t)",
-            "(y - t)",
+            "2 * (y - ",
+            "(y - ",
         ),
         "the weights moved uphill: the update is minus learning rate times gradient": ("] -= ", "] += "),
         "every step started from the first weights: a step must use what the last one left": (
-            "weight = weight.clone()",
-            "first, weight = weight, weight.clone()",
-            "x @ weight[",
-            "x @ first[",
+            *("weight = weight.clone()", "first, weight = weight, weight.clone()"),
+            *("x @ weight[", "x @ first["),
         ),
     },
 )
 
 
-# ---- first_maximum: the predicted class
-
-
-def _first_maximum_cases() -> Iterator[Case]:
+def _first_maximum_cases() -> Cases:
     for seed, shape in enumerate(((1, 64, 16), (3, 70, 10), (2, 5, 3))):
-        yield Case(f"output {list(shape)}", {"output": _random(*shape, seed=seed)})
-    yield Case("output [2, 70, 10], all below zero", {"output": -1 - _random(2, 70, 10, seed=7).abs()})
-    ties = _labels(2, 70, 10, classes=3, seed=8).float() / 2
-    yield Case("output [2, 70, 10], many of them equal", {"output": ties})
+        yield {"output": _random(*shape, seed=seed)}
+    yield {"output": -1 - _random(2, 70, 10, seed=7).abs()}  # all below zero
+    yield {"output": _labels(2, 70, 10, classes=3, seed=8).float() / 2}  # many of them equal
 
 
-def _launch_first_maximum(kernel: Any, inputs: Inputs, outputs: list[Tensor], _: Settings) -> None:
-    checkpoints, images, classes = inputs["output"].shape
-    grid = (triton.cdiv(images, 64), checkpoints)
-    kernel[grid](inputs["output"], outputs[0], images, classes, BLOCK_B=64, BLOCK_C=16)
+def _launch_first_maximum(kernel: Any, predicted: Tensor, output: Tensor) -> None:
+    checkpoints, images, classes = output.shape
+    kernel[(triton.cdiv(images, 64), checkpoints)](output, predicted, images, classes, BLOCK_B=64, BLOCK_C=16)
 
 
 _MAXIMUM = "output.argmax(2)"

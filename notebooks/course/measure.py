@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import Timer
 
 from breaknet.data.splits import Split
 from breaknet.model import MLP
@@ -27,22 +27,13 @@ PURPOSES: tuple[tuple[str, tuple[str, ...]], ...] = (
 BOOKKEEPING = "bookkeeping"
 
 
-def wait() -> None:
-    """Return once the device has finished its work."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
+def least_seconds(statement: str, calls: int = 1, repeats: int = 7, **names: object) -> float:
+    """Seconds of one call of `statement`, which uses `names`: the least of several means, after a warm-up.
 
-
-def least_seconds(call: Callable[[], object], repeats: int = 7) -> float:
-    """The shortest of several calls after a warm-up, including the device's work: other load only adds time."""
-    times = []
-    for _ in range(repeats + 1):
-        wait()
-        began = perf_counter()
-        call()
-        wait()
-        times.append(perf_counter() - began)
-    return min(times[1:])
+    Other load only adds time. The device's work is waited for.
+    """
+    timer = Timer(statement, globals={"torch": torch, **names}, num_threads=torch.get_num_threads())
+    return min(timer.timeit(calls).mean for _ in range(repeats))
 
 
 def module_step(images: Split) -> Callable[[], None]:
@@ -139,34 +130,28 @@ def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) ->
 
     step = module_step(images)
 
-    def run() -> None:
-        for _ in range(steps):
-            step()
-
-    seconds = least_seconds(run, 3) / steps
+    seconds = least_seconds("step()", steps, 3, step=step)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
     with profile(activities=activities, acc_events=True) as profiler:
-        run()
-        wait()
+        for _ in range(steps):
+            step()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
     events = list(profiler.events() or ())
-    within: Counter[str] = Counter()
-    called: Counter[str] = Counter()
-    for event in events:
-        if event.device_type == torch.autograd.DeviceType.CPU and event.name.startswith("aten::"):
-            within[event.name] += event.self_cpu_time_total
-            called[event.name] += 1
-    whole = sum(within.values())
-    shares = dict.fromkeys(map(_purpose, within), 0.0)
-    for name, spent in within.items():
-        shares[_purpose(name)] += spent / whole
+    averages = [one for one in profiler.key_averages() if one.key.startswith("aten::")]
+    averages.sort(key=lambda one: -one.self_cpu_time_total)
+    whole = sum(one.self_cpu_time_total for one in averages)
+    shares: Counter[str] = Counter()
+    for one in averages:
+        shares[_purpose(one.key)] += one.self_cpu_time_total / whole
     on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     return StepProfile(
         seconds=seconds,
         calls=operators(events) / steps,
         kernels=gpu_launches(events)["kernels"] / steps,
         busy=sum(event.time_range.elapsed_us() for event in on_gpu) / 1e6 / steps,
-        shares=dict(sorted(shares.items(), key=lambda one: -one[1])),
-        operators=[(name, called[name] / steps, spent / whole) for name, spent in within.most_common()],
+        shares=dict(shares.most_common()),
+        operators=[(one.key, one.count / steps, one.self_cpu_time_total / whole) for one in averages],
     )
 
 
@@ -203,14 +188,9 @@ def overhead() -> Overhead:
     seconds = []
     for size in sizes:
         values = torch.rand(size, device=DEVICE)
-        result = torch.empty_like(values)
         calls = 100 if size <= 2**16 else 10
-
-        def run(values: Tensor = values, result: Tensor = result, calls: int = calls) -> None:
-            for _ in range(calls):
-                torch.add(values, 1, out=result)
-
-        seconds.append(least_seconds(run) / calls)
+        add = "torch.add(values, 1, out=result)"
+        seconds.append(least_seconds(add, calls, values=values, result=torch.empty_like(values)))
     return Overhead(sizes, seconds)
 
 
@@ -231,15 +211,9 @@ def many_small_layers() -> Batched:
         a = torch.rand(count, BATCH, 16, device=DEVICE)
         w = torch.randn(count, 16, 16, device=DEVICE)
 
-        def one_by_one(a: Tensor = a, w: Tensor = w) -> None:
-            for each, weight in zip(a, w, strict=True):
-                torch.sigmoid(each @ weight)
-
-        def at_once(a: Tensor = a, w: Tensor = w) -> None:
-            torch.sigmoid(torch.bmm(a, w))
-
-        alone.append(least_seconds(one_by_one) / count)
-        together.append(least_seconds(at_once) / count)
+        one_by_one = "for each, weight in zip(a, w): torch.sigmoid(each @ weight)"
+        alone.append(least_seconds(one_by_one, a=a, w=w) / count)
+        together.append(least_seconds("torch.sigmoid(torch.bmm(a, w))", a=a, w=w) / count)
     return Batched(counts, alone, together)
 
 

@@ -19,6 +19,10 @@ _MARKS = "osD^vP*Xh<>pd"
 _OF_PRODUCT = dict(zip(PRODUCTS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
 
 
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
+
+
 def _panels(
     width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any
 ) -> tuple[Figure, list[Axes]]:
@@ -157,7 +161,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
                 axes.plot(floor, place, "|", color=RED, markersize=14, markeredgewidth=2.5)
             axes.plot(each, place, "o", color=BLUE, markersize=9)
             axes.annotate(
-                f"{times[0] / each:,.3g} ×", (each, place), (9, 0), textcoords="offset points", va="center"
+                f"{_times(times[0] / each)} ×", (each, place), (9, 0), textcoords="offset points", va="center"
             )
         axes.set_yticks(range(len(some)), [row.title for row in some])
         axes.set_ylim(len(some) - 0.4, -0.6)
@@ -204,7 +208,7 @@ def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> Non
     for number, (row, each) in enumerate(points):
         axes.loglog(
             each, row.floor["operations"] / row.median, _MARKS[number % len(_MARKS)], markersize=9, linestyle="none",
-            color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5], label=f"{row.title}: {row.distance:,.3g} × its floor",
+            color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5], label=f"{row.title}: {_times(row.distance)} × its floor",
         )  # fmt: skip
     axes.set_xlabel("operations per byte of memory")
     axes.set_ylabel("operations per second")

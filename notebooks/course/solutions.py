@@ -101,7 +101,7 @@ MISTAKES: dict[str, dict[str, tuple[str, ...]]] = {
     "train_many": {
         "labels of network 0": ("labels of the first", "label_ptr + network * examples", "label_ptr"),
         "learning rate of network 0": (
-            "rate of the first",
+            "the first learning rate",
             "learning_rate_ptr + network",
             "learning_rate_ptr",
         ),
@@ -158,7 +158,7 @@ def usual_mistakes(exercise: str) -> Markdown:
     messages = {
         mistake: CHECKS[exercise](mistaken(exercise, mistake)).message for mistake in MISTAKES[exercise]
     }
-    return table(("a usual mistake", "the checker's message"), messages.items())
+    return table(("a usual mistake", "the checker's message"), messages.items(), right=False)
 
 
 def source(name: str, version: str = "instructor") -> str:

@@ -78,7 +78,7 @@ def test_outcomes_come_from_the_experiments_curves():
     assert table.splitlines()[2:] == [f"| {text} | – | {value} | – |" for text, value in expected.values()]
     with pytest.raises(TypeError, match=r"predictions: any of train_cost, .*, not cost"):
         notebook_display.outcomes(results, "clean", cost=1.0)
-    assert notebook_display.side_by_side(results).splitlines()[-1] == "| true labels | 50.0% | 37.5% |"
+    assert notebook_display.side_by_side(results).splitlines()[-1] == "| true labels | 50.0 % | 37.5 % |"
 
 
 def test_parameters_are_listed_and_counted():

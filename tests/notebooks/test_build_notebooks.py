@@ -98,7 +98,10 @@ def test_questions_come_from_the_lesson(source):
     hundred = next(section for section in SECTIONS if section.name == "hundred")
     assert text == "# Title\n\n1. " + "\n2. ".join(hundred.before)
     source.write_text(SOURCE.replace("hundred before", "shuffled after 2-3"))
-    text = built(source, "")["example.ipynb"].cells[0].source
+    first, answers = built(source, "")["example.ipynb"].cells[:2]
+    text = first.source
+    assert answers.source == build_notebooks.ANSWERS
+    assert build_notebooks.ANSWERS not in text_of(built(source, "")["example_instructor.ipynb"])
     shuffled = next(section for section in SECTIONS if section.name == "shuffled")
     assert text == f"# Title\n\n2. {shuffled.after[1]}\n3. {shuffled.after[2]}"
     for wrong in ("nothing before", "hundred before 1-9"):
@@ -143,7 +146,7 @@ def test_answers_stand_in_the_instructors_notebook_alone():
         for ending in ("", "_instructor")
     )
     answers = [cell for cell in instructor.cells if "instructor" in tags(cell)]
-    assert sum("notebook_display.noticed" in cell.source for cell in answers) == len(SECTIONS)
+    assert sum("show.noticed" in cell.source for cell in answers) == len(SECTIONS)
     assert not [cell for cell in student.cells if "instructor" in tags(cell) or "noticed" in cell.source]
 
 

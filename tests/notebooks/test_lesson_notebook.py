@@ -124,7 +124,7 @@ def test_the_whole_lesson_at_full_size(mnist, tmp_path: Path):
     assert pictures(done) == PICTURES
     assert printed(done, "stderr") == ""
     assert "MNIST: 50,000 images" in printed(done, "stdout")
-    ends = re.findall(r"^\| .* \| (\d+\.\d)% \| (\d+\.\d)% \|$", texts(done), re.M)
+    ends = re.findall(r"^\| .* \| (\d+\.\d) % \| (\d+\.\d) % \|$", texts(done), re.M)
     (clean, clean_valid), (shuffled, _), (hundred, hundred_valid) = [map(float, pair) for pair in ends]
     assert clean > 96.5
     assert clean_valid > 94
