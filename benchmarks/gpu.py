@@ -285,10 +285,12 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
-    if options.data is not None and not Path(options.data).exists():
-        reader.error(f"--data or BREAKNET_DATA: a folder that exists, not {options.data!r}")
-    data = str(Path(options.data).resolve()) if options.data else None
-    print(f"data: {data or 'synthetic digits'}", flush=True)
+    data = options.data
+    if data not in (None, "", "synthetic", "prototypes"):
+        if not Path(data).exists():
+            reader.error(f"--data or BREAKNET_DATA: a folder that exists, not {data!r}")
+        data = str(Path(data).resolve())
+    print(f"data: {data or 'synthetic'}", flush=True)
     environment = environment_for(data, options.rehearse)
     with tempfile.TemporaryDirectory() as folder, (out / "log.txt").open("w") as log:
         work = Path(folder)

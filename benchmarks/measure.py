@@ -12,7 +12,7 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import groupby
@@ -57,6 +57,12 @@ class Ready:
     launches: dict[str, float] = field(default_factory=dict)  # counted, for one unit
     work: Work | None = None  # of one unit, for its floor
     conditions: dict[str, Any] = field(default_factory=dict)  # may still change while it runs
+
+    def grouped(self, size: float) -> Ready:
+        """The same with `size` units as one."""
+        launches = {name: size * count for name, count in self.launches.items()}
+        work = None if self.work is None else self.work.times(size)
+        return replace(self, units=self.units / size, launches=launches, work=work)
 
 
 @dataclass(frozen=True)

@@ -111,27 +111,44 @@ def prepare_training(
     return Ready(trainer.train, units, counted, implementation.step_work(problem), found | conditions)
 
 
-def prepare_evaluation(implementation: Implementation, context: Context) -> Ready:
-    """Check evaluations of some images against float64, count, prepare all images; a unit is one network."""
-    images = context.size.evaluated_images
+def prepare_evaluation(
+    implementation: Implementation,
+    context: Context,
+    *,
+    networks: int | None = None,
+    count: bool = True,
+    checked: int | None = None,
+    timed: str = "images and networks already there",
+    **conditions: Any,
+) -> Ready:
+    """Check evaluations of some images against float64, then prepare all images; a unit is one network.
+
+    Args:
+        networks: evaluated by one timed call; the implementation's own number by default.
+        count: whether launches are counted.
+        checked: networks that are checked; all by default.
+        timed: in the times or before them, beside outputs and results.
+        conditions: more of them; `images`, the size's by default, says how many each network is evaluated on.
+    """
+    images = conditions.setdefault("images", context.size.evaluated_images)
     problem = context.evaluation(images)
-    networks = context.size.checkpoints if implementation.together else 1
-    models: Parameters = context.networks(networks)
-    sample = context.size.sampled_images
-    check_evaluator(implementation.build, models, problem, sample)
-    timed = problem.first(min(sample, len(problem.labels))) if implementation.sampled else problem
-    evaluate = implementation.build(models, timed)
+    if networks is None:
+        networks = context.size.checkpoints if implementation.together else 1
+    models, sample = context.networks(networks), context.size.sampled_images
+    some: Parameters = {name: value[:checked] for name, value in models.items()}
+    check_evaluator(implementation.build, some, problem, sample)
+    if checked is not None:
+        context.warm_up(implementation.build(some, problem))  # with few networks: all of them can take long
+    part = problem.first(min(sample, len(problem.labels))) if implementation.sampled else problem
+    evaluate = implementation.build(models, part)
+    if checked is None:
+        context.warm_up(evaluate)
     # a part of the images makes a part of a unit, and the time of a unit is extrapolated
-    units = networks * len(timed.labels) / images
-    context.warm_up(evaluate)
-    counted = implementation.count(evaluate, units, problem.device)
-    conditions = {
-        "images": images, "timed_images": len(timed.labels), "models": networks,
-        "extrapolated": len(timed.labels) != images,
-        "timed": {
-            "in": "outputs, comparison with the labels, results on the host",
-            "out": "compiling, moving and converting images",
-        },
+    units = networks * len(part.labels) / images
+    counted = implementation.count(evaluate, units, problem.device) if count else {}
+    found = {
+        "models": networks, "timed_images": len(part.labels), "extrapolated": len(part.labels) != images,
+        "timed": {"in": f"outputs, results on the host ({timed})", "out": "compiling, moving and converting images"},
     }  # fmt: skip
     work = implementation.evaluation_work(problem, images, networks)
-    return Ready(evaluate, units, counted, work, conditions | implementation._threads)
+    return Ready(evaluate, units, counted, work, found | implementation._threads | conditions)

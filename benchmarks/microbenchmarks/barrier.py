@@ -36,11 +36,7 @@ class BarrierLoop:
         self._arrivals.zero_()
         options = {} if interpreted() else OPTIONS | {"launch_cooperative_grid": True}
         barrier_loop_kernel[(self.programs,)](
-            self._arrivals,
-            self._seen,
-            self.rounds,
-            PROGRAMS=self.programs,
-            **options,
+            self._arrivals, self._seen, self.rounds, PROGRAMS=self.programs, **options
         )
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.contenders import IMPLEMENTATIONS
-from benchmarks.contenders.agreement import check_evaluator
-from benchmarks.contenders.implementation import Implementation
+from benchmarks.contenders.implementation import Implementation, prepare_evaluation
 from benchmarks.measure import Contender, Context, Ready
 
 CHECKPOINTS = {"rehearse": (2,), "quick": (20,), "full": (100, 1_000)}
@@ -41,15 +40,9 @@ def contenders(context: Context) -> list[Contender]:
 
 
 def _ready(context: Context, how: Implementation, count: int, images: int, timed: str) -> Ready:
-    models, problem = context.networks(count), context.evaluation(images)
-    if len(problem.labels) != images:
-        raise ValueError(f"images: {images:,} are wanted, and the data has {len(problem.labels):,}")
-    few = {name: value[:3] for name, value in models.items()}
-    check_evaluator(how.build, few, problem, 2_000)
-    context.warm_up(how.build(few, problem))  # with few networks: all of them can take long
-    conditions = {
-        "images": images, "models": count,
-        "timed": {"in": f"all outputs, results on the host ({timed})", "out": "compiling"},
-    }  # fmt: skip
-    work = how.evaluation_work(problem, images, count).times(count)
-    return Ready(how.build(models, problem), work=work, conditions=conditions)
+    if len(context.evaluation(images).labels) != images:
+        raise ValueError(f"images: {images:,} are wanted, and the data has fewer")
+    ready = prepare_evaluation(
+        how, context, networks=count, checked=3, count=False, images=images, timed=timed
+    )
+    return ready.grouped(count)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from benchmarks import launches
 from benchmarks.contenders import IMPLEMENTATIONS, all_checkpoints, kernel_trainers
-from benchmarks.contenders.agreement import check_evaluator
-from benchmarks.contenders.implementation import prepare_training
+from benchmarks.contenders.implementation import prepare_evaluation, prepare_training
 from benchmarks.measure import Contender, Context, Ready
 from benchmarks.microbenchmarks.barrier import BarrierLoop
 from benchmarks.problem import Evaluator, Parameters, Problem
@@ -21,7 +20,6 @@ ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loo
 LONG = {"rehearse": 1, "quick": 10, "full": 100}  # epochs of a whole run
 #: BLOCK_C, BLOCK_M, warps, registers: the default tile first.
 TILES = (evaluation.TILES[16], (2, 64, 4, 168), (4, 32, 4, 168), (8, 64, 8, 168), (4, 128, 8, 168))
-_LAUNCH = {"in": "all outputs, results on the host", "out": "compiling, moving images and checkpoints"}
 
 
 def contenders(context: Context) -> list[Contender]:
@@ -93,37 +91,23 @@ def _tiles(context: Context, tile: tuple[int, int, int, int]) -> Ready:
 
         return evaluate
 
-    count = context.size.checkpoints
-    problem, models = context.evaluation(context.size.evaluated_images), context.networks(count)
-    check_evaluator(build, models, problem, 2_000)
-    evaluate = build(models, problem)
-    context.warm_up(evaluate)
-    work = IMPLEMENTATIONS["all-checkpoints"].evaluation_work(problem, len(problem.labels), count)
     names = ("checkpoints", "images", "warps", "registers")
-    conditions = {
-        "models": count, "images": len(problem.labels), "tile": dict(zip(names, tile, strict=True)), "timed": _LAUNCH,
-    }  # fmt: skip
-    return Ready(evaluate, count, launches.of_torch(evaluate, count, problem.device), work, conditions)
+    how = replace(IMPLEMENTATIONS["all-checkpoints"], build=build)
+    return prepare_evaluation(how, context, tile=dict(zip(names, tile, strict=True)))
 
 
 def _packed(context: Context, epochs: int) -> Ready:
     """As many networks as train at once; a unit is a whole run of one."""
     images = context.size.train_images
     ready = prepare_training(IMPLEMENTATIONS["packed"], context, images=images, epochs=epochs)
-    models = ready.conditions["models"]
-    assert ready.work is not None
-    return Ready(ready.run, models, work=ready.work.times(ready.units / models), conditions=ready.conditions)
+    return ready.grouped(ready.units / ready.conditions["models"])
 
 
 def _packed_evaluation(context: Context, epochs: int) -> Ready:
-    """Evaluation of all their checkpoints, for the networks a second with it."""
+    """Evaluation of all their checkpoints, for the networks a second with it; a unit is those of one network."""
     networks = kernel_trainers.packed_capacity(context.training(context.size.train_images))
-    models, problem = context.networks(networks * epochs), context.evaluation(context.size.evaluated_images)
-    few = {name: value[:3] for name, value in models.items()}
-    check_evaluator(all_checkpoints.evaluator, few, problem, 2_000)
-    evaluate = all_checkpoints.evaluator(models, problem)
-    context.warm_up(evaluate)
-    conditions = {
-        "models": networks, "checkpoints": networks * epochs, "images": len(problem.labels), "timed": _LAUNCH,
-    }  # fmt: skip
-    return Ready(evaluate, networks, conditions=conditions)
+    how, count = IMPLEMENTATIONS["all-checkpoints"], networks * epochs
+    ready = prepare_evaluation(
+        how, context, networks=count, checked=3, count=False, models=networks, checkpoints=count
+    )
+    return ready.grouped(epochs)

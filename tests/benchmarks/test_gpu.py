@@ -15,16 +15,7 @@ import pytest
 
 from benchmarks import gpu, gpu_part, gpu_report
 from benchmarks.gpu import environment_for, run_part, run_parts, to_leave_out
-from benchmarks.gpu_report import (
-    Gathered,
-    Outcome,
-    Part,
-    line_of,
-    pytest_summary,
-    report,
-    store,
-    write_rows,
-)
+from benchmarks.gpu_report import Gathered, Outcome, Part, line_of, pytest_summary, report, store, write_rows
 from benchmarks.rows import Row, stored
 from benchmarks.suites import SUITES
 from breaknet.kernels._triton import HAVE_TRITON
