@@ -175,6 +175,17 @@ def test_whatever_orders_blocks_is_needed(old: str, new: str) -> None:
         send(MESSAGE.replace(old, new))
 
 
+def test_a_counter_that_is_not_zero_before_is_a_race() -> None:
+    seed = next(seed for seed in range(99) if first_block(seed) == 1)  # it reads before the other writes
+    data, counter, out = words([0]), torch.ones(1, dtype=torch.int32), words([0])
+    with pytest.raises(Fault, match=r"race: place \d+ of global memory is written, read by block 1"):
+        run(MESSAGE, data, counter, out, blocks=2, cooperative=True, seed=seed)
+
+
+def first_block(seed: int) -> int:
+    return int(np.random.default_rng(seed).permutation(2)[0])
+
+
 def test_two_blocks_that_write_one_place() -> None:
     body = LOAD + "mov.b32 %r3, 1;" + STORE
     run(body, words([1]), words([1]), words([1]))
@@ -186,7 +197,7 @@ def test_a_deadlock_is_a_fault() -> None:
     with pytest.raises(Fault, match="deadlock, 1 blocks wait"):
         send(MESSAGE.replace("@%p3 bra", "bra"))
     alone = words([0]), torch.zeros(1, dtype=torch.int32), words([0])
-    seed = next(seed for seed in range(99) if np.random.default_rng(seed).permutation(2)[0] == 1)
+    seed = next(seed for seed in range(99) if first_block(seed) == 1)
     with pytest.raises(Fault, match="not launched with them"):
         run(MESSAGE, *alone, blocks=2, seed=seed)
 

@@ -7,8 +7,8 @@ Arguments are CPU tensors and numbers, in the order of the kernel's parameters; 
 A launch fails with `Fault` for an address outside the tensors or misaligned, a race, a divergent branch, a deadlock.
 
 All threads of a block take each instruction together, so a branch must be the same for all of them (Triton's are).
-Blocks run one after another. Where one polls a counter, others go on, in an order drawn from `seed`, and only in a
-cooperative launch: in another nothing says that they run at the same time.
+Blocks run one after another. Where one polls a counter again, others go on, in an order drawn from `seed`, and only in
+a cooperative launch: in another nothing says that they run at the same time.
 """
 
 from __future__ import annotations
@@ -136,10 +136,15 @@ class Machine:
 
     def _steps(self) -> Iterator[None]:
         at: int | None = 0
+        polled = -1  # additions before the last poll
         while at is not None:
             run, end, polls = self._runs[at]
             if polls:
-                yield
+                if (
+                    polled == self.changes
+                ):  # the first poll is taken at once: a barrier that is open too early shows
+                    yield
+                polled = self.changes
             try:
                 for number, step in enumerate(run, at):  # noqa: B007
                     step()
@@ -204,7 +209,7 @@ class Machine:
 
 
 def _polls(instruction: Instruction) -> bool:
-    """Whether it reads what another block may be about to change, and so lets the others go on first."""
+    """Whether it reads what another block may be about to change, so that the others must go on."""
     return instruction.parts[0] == "ld" and instruction.parts[1] in ("acquire", "relaxed")
 
 
