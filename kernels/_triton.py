@@ -91,6 +91,8 @@ def _load() -> tuple[Any, Any, str | None]:
 triton, tl, _reason = _load()
 
 HAVE_TRITON: bool = _reason is None
+#: Whether kernels run under Triton's interpreter, on CPU tensors: what the environment said when they were decorated.
+INTERPRETED: bool = HAVE_TRITON and _interpreter_requested()
 
 
 def why_not() -> str | None:
@@ -103,11 +105,6 @@ def jit(fn: Any = None, **options: Any) -> Any:
     if not HAVE_TRITON:
         return _AbsentKernel if fn is None else _AbsentKernel(fn)
     return triton.jit(**options) if fn is None else triton.jit(fn)
-
-
-def interpreted() -> bool:
-    """Whether kernels run under Triton's interpreter (`TRITON_INTERPRET=1`), that is on CPU tensors."""
-    return HAVE_TRITON and _interpreter_requested()
 
 
 @lru_cache

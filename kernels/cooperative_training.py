@@ -25,9 +25,8 @@ first step of a split run; the job table int64 [jobs, 8] and the learning rates 
 `first_program` is 0 except in tests, which run each program as a process. NET, TILES: see `training_step`.
 """
 
-from breaknet.kernels import jobs as layout
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import grouped_dot
+from breaknet.kernels.device_functions import grouped_dot, load_job
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE, grid_barrier
 from breaknet.kernels.training_step import (
     OUTPUT_BLOCK,
@@ -47,14 +46,6 @@ from breaknet.kernels.training_step import (
     store_w2,
 )
 
-IMAGE_ROW = tl.constexpr(layout.IMAGE_ROW)
-LABEL = tl.constexpr(layout.LABEL)
-EXAMPLES = tl.constexpr(layout.EXAMPLES)
-BATCH = tl.constexpr(layout.BATCH)
-EPOCHS = tl.constexpr(layout.EPOCHS)
-LIVE_ROW = tl.constexpr(layout.LIVE_ROW)
-CHECKPOINT_ROW = tl.constexpr(layout.CHECKPOINT_ROW)
-JOB_COLUMNS = tl.constexpr(layout.JOB_COLUMNS)
 _COUNTER_STRIDE = tl.constexpr(COUNTER_STRIDE)
 
 
@@ -75,14 +66,10 @@ def cooperative_training_kernel(
     program = tl.program_id(0) + first_program
     job = program // PROGRAMS
     part = program % PROGRAMS
-    table = jobs_ptr + job * JOB_COLUMNS
-    image_row = tl.load(table + IMAGE_ROW)
-    labels = labels_ptr + tl.load(table + LABEL)
-    examples = tl.load(table + EXAMPLES).to(tl.int32)
-    batch = tl.load(table + BATCH).to(tl.int32)
-    epochs = tl.load(table + EPOCHS).to(tl.int32)
-    live = live_ptr + tl.load(table + LIVE_ROW) * P
-    checkpoint = checkpoints_ptr + tl.load(table + CHECKPOINT_ROW) * P
+    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
+    labels = labels_ptr + label
+    live = live_ptr + live_row * P
+    checkpoint = checkpoints_ptr + checkpoint_row * P
     learning_rate = tl.load(rates_ptr + job)
     partials = partials_ptr + job.to(tl.int64) * (TILES.slices * TILES.rows * TILES.width1)
     deltas = deltas_ptr + job.to(tl.int64) * (

@@ -3,9 +3,12 @@
 All arithmetic is float32, and every product is IEEE float32 on every GPU.
 """
 
-from breaknet.kernels._triton import interpreted, jit, tl
+from breaknet.kernels import jobs
+from breaknet.kernels._triton import INTERPRETED as _INTERPRETED
+from breaknet.kernels._triton import jit, tl
 
-INTERPRETED = tl.constexpr(interpreted())
+INTERPRETED = tl.constexpr(_INTERPRETED)
+JOB_COLUMNS = tl.constexpr(jobs.JOB_COLUMNS)
 
 
 @jit
@@ -63,6 +66,16 @@ def load_images(batch_ptr, pitch, row, valid, column, BY_FOURS: tl.constexpr = F
         # true of more than 4, but given only this hint Triton loads no more than 4 bytes at a time
         x_ptr = tl.multiple_of(x_ptr, [4, 4])
     return pixels_to_float32(tl.load(x_ptr, mask=valid[:, None] & (column < pitch)[None, :], other=0))
+
+
+@jit
+def load_job(jobs_ptr, job):
+    """Row `job` of the job table: the columns that are fields of `jobs.JobRow`, row numbers int64, counts int32."""
+    row = jobs_ptr + job * JOB_COLUMNS
+    examples = tl.load(row + 2).to(tl.int32)
+    batch = tl.load(row + 3).to(tl.int32)
+    epochs = tl.load(row + 4).to(tl.int32)
+    return tl.load(row), tl.load(row + 1), examples, batch, epochs, tl.load(row + 5), tl.load(row + 6)
 
 
 @jit

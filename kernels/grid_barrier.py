@@ -8,11 +8,11 @@ the poll an acquire at GPU scope, so that what any program wrote before its barr
 poll stays inside its loop, and the closing `debug_barrier` keeps the block together.
 """
 
-from breaknet.kernels._triton import interpreted, jit, tl
+from breaknet.kernels._triton import jit, tl
+from breaknet.kernels.device_functions import INTERPRETED
 
 # A counter has a 128-byte line to itself, so that jobs do not slow each other's polls.
 COUNTER_STRIDE = 32  # int32 words
-INTERPRETED = tl.constexpr(interpreted())
 
 
 @jit

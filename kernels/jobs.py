@@ -5,7 +5,7 @@ Parameters are one flat float32 row of P in torch's own order, so that a trainer
     hidden1.weight [H1, K], hidden1.bias [H1], hidden2.weight [H2, H1], hidden2.bias [H2],
     output.weight [O, H2], output.bias [O]
 
-A job is one row of an int64 table (columns below) and one learning rate. Images of all jobs are rows of one
+A job is one row of an int64 table (`JobRow`) and one learning rate. Images of all jobs are rows of one
 [M, K] tensor and labels entries of one int32 vector, so that jobs can share either.
 """
 
@@ -18,9 +18,7 @@ from dataclasses import astuple, dataclass
 import torch
 from torch import Tensor
 
-# Columns of the job table, the fields of `JobRow`. Plain ints here; kernels read them through `tl.constexpr` twins.
-IMAGE_ROW, LABEL, EXAMPLES, BATCH, EPOCHS, LIVE_ROW, CHECKPOINT_ROW = range(7)
-JOB_COLUMNS = 8  # padded to a power of two
+JOB_COLUMNS = 8  # of the job table: the fields of `JobRow` but the last, padded to a power of two
 
 MAX_INPUTS = 16_384
 MAX_HIDDEN = 128
@@ -79,7 +77,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job of a launch, by the columns of the table; the learning rate has a vector of its own."""
+    """One job of a launch: the columns of the table as `device_functions.load_job` reads them, and its rate."""
 
     image_row: int  # first row of the job's images
     label: int  # first entry of the job's labels

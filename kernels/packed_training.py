@@ -38,20 +38,13 @@ from breaknet.kernels.device_functions import (
     grouped_dot,
     keep_float32,
     load_images,
+    load_job,
     pixels_to_float32,
     sigmoid,
     sigmoid_derivative,
 )
 
 OUTPUT_BLOCK = tl.constexpr(jobs.MAX_OUTPUTS)
-IMAGE_ROW = tl.constexpr(jobs.IMAGE_ROW)
-LABEL = tl.constexpr(jobs.LABEL)
-EXAMPLES = tl.constexpr(jobs.EXAMPLES)
-BATCH = tl.constexpr(jobs.BATCH)
-EPOCHS = tl.constexpr(jobs.EPOCHS)
-LIVE_ROW = tl.constexpr(jobs.LIVE_ROW)
-CHECKPOINT_ROW = tl.constexpr(jobs.CHECKPOINT_ROW)
-JOB_COLUMNS = tl.constexpr(jobs.JOB_COLUMNS)
 
 
 @jit
@@ -123,15 +116,12 @@ def packed_fused_kernel(
     CHUNK: tl.constexpr = TILES.chunk
     GROUPS: tl.constexpr = TILES.input_groups
     job = tl.program_id(0)
-    table = jobs_ptr + job * JOB_COLUMNS
+    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, _, _, _, parameters = widths(shape_ptr)
-    images_ptr += tl.load(table + IMAGE_ROW) * pitch
-    labels_ptr += tl.load(table + LABEL)
-    examples = tl.load(table + EXAMPLES).to(tl.int32)
-    batch = tl.load(table + BATCH).to(tl.int32)
-    epochs = tl.load(table + EPOCHS).to(tl.int32)
-    live_ptr += tl.load(table + LIVE_ROW) * parameters
-    checkpoints_ptr += tl.load(table + CHECKPOINT_ROW) * parameters
+    images_ptr += image_row * pitch
+    labels_ptr += label
+    live_ptr += live_row * parameters
+    checkpoints_ptr += checkpoint_row * parameters
     learning_rate = tl.load(rates_ptr + job)
     batches = (examples + batch - 1) // batch
     steps = batches * epochs

@@ -13,21 +13,8 @@ Arguments are those of `packed_training.py`, and scratch_ptr, float32 [J, scratc
 """
 
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import keep_float32, load_images, sigmoid, sigmoid_derivative
-from breaknet.kernels.packed_training import (
-    BATCH,
-    CHECKPOINT_ROW,
-    EPOCHS,
-    EXAMPLES,
-    IMAGE_ROW,
-    JOB_COLUMNS,
-    LABEL,
-    LIVE_ROW,
-    OUTPUT_BLOCK,
-    copy_parameters,
-    output_delta,
-    widths,
-)
+from breaknet.kernels.device_functions import keep_float32, load_images, load_job, sigmoid, sigmoid_derivative
+from breaknet.kernels.packed_training import OUTPUT_BLOCK, copy_parameters, output_delta, widths
 
 
 @jit
@@ -128,18 +115,15 @@ def packed_looped_kernel(
 ):  # fmt: skip
     WIDTH: tl.constexpr = TILES.width
     job = tl.program_id(0)
-    table = jobs_ptr + job * JOB_COLUMNS
+    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, hidden1, hidden2, outputs, count = widths(shape_ptr)
-    images_ptr += tl.load(table + IMAGE_ROW) * pitch
-    labels_ptr += tl.load(table + LABEL)
-    examples = tl.load(table + EXAMPLES).to(tl.int32)
-    batch = tl.load(table + BATCH).to(tl.int32)
-    epochs = tl.load(table + EPOCHS).to(tl.int32)
-    checkpoints_ptr += tl.load(table + CHECKPOINT_ROW) * count
+    images_ptr += image_row * pitch
+    labels_ptr += label
+    checkpoints_ptr += checkpoint_row * count
     learning_rate = tl.load(rates_ptr + job)
 
     # torch's order: each weight [out, in], then its bias
-    w1_ptr = live_ptr + tl.load(table + LIVE_ROW) * count
+    w1_ptr = live_ptr + live_row * count
     b1_ptr = w1_ptr + hidden1 * inputs
     w2_ptr = b1_ptr + hidden1
     b2_ptr = w2_ptr + hidden2 * hidden1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from breaknet.kernels._triton import interpreted, jit, tl
+from breaknet.kernels._triton import INTERPRETED, jit, tl
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE, grid_barrier
 from breaknet.kernels.host.trainers import OPTIONS
 
@@ -34,7 +34,7 @@ class BarrierLoop:
     def run(self) -> None:
         """Launch and wait."""
         self._arrivals.zero_()
-        options = {} if interpreted() else OPTIONS | {"launch_cooperative_grid": True}
+        options = {} if INTERPRETED else OPTIONS | {"launch_cooperative_grid": True}
         barrier_loop_kernel[(self.programs,)](
             self._arrivals, self._seen, self.rounds, PROGRAMS=self.programs, **options
         )

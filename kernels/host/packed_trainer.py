@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels._triton import interpreted
+from breaknet.kernels._triton import INTERPRETED
 from breaknet.kernels.host.tiles import PackedConfig
 from breaknet.kernels.host.trainers import OPTIONS, Trainer
 from breaknet.kernels.jobs import MAX_BATCH, MAX_OUTPUTS, JobRow, Shape, to_device
@@ -84,7 +84,7 @@ def kernel_of(config: PackedConfig) -> Any:
 
 def launch_options(config: PackedConfig) -> dict[str, Any]:
     """The kernel's compile-time argument and compiler options."""
-    return {"TILES": config} | ({} if interpreted() else OPTIONS | {"num_warps": config.num_warps})
+    return {"TILES": config} | ({} if INTERPRETED else OPTIONS | {"num_warps": config.num_warps})
 
 
 def compile_packed(shape: Shape, config: PackedConfig, image_dtype: torch.dtype) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels._triton import HAVE_TRITON, interpreted, why_not
+from breaknet.kernels._triton import HAVE_TRITON, INTERPRETED, why_not
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE
 from breaknet.kernels.host.targets import target_for
@@ -71,7 +71,7 @@ class Trainer:
             raise ValueError(f"capacity: 1 or more jobs, not {capacity}")
         if not HAVE_TRITON:
             raise RuntimeError(f"training needs Triton: {why_not()}")
-        if images.device.type != "cuda" and not interpreted():
+        if images.device.type != "cuda" and not INTERPRETED:
             raise RuntimeError("training needs a CUDA device, or TRITON_INTERPRET=1 to run on the CPU")
         self.shape, self.capacity, self.max_batch = shape, capacity, config.rows
         self.images, self.labels, self.live, self.device = images, labels, live, images.device
@@ -243,7 +243,7 @@ class SplitTrainer(_PhasedTrainer):
 def launch_options(shape: Shape, config: TileConfig, phase: int = 0) -> dict[str, Any]:
     """The kernel's compile-time arguments and compiler options."""
     constexprs: dict[str, Any] = {"PHASE": phase, "NET": shape, "TILES": config}
-    return constexprs | ({} if interpreted() else OPTIONS | {"launch_cooperative_grid": phase == 0})
+    return constexprs | ({} if INTERPRETED else OPTIONS | {"launch_cooperative_grid": phase == 0})
 
 
 def _compile(shape: Shape, config: TileConfig, image_dtype: torch.dtype, phase: int) -> Any:

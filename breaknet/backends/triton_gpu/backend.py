@@ -59,9 +59,9 @@ def unavailable(device: torch.device) -> str | None:
 
     if not _triton.HAVE_TRITON:
         return _triton.why_not()
-    if device.type == "cpu" and not _triton.interpreted():
+    if device.type == "cpu" and not _triton.INTERPRETED:
         return "on the CPU Triton runs under its interpreter only, with TRITON_INTERPRET=1 in the environment"
-    if device.type == "cuda" and _triton.interpreted():
+    if device.type == "cuda" and _triton.INTERPRETED:
         return "TRITON_INTERPRET=1 is in the environment, and the interpreter does not use the GPU"
     return None
 
