@@ -59,7 +59,8 @@ LONG = {
 #: Files that are not read from top to bottom by people: data, pictures, notebooks made from their sources.
 GENERATED = {".json", ".svg", ".png", ".ipynb", ".safetensors"}
 
-MAX_FILES = {"numba": 12, "triton": 22}  # for triton 15 is the goal
+#: For triton 15 is the goal; on a GPU, where kernels are no Python functions, it is 14 already.
+MAX_FILES = {"numba": 12, "triton": 17}
 
 
 def files() -> list[Path]:
