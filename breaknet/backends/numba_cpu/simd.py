@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from inspect import Signature
+from inspect import signature as signature_of
 from typing import Any
 
 from llvmlite import ir
@@ -123,19 +125,53 @@ def is_flat(array: Any, dtype: Any = types.float32) -> bool:
     return isinstance(array, types.Array) and array.dtype == dtype and array.layout == "C"
 
 
+# --- operations: an intrinsic from the function that writes its IR ---------------------------------------------------
+
+
+def operation(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
+    """Of code(context, builder, *values): an intrinsic that takes `arguments`."""
+
+    def define(code: Callable[..., Any]) -> Any:
+        def typed(typing_context, *given):
+            return result(*arguments), lambda context, builder, sig, args: code(context, builder, *args)
+
+        # numba binds a call to the names after the first: one for the typing context, then those of the values
+        typed.__signature__ = Signature(list(signature_of(code).parameters.values())[1:])  # type: ignore[attr-defined]
+        return intrinsic(_named_as(code, typed))
+
+    return define
+
+
+def reading(result: types.Type, *dtypes: types.Type) -> Callable[[Callable[..., Any]], Any]:
+    """Of code(context, builder, address): an intrinsic of a C-contiguous array of one of `dtypes` and an index."""
+
+    def define(code: Callable[..., Any]) -> Any:
+        def typed(typing_context, array, index):
+            if not any(is_flat(array, dtype) for dtype in dtypes):
+                return None
+
+            def write(context, builder, sig, args):
+                return code(context, builder, address_of(context, builder, sig.args[0], *args))
+
+            return result(array, types.int64), write
+
+        return intrinsic(_named_as(code, typed))
+
+    return define
+
+
+def _named_as(code: Callable[..., Any], typed: Callable[..., Any]) -> Callable[..., Any]:
+    typed.__name__, typed.__doc__, typed.__module__ = code.__name__, code.__doc__, code.__module__
+    return typed
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-@intrinsic
-def load(typing_context, array, index):
+@reading(lanes16, types.float32)
+def load(context, builder, address):
     """a.flat[index : index + 16]."""
-    if not is_flat(array):
-        return None
-
-    def code(context, builder, sig, args):
-        return load_from(builder, address_of(context, builder, sig.args[0], args[0], args[1]))
-
-    return lanes16(array, types.int64), code
+    return load_from(builder, address)
 
 
 @intrinsic
@@ -151,74 +187,45 @@ def store(typing_context, array, index, x):
     return types.void(array, types.int64, lanes16), code
 
 
-@intrinsic
-def spread(typing_context, array, index):
+@reading(lanes16, types.float32)
+def spread(context, builder, address):
     """Sixteen copies of a.flat[index]."""
-    if not is_flat(array):
-        return None
-
-    def code(context, builder, sig, args):
-        return _copies(builder, builder.load(address_of(context, builder, sig.args[0], args[0], args[1])))
-
-    return lanes16(array, types.int64), code
+    return _copies(builder, builder.load(address))
 
 
-@intrinsic
-def spread4(typing_context, array, index):
+@reading(types.UniTuple(lanes16, 4), types.float32)
+def spread4(context, builder, address):
     """Four values, each as sixteen copies: one load and four shuffles, where `spread` would be four loads."""
-    if not is_flat(array):
-        return None
-
-    def code(context, builder, sig, args):
-        address = address_of(context, builder, sig.args[0], args[0], args[1])
-        values = builder.load(builder.bitcast(address, FOUR.as_pointer()))
-        values.align = ALIGN
-        undefined = ir.Constant(FOUR, ir.Undefined)
-        copies = [
-            builder.shuffle_vector(values, undefined, ir.Constant(INTEGERS, [j] * LANES)) for j in range(4)
-        ]
-        return context.make_tuple(builder, sig.return_type, copies)
-
-    return types.UniTuple(lanes16, 4)(array, types.int64), code
+    values = builder.load(builder.bitcast(address, FOUR.as_pointer()))
+    values.align = ALIGN
+    undefined = ir.Constant(FOUR, ir.Undefined)
+    masks = [ir.Constant(INTEGERS, [j] * LANES) for j in range(4)]
+    copies = [builder.shuffle_vector(values, undefined, mask) for mask in masks]
+    return context.make_tuple(builder, types.UniTuple(lanes16, 4), copies)
 
 
-@intrinsic
-def word4(typing_context, array, index):
+@reading(types.int64, types.uint16)
+def word4(context, builder, address):
     """uint16 a.flat[index : index + 4] as one int64, for `split4`; index must be a multiple of 4, the array aligned.
 
     An atomic load, so that it stays where it is written: a loop that reads its next word before it uses the last one
     has every address a whole round early, where the compiler would move the load to its first use.
     """
-    if not is_flat(array, types.uint16):
-        return None
-
-    def code(context, builder, sig, args):
-        address = address_of(context, builder, sig.args[0], args[0], args[1])
-        return builder.load_atomic(builder.bitcast(address, INDEX.as_pointer()), "monotonic", 8)
-
-    return types.int64(array, types.int64), code
+    return builder.load_atomic(builder.bitcast(address, INDEX.as_pointer()), "monotonic", 8)
 
 
-@intrinsic
-def split4(typing_context, word):
+@operation(types.UniTuple(types.int64, 4), types.int64)
+def split4(context, builder, word):
     """The four numbers of a `word4`, as int64 (little-endian, as every processor numba knows)."""
-
-    def code(context, builder, sig, args):
-        mask = ir.Constant(INDEX, 0xFFFF)
-        parts = [builder.and_(builder.lshr(args[0], ir.Constant(INDEX, 16 * j)), mask) for j in range(4)]
-        return context.make_tuple(builder, sig.return_type, parts)
-
-    return types.UniTuple(types.int64, 4)(types.int64), code
+    mask = ir.Constant(INDEX, 0xFFFF)
+    parts = [builder.and_(builder.lshr(word, ir.Constant(INDEX, 16 * j)), mask) for j in range(4)]
+    return context.make_tuple(builder, types.UniTuple(types.int64, 4), parts)
 
 
-@intrinsic
-def fill(typing_context, number):
+@operation(lanes16, types.float32)
+def fill(context, builder, number):
     """Sixteen copies of a float32."""
-
-    def code(context, builder, sig, args):
-        return _copies(builder, args[0])
-
-    return lanes16(types.float32), code
+    return _copies(builder, number)
 
 
 @intrinsic
@@ -250,83 +257,49 @@ def stop_requested(typing_context, flag):
 # --- masks ---------------------------------------------------------------------------------------------------------
 
 
-def _mask_of(context: Any, builder: Any, array_type: Any, array: Any, index: Any, neighbour: bool) -> Any:
-    """64 numbers of an array compared with zero (which differs?) or with the one after (which are equal?)."""
-    number = context.get_data_type(array_type.dtype)
-    many = ir.VectorType(number, INDEX.width)
-
-    def read(ahead: int) -> Any:
-        place = builder.add(index, ir.Constant(INDEX, ahead))
-        address = address_of(context, builder, array_type, array, place)
-        vector = builder.load(builder.bitcast(address, many.as_pointer()))
-        vector.align = array_type.dtype.bitwidth // 8
-        return vector
-
-    other = read(1) if neighbour else ir.Constant(many, None)
-    if isinstance(array_type.dtype, types.Float):
-        # NaN is not zero, and equal to nothing
-        compare, relation = (builder.fcmp_ordered, "==") if neighbour else (builder.fcmp_unordered, "!=")
-    else:
-        compare, relation = builder.icmp_unsigned, "==" if neighbour else "!="
-    return builder.bitcast(compare(relation, read(0), other), INDEX)
+def _sixty_four(builder: Any, address: Any) -> Any:
+    """The 64 numbers from an address on."""
+    number = address.type.pointee
+    vector = builder.load(builder.bitcast(address, ir.VectorType(number, INDEX.width).as_pointer()))
+    vector.align = 1 if isinstance(number, ir.IntType) else ALIGN
+    return vector
 
 
-def _is_pixels(array: Any) -> bool:
-    return is_flat(array) or is_flat(array, types.uint8)
+@reading(types.int64, types.float32, types.uint8)
+def lit64(context, builder, address):
+    """Bit k: whether a.flat[index + k], uint8 or float32, is not zero; NaN is not."""
+    numbers = _sixty_four(builder, address)
+    floating = isinstance(address.type.pointee, ir.FloatType)
+    compare = builder.fcmp_unordered if floating else builder.icmp_unsigned
+    return builder.bitcast(compare("!=", numbers, ir.Constant(numbers.type, None)), INDEX)
 
 
-@intrinsic
-def lit64(typing_context, array, index):
-    """Bit k: whether a.flat[index + k], uint8 or float32, is not zero."""
-    if not _is_pixels(array):
-        return None
-
-    def code(context, builder, sig, args):
-        return _mask_of(context, builder, sig.args[0], *args, neighbour=False)
-
-    return types.int64(array, types.int64), code
+@reading(types.int64, types.float32, types.uint8)
+def level64(context, builder, address):
+    """Bit k: whether a.flat[index + k] and a.flat[index + k + 1], uint8 or float32, are equal; NaN equals nothing."""
+    following = builder.gep(address, [ir.Constant(INDEX, 1)], inbounds=True)
+    floating = isinstance(address.type.pointee, ir.FloatType)
+    compare = builder.fcmp_ordered if floating else builder.icmp_unsigned
+    equal = compare("==", _sixty_four(builder, address), _sixty_four(builder, following))
+    return builder.bitcast(equal, INDEX)
 
 
-@intrinsic
-def level64(typing_context, array, index):
-    """Bit k: whether a.flat[index + k] and a.flat[index + k + 1], uint8 or float32, are equal."""
-    if not _is_pixels(array):
-        return None
-
-    def code(context, builder, sig, args):
-        return _mask_of(context, builder, sig.args[0], *args, neighbour=True)
-
-    return types.int64(array, types.int64), code
-
-
-@intrinsic
-def ones(typing_context, mask):
+@operation(types.int64, types.int64)
+def ones(context, builder, mask):
     """How many bits of an int64 are set."""
-
-    def code(context, builder, sig, args):
-        return builder.ctpop(args[0])
-
-    return types.int64(types.int64), code
+    return builder.ctpop(mask)
 
 
-@intrinsic
-def lowest(typing_context, mask):
+@operation(types.int64, types.int64)
+def lowest(context, builder, mask):
     """The number of the lowest bit that is set in an int64 other than 0."""
-
-    def code(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), code
+    return builder.cttz(mask, ir.Constant(ir.IntType(1), 1))
 
 
 # --- arithmetic ----------------------------------------------------------------------------------------------------
 
 
-@intrinsic
-def fma(typing_context, x, y, z):
+@operation(lanes16, lanes16, lanes16, lanes16)
+def fma(context, builder, x, y, z):
     """x * y + z."""
-
-    def code(context, builder, sig, args):
-        return fma_of(builder, *args)
-
-    return lanes16(lanes16, lanes16, lanes16), code
+    return fma_of(builder, x, y, z)

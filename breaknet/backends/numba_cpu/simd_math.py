@@ -29,6 +29,7 @@ from .simd import (
     integer_constant,
     is_flat,
     lanes16,
+    operation,
 )
 
 # 1 / (1 + e^-x): n = round(-x / ln 2) and -x = n ln 2 - r, so e^-x = 2^n e^-r, with ln 2 in two parts, the first of few
@@ -51,7 +52,9 @@ def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
     return builder.select(builder.fcmp_ordered("<", x, low), low, x)
 
 
-def _sigmoid(builder: Any, x: Any) -> Any:
+@operation(lanes16, lanes16)
+def sigmoid(context, builder, x):
+    """1 / (1 + e^-x)."""
     x = _clamp(builder, x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT)
     shifted = fma_of(builder, x, constant(-_LOG2E), constant(_ROUNDER))
     n = builder.fsub(shifted, constant(_ROUNDER))
@@ -66,37 +69,18 @@ def _sigmoid(builder: Any, x: Any) -> Any:
     return builder.fdiv(above, fma_of(builder, builder.bitcast(power, VECTOR), below, above))
 
 
-@intrinsic
-def sigmoid(typing_context, x):
-    """1 / (1 + e^-x)."""
-
-    def code(context, builder, sig, args):
-        return _sigmoid(builder, args[0])
-
-    return lanes16(lanes16), code
-
-
-@intrinsic
-def equal(typing_context, x, y):
+@operation(lanes16, lanes16, lanes16)
+def equal(context, builder, x, y):
     """1.0 where x == y, else 0.0."""
-
-    def code(context, builder, sig, args):
-        return builder.select(builder.fcmp_ordered("==", *args), constant(1.0), constant(0.0))
-
-    return lanes16(lanes16, lanes16), code
+    return builder.select(builder.fcmp_ordered("==", x, y), constant(1.0), constant(0.0))
 
 
-@intrinsic
-def exceeds(typing_context, x, best, chosen, otherwise):
+@operation(lanes16, lanes16, lanes16, lanes16, lanes16)
+def exceeds(context, builder, x, best, chosen, otherwise):
     """`chosen` where x > best or x is the first NaN, else `otherwise`: the order of torch.argmax."""
-
-    def code(context, builder, sig, args):
-        x, best, chosen, otherwise = args
-        above = builder.fcmp_unordered(">", x, best)
-        takes = builder.and_(above, builder.fcmp_ordered("ord", best, best))
-        return builder.select(takes, chosen, otherwise)
-
-    return lanes16(lanes16, lanes16, lanes16, lanes16), code
+    above = builder.fcmp_unordered(">", x, best)
+    takes = builder.and_(above, builder.fcmp_ordered("ord", best, best))
+    return builder.select(takes, chosen, otherwise)
 
 
 @intrinsic
