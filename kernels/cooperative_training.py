@@ -66,8 +66,8 @@ def cooperative_training_kernel(
     program = tl.program_id(0) + first_program
     job = program // PROGRAMS
     part = program % PROGRAMS
-    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
-    labels = labels_ptr + label
+    image_row, first_label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
+    labels = labels_ptr + first_label
     live = live_ptr + live_row * P
     checkpoint = checkpoints_ptr + checkpoint_row * P
     learning_rate = tl.load(rates_ptr + job)

@@ -116,10 +116,10 @@ def packed_fused_kernel(
     CHUNK: tl.constexpr = TILES.chunk
     GROUPS: tl.constexpr = TILES.input_groups
     job = tl.program_id(0)
-    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
+    image_row, first_label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, _, _, _, parameters = widths(shape_ptr)
     images_ptr += image_row * pitch
-    labels_ptr += label
+    labels_ptr += first_label
     live_ptr += live_row * parameters
     checkpoints_ptr += checkpoint_row * parameters
     learning_rate = tl.load(rates_ptr + job)

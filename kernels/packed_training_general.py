@@ -115,10 +115,10 @@ def packed_looped_kernel(
 ):  # fmt: skip
     WIDTH: tl.constexpr = TILES.width
     job = tl.program_id(0)
-    image_row, label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
+    image_row, first_label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, hidden1, hidden2, outputs, count = widths(shape_ptr)
     images_ptr += image_row * pitch
-    labels_ptr += label
+    labels_ptr += first_label
     checkpoints_ptr += checkpoint_row * count
     learning_rate = tl.load(rates_ptr + job)
 
