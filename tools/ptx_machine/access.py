@@ -221,10 +221,12 @@ def _finish_copies(machine: Machine, most: int) -> None:
             arrive()
 
 
-def _matrix(
-    instruction: Instruction, registers: Operand, address: Operand, machine: Machine, how: str
-) -> Step:
+def matrix(instruction: Instruction, machine: Machine) -> Step:
     """Matrices of 8 rows of 16 bytes: the lanes' addresses are those of the rows, and lane i holds word i."""
+    if "trans" in instruction.parts:
+        raise ValueError(instruction.text)
+    loads = instruction.parts[0] == "ldmatrix"
+    registers, address = instruction.operands if loads else instruction.operands[::-1]
     files = [machine.registers.register(one) for one in _many(registers)]  # type: ignore[arg-type]
     access = _Access(instruction, "shared", "b32", ROW_BYTES // 4, machine)
     addresses = _addresses(address, machine)
@@ -235,29 +237,15 @@ def _matrix(
     def step() -> None:
         found = addresses()
         for i, file in enumerate(files):
-            givers = threads - lane + ROWS * i + lane // LANES_A_ROW
-            memory, at = access.memory(threads, found[givers], how, served)
+            givers = served + ROWS * i
+            memory, at = access.memory(threads, found[givers], "read" if loads else "write", served)
             at = at + lane % LANES_A_ROW
-            if how == "read":
+            if loads:
                 file[:] = memory[at]
             else:
                 memory[at] = file
 
     return step
-
-
-def load_matrix(instruction: Instruction, machine: Machine) -> Step:
-    if "trans" in instruction.parts:
-        raise ValueError(instruction.text)
-    registers, address = instruction.operands
-    return _matrix(instruction, registers, address, machine, "read")
-
-
-def store_matrix(instruction: Instruction, machine: Machine) -> Step:
-    if "trans" in instruction.parts:
-        raise ValueError(instruction.text)
-    address, registers = instruction.operands
-    return _matrix(instruction, registers, address, machine, "write")
 
 
 def barrier(instruction: Instruction, machine: Machine) -> Step:
@@ -275,5 +263,5 @@ def barrier(instruction: Instruction, machine: Machine) -> Step:
 
 ACCESSES: dict[str, Callable[[Instruction, Machine], Step]] = {
     "ld": load, "st": store, "atom": add, "red": add, "cp": copy, "bar": barrier,
-    "ldmatrix": load_matrix, "stmatrix": store_matrix,
+    "ldmatrix": matrix, "stmatrix": matrix,
 }  # fmt: skip

@@ -109,14 +109,12 @@ class DeviceMemory:
         return None if found is None else found[1]
 
     def _put(self, tensor: Tensor, index: int) -> Tensor:
-        with torch._C.DisableTorchFunction():
-            reference = StorageWeakRef(tensor.untyped_storage())
+        reference = _storage(tensor)
         self._on[reference.cdata] = (reference, index)
         return tensor
 
     def _pin(self, tensor: Tensor) -> Tensor:
-        with torch._C.DisableTorchFunction():
-            reference = StorageWeakRef(tensor.untyped_storage())
+        reference = _storage(tensor)
         self._pinned[reference.cdata] = reference
         return tensor
 
@@ -201,3 +199,9 @@ class DeviceMemory:
             return target.copy_(source)
         self._copies.append((moment, target.detach(), source.clone()))
         return target.fill_(float("nan") if target.is_floating_point() else 0)
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    """A tensor's memory, kept from being taken for other memory once it is gone."""
+    with torch._C.DisableTorchFunction():
+        return StorageWeakRef(tensor.untyped_storage())
