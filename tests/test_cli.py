@@ -71,7 +71,10 @@ def test_train_then_evaluate(data, tmp_path, capsys):
 
 def test_data(data, capsys):
     assert main(["data", "--data", data]) == 0
-    assert "local: tiny" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "local: tiny" in shown
+    assert "\nsplit  images   0" in shown
+    assert "\ntrain     600  " in shown
     assert main(["data", "--data", data, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [found["splits"][name]["images"] for name in ("train", "valid", "test")] == [600, 120, 60]

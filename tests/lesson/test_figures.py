@@ -70,6 +70,7 @@ def test_what_every_figure_has(name):
         if line is not None:
             assert line.get_color() == style["color"]
             assert line.get_xdata()[0] == 0
+            assert name == "clean_cost_fits" or max(line.get_ydata()) <= axes.get_ylim()[1]
     if train is not None and valid is not None:
         assert train.get_linestyle() != valid.get_linestyle()
     if "accuracy" in name:

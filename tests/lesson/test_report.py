@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,58 +156,64 @@ def test_names_are_escaped(drawn):
     assert evil in parsed.text
 
 
-def test_a_banner_names_data_that_are_not_mnist(drawn, page_of):
-    assert not page_of(made_results()).all("aside")
-    assert "This is not MNIST: local: mine" in page_of(made_results("local: mine")).text
+def test_a_banner_and_every_figure_name_data_that_are_not_mnist(drawn):
     page = render_report(made_results(data_source="synthetic digits"), None, drawn)
     assert page.index("This is not MNIST: synthetic digits") < page.index("<h1>")
     assert "(synthetic digits)" in page.partition("</title>")[0]
     assert page.count("Data: synthetic digits.") == 7
 
 
-@pytest.mark.parametrize(("scale", "words"), [(0.1, ["shortened"]), (2.0, ["lengthened"]), (1.0, [])])
-def test_a_scaled_run_says_so(scale, words, page_of):
-    text = page_of(made_results(scale=scale)).text
-    assert [word for word in ("shortened", "lengthened") if word in text] == words
+def changed(change: Callable[[dict[str, Any]], object], **made: Any) -> dict[str, Any]:
+    """Made-up results after a change of their experiments."""
+    results = made_results(**made)
+    change(results["experiments"])
+    return results
 
 
-def test_missing_fits_on_the_page(page_of):
-    results = made_results()
-    for run in results["experiments"].values():
-        run["fits"] = dict.fromkeys(run["fits"])
-    text = page_of(results).text
-    assert text.count("no fit") == 4
-    assert "There are no lines to compare" in text
-    assert text.count("No logistic curve could be fitted") == 2
-    assert "with the fitted" not in describe(results, "shuffled_accuracy")
-    assert "with the fitted logistic curve" in describe(made_results(), "shuffled_accuracy")
+def short(epochs: int) -> dict[str, Any]:
+    return made_results(epochs=epochs, scale=epochs / 100)
 
 
-@pytest.mark.parametrize("at", [0, 1, 30])
-def test_diverged_runs(at, page_of):
-    results = diverged_results(at)
-    sentences = notice(results, "shuffled")
-    assert f"diverged in epoch {at}" in sentences[0]
-    assert (sentences[-1] == "No epoch was completed, so there is nothing to see.") == (at == 0)
-    text = page_of(results).text
-    assert f"Training diverged in epoch {at} of 100" in text
-    assert text.count("Cost after epoch") == (2 if at == 0 else 3)
-    assert "diverged" not in " ".join(notice(results, "clean"))
+NO_LINES = {"There are no lines to compare": 1}
+WITHOUT_FITS = changed(lambda runs: [run.update(fits=dict.fromkeys(run["fits"])) for run in runs.values()])
+#: Results, and how often texts stand on their page.
+PAGES = {
+    "whole": (made_results(), {"This is not MNIST": 0, "shortened": 0, "lengthened": 0, "diverged": 0}),
+    "summary": (made_results(), {"Clean labels 97.5 % 94.8 %": 1, "Shuffled labels 14.6 % 7.5 %": 1}),
+    "local data": (made_results("local: mine"), {"This is not MNIST: local: mine": 1}),
+    "shortened": (made_results(scale=0.1), {"shortened": 1, "lengthened": 0}),
+    "lengthened": (made_results(scale=2.0), {"shortened": 0, "lengthened": 1}),
+    "1 epoch": (short(1), NO_LINES),
+    "2 epochs": (short(2), NO_LINES),
+    "5 epochs": (short(5), NO_LINES),
+    "21 epochs": (short(21), NO_LINES),
+    "22 epochs": (short(22), {"There are no lines to compare": 0}),
+    "no fits": (WITHOUT_FITS, {"no fit": 4, "No logistic curve could be fitted": 2, **NO_LINES}),
+    "a part": (changed(lambda runs: runs.pop("hundred")), {"This experiment was not run.": 1}),
+    "diverged at once": (
+        diverged_results(0),
+        {"Training diverged in epoch 0 of 100": 1, "No epoch was completed": 1, "Cost after epoch": 2},
+    ),
+    "diverged after one epoch": (diverged_results(1), {"Training diverged in epoch 1 of 100": 1}),
+    "diverged": (
+        diverged_results(30),
+        {"Training diverged in epoch 30 of 100": 1, "No epoch was completed": 0, "Cost after epoch": 3},
+    ),
+}
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 5, 21, 22])
-def test_short_runs(epochs, page_of):
-    text = page_of(made_results(epochs=epochs, scale=epochs / 100)).text
-    assert ("There are no lines to compare" in text) == (epochs < 22)
-    assert "nan" not in text.lower().split()
-
-
-def test_experiments_that_were_not_run_are_said_to_be_missing(page_of):
-    results = made_results()
-    del results["experiments"]["hundred"]
+@pytest.mark.parametrize("kind", PAGES)
+def test_texts_on_the_page(kind, page_of):
+    results, texts = PAGES[kind]
     page = page_of(results)
-    assert page.text.count("This experiment was not run.") == 1
-    assert len(page.all("img")) == 4
+    assert {text: page.text.count(text) for text in texts} == texts
+    assert "nan" not in page.text.lower().split()
+    assert len(page.all("img")) == (4 if kind == "a part" else 7)
+
+
+def test_figures_are_described_with_their_fits():
+    assert "with the fitted" not in describe(WITHOUT_FITS, "shuffled_accuracy")
+    assert "with the fitted logistic curve" in describe(made_results(), "shuffled_accuracy")
 
 
 def test_parameters_are_counted_as_torch_counts_them():
@@ -243,103 +251,80 @@ def test_folder_that_cannot_be_written(tmp_path):
 # ---- the sentences
 
 
-def sentences(name: str, last: dict[str, float] | None = None, **made: float) -> str:
-    """What is said of experiment `name` in made-up results, the `last` values of some curves replaced."""
-    results = made_results(**made)
-    for curve, value in (last or {}).items():
-        results["experiments"][name][curve][-1] = value
-    return " ".join(notice(results, name))
+def clean(train_slope: float, valid_slope: float) -> dict[str, Any]:
+    return made_results(train_slope=train_slope, valid_slope=valid_slope)
+
+
+def shuffled(**last: float) -> dict[str, Any]:
+    """Results whose shuffled run has other last values."""
+
+    def change(runs: dict[str, Any]) -> None:
+        for curve, value in last.items():
+            runs["shuffled"][curve][-1] = value
+
+    return changed(change)
+
+
+def late(end: float) -> dict[str, Any]:
+    """Results whose validation accuracy on 100 examples moves from 0.08 to 0.98 `end`."""
+    values = np.interp(np.arange(1000), [0, 700, 900, 999], [0.08, 0.08, end * 0.98, end * 0.98]).tolist()
+    return changed(lambda runs: runs["hundred"].update(valid_accuracy=values))
+
+
+EXTRAPOLATED = changed(
+    lambda runs: runs["shuffled"]["fits"]["train_accuracy_logistic"].update(a=40.0, c=500.0)
+)
+UNLEARNED = changed(lambda runs: runs["hundred"].update(train_accuracy=[0.15] * 1000))
+#: Experiment, results, what is said, what is not.
+SENTENCES = [
+    ("clean", clean(-3e-4, 1e-4), "validation cost rises (slope +1.00e-04", "nearly level"),
+    ("clean", clean(-3e-4, 1e-4), "This is over-fitting in plain sight", "This is over-fitting: the network"),
+    ("clean", clean(-3e-4, 1e-5), "validation cost is nearly level (slope +1.00e-05", "in plain sight"),
+    ("clean", clean(-3e-4, 0.0), "This is over-fitting: the network", "in plain sight"),
+    ("clean", clean(-3e-4, -1e-5), "validation cost is nearly level (slope -1.00e-05", "in plain sight"),
+    ("clean", clean(-3e-4, -1e-4), "Both costs still fall, the validation cost more slowly", "nearly level"),
+    ("clean", clean(-3e-4, -5e-4), "Both costs fall about equally", "This is over-fitting"),
+    ("clean", clean(2e-4, 1e-4), "training cost has stopped falling", "This is over-fitting"),
+    ("clean", clean(-3e-4, 1e-4), "After epoch 99 the cost per image is 0.0463 on the training set and 0.0979", ""),
+    ("clean", clean(-3e-4, 1e-4), "97.5 % and 94.8 %", ""),
+    ("clean", clean(-3e-4, 1e-4), "lowest, 0.0900, after epoch 20, and ends 8.8 % above that", ""),
+    ("clean", clean(-3e-4, 1e-4), "2.1 times the training cost", ""),
+    ("clean", diverged_results(30), "After epoch 99", "diverged"),
+    ("shuffled", diverged_results(30), "diverged in epoch 30", "diverged in epoch 31"),
+    ("shuffled", shuffled(train_accuracy=0.145), "14.5 %, better than guessing", "hardly"),
+    ("shuffled", shuffled(train_accuracy=0.101), "10.1 %: hardly better than guessing", "%, better"),
+    ("shuffled", shuffled(valid_accuracy=0.072), "7.2 %, below guessing", "above guessing"),
+    ("shuffled", shuffled(valid_accuracy=0.101), "10.1 %, about the same as guessing", "above guessing"),
+    ("shuffled", shuffled(valid_accuracy=0.125), "12.5 %, above guessing", "below guessing"),
+    ("shuffled", shuffled(train_cost=0.6), "0.600, clearly below that;", ""),
+    ("shuffled", shuffled(train_cost=0.89), "0.890, a little below that;", ""),
+    ("shuffled", shuffled(valid_cost=0.9), "0.900, the same within 0.005.", ""),
+    ("shuffled", shuffled(valid_cost=0.93), "0.930, above that, worse than the constant answer.", ""),
+    ("shuffled", made_results(), "levels off at 14.6 %, its carrying capacity", "extrapolation"),
+    ("shuffled", made_results(), "13,002 parameters", "No logistic curve"),
+    ("shuffled", EXTRAPOLATED, "extrapolation", "Why so little"),
+    ("shuffled", WITHOUT_FITS, "No logistic curve could be fitted", "Why so little"),
+    ("hundred", made_results(), "memorised the labels of its 100 images, although there is no rule", "has not"),
+    ("hundred", made_results(), "130 for each of 100 labels, but 0.26 for each of the 50,000", ""),
+    ("hundred", UNLEARNED, "has not memorised its 100 labels", "useless"),
+    ("hundred", late(0.10), "rises, from 8.0 % just after epoch 600 to 9.8 % at the end (means of 100", "does not"),
+    ("hundred", late(0.10), "It drifts towards the 10 % of guessing", "come closer"),
+    ("hundred", late(0.0816), "does not rise: it hardly moves, from 8.0 %", "drifts"),
+    ("hundred", late(0.06), "does not rise: it falls, from 8.0 %", "drifts"),
+    ("hundred", late(0.20), "It does not come closer to the 10 % of guessing", "drifts"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("train_slope", "valid_slope", "expected", "unexpected"),
-    [
-        (-3e-4, 1e-4, "validation cost rises (slope +1.00e-04", "nearly level"),
-        (-3e-4, 1e-4, "This is over-fitting in plain sight", "This is over-fitting: the network"),
-        (-3e-4, 1e-5, "validation cost is nearly level (slope +1.00e-05", "in plain sight"),
-        (-3e-4, 0.0, "This is over-fitting: the network", "in plain sight"),
-        (-3e-4, -1e-5, "validation cost is nearly level (slope -1.00e-05", "in plain sight"),
-        (-3e-4, -1e-4, "Both costs still fall, the validation cost more slowly", "nearly level"),
-        (-3e-4, -5e-4, "Both costs fall about equally", "This is over-fitting"),
-        (2e-4, 1e-4, "training cost has stopped falling", "This is over-fitting"),
-    ],
+    ("name", "results", "expected", "unexpected"), SENTENCES, ids=[f"{row[0]}: {row[2]}" for row in SENTENCES]
 )
-def test_clean_words_follow_the_slopes(train_slope, valid_slope, expected, unexpected):
-    found = sentences("clean", train_slope=train_slope, valid_slope=valid_slope)
+def test_words_follow_the_numbers(name, results, expected, unexpected):
+    found = " ".join(notice(results, name))
     assert expected in found
-    assert unexpected not in found
-
-
-@pytest.mark.parametrize(
-    ("last", "expected"),
-    [
-        ({"train_accuracy": 0.145, "valid_accuracy": 0.072}, "14.5 %, better than guessing"),
-        ({"train_accuracy": 0.145, "valid_accuracy": 0.072}, "7.2 %, below guessing"),
-        ({"train_accuracy": 0.101, "valid_accuracy": 0.101}, "10.1 %: hardly better than guessing"),
-        ({"train_accuracy": 0.101, "valid_accuracy": 0.101}, "10.1 %, about the same as guessing"),
-        ({"train_accuracy": 0.145, "valid_accuracy": 0.125}, "12.5 %, above guessing"),
-        ({"train_cost": 0.6, "valid_cost": 0.93}, "0.600, clearly below that; the"),
-        ({"train_cost": 0.6, "valid_cost": 0.93}, "0.930, above that, worse than the constant answer."),
-        ({"train_cost": 0.89, "valid_cost": 0.9}, "0.890, a little below that; the"),
-        ({"train_cost": 0.89, "valid_cost": 0.9}, "0.900, the same within 0.005."),
-    ],
-)
-def test_shuffled_words_follow_the_last_values(last, expected):
-    assert expected in sentences("shuffled", last)
-
-
-@pytest.mark.parametrize(
-    ("end", "expected"),
-    [
-        (0.10, "rises, from 8.0 % just after epoch 600 to 9.8 % at the end (means of 100 epochs). It drifts"),
-        (0.0816, "does not rise: it hardly moves, from 8.0 %"),
-        (0.06, "does not rise: it falls, from 8.0 %"),
-        (0.20, "It does not come closer to the 10 % of guessing"),
-    ],
-)
-def test_late_words_follow_the_validation_accuracy(end, expected):
-    results = made_results()
-    late = np.interp(np.arange(1000), [0, 700, 900, 999], [0.08, 0.08, end * 0.98, end * 0.98])
-    results["experiments"]["hundred"]["valid_accuracy"] = late.tolist()
-    assert expected in notice(results, "hundred")[-1]
-
-
-def test_clean_numbers():
-    found = notice(made_results(train_slope=-3e-4, valid_slope=1e-4), "clean")
-    assert "After epoch 99 the cost per image is 0.0463 on the training set and 0.0979" in found[0]
-    assert "97.5 % and 94.8 %" in found[0]
-    assert "lowest, 0.0900, after epoch 20, and ends 8.8 % above that" in found[1]
-    assert "2.1 times the training cost" in found[-1]
+    assert not unexpected or unexpected not in found
 
 
 def test_closing_looks_back_at_the_clean_run():
     assert "It was there in the clean run already" in closing(made_results())[-1]
-    assert "stayed close together" in closing(made_results(train_slope=2e-4, valid_slope=0.0))[-1]
-    alone = made_results()
-    del alone["experiments"]["clean"]
-    assert len(closing(alone)) == 1
-
-
-def test_fits_are_worded_by_what_they_found():
-    results = made_results()
-    fits = results["experiments"]["shuffled"]["fits"]
-    found = " ".join(notice(results, "shuffled"))
-    assert f"levels off at {fits['train_accuracy_logistic']['capacity_percent']:.1f} %" in found
-    assert "13,002 parameters" in found
-    fits["train_accuracy_logistic"] |= {"a": 40.0, "c": 500.0}
-    found = " ".join(notice(results, "shuffled"))
-    assert "extrapolation" in found
-    assert "Why so little" not in found
-    fits["train_accuracy_logistic"] = None
-    assert "No logistic curve could be fitted" in " ".join(notice(results, "shuffled"))
-
-
-def test_hundred_that_memorised_and_hundred_that_did_not():
-    found = sentences("hundred")
-    assert "memorised the labels of its 100 images, although there is no rule in them" in found
-    assert "130 for each of 100 labels, but 0.26 for each of the 50,000" in found
-    results = made_results()
-    results["experiments"]["hundred"]["train_accuracy"] = [0.15] * 1000
-    found = " ".join(notice(results, "hundred"))
-    assert "has not memorised its 100 labels" in found
-    assert "useless" not in found
+    assert "stayed close together" in closing(clean(2e-4, 0.0))[-1]
+    assert len(closing(changed(lambda runs: runs.pop("clean")))) == 1
