@@ -54,7 +54,7 @@ KERNEL_TESTS = (
 )
 SANITIZER = "tests/kernels/test_cooperative_gpu.py::test_compute_sanitizer"
 REHEARSED_TESTS = ("tests/benchmarks/test_floors.py",)
-#: Folders that compilers and others fill on the way, for all parts together: the user's may be read-only.
+#: Folders that compilers and others fill meanwhile, for all parts together: the user's may be read-only.
 CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "JAX_COMPILATION_CACHE_DIR", "MPLCONFIGDIR")
 
 

@@ -80,7 +80,7 @@ def of_numba(run: Callable[[], object], units: float, device: torch.device) -> d
     """For one of `units` units: calls from Python of functions that numba has compiled, in whatever thread."""
     with _counted_dispatchers() as calls:
         run()
-        # a counter has no other way to be read than to be moved on
+        # a counter can only be read by moving it on
         return {"compiled_calls": next(calls) / units}
 
 

@@ -43,8 +43,8 @@ def _packed(row: Row, gpu: Gpu) -> Estimate:
 
 
 def _packed_run(row: Row, gpu: Gpu) -> Estimate:
-    told = row.conditions
-    return _packed(row, gpu).times(told["epochs"] * -(-told["images"] // told["batch"]))
+    epochs, images, batch = (row.conditions[name] for name in ("epochs", "images", "batch"))
+    return _packed(row, gpu).times(epochs * -(-images // batch))
 
 
 def _evaluation(row: Row, gpu: Gpu) -> Estimate:

@@ -110,7 +110,7 @@ def occupies(one: Instruction, gpu: Gpu, assumed: Assumed) -> dict[str, float]:
         transactions = max(1.0, moved / 128)
         if one.mnemonic.startswith("LDS") and not one.mnemonic.startswith("LDSM"):
             transactions = {1: 1.0, 2: assumed.wavefronts_64, 4: assumed.wavefronts_128}[one.words]
-        busy["shared"] = transactions * 128 / gpu.shared_bytes  # loads from the L1 go the same way
+        busy["shared"] = transactions * 128 / gpu.shared_bytes  # loads from the L1 take the same path
         if one.pipe == "global":
             busy["l2"] = moved / gpu.l2_bytes
     return busy

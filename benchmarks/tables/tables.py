@@ -112,8 +112,8 @@ def kernels(sheet: Sheet) -> str:
     training, evaluation = (sheet.row(f"kernels/cuda/packed/{part}") for part in ("training", "evaluation"))
     said = ""
     if training is not None:
-        told = training.conditions
-        said = f"Networks, {count(told['epochs'], 'epoch')} of {told['images']:,} images each: "
+        facts = training.conditions
+        said = f"Networks, {count(facts['epochs'], 'epoch')} of {facts['images']:,} images each: "
         said += f"{ratio(1 / training.median)} a second trained"
         if evaluation is not None:
             both = ratio(1 / (training.median + evaluation.median))

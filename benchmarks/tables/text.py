@@ -85,18 +85,18 @@ def count(number: float, what: str) -> str:
 
 def conditions(sheet: Sheet) -> str:
     """Machine, day, versions and data of a sheet, in a few lines."""
-    one, told = sheet.machine, sheet.rows[0].conditions
+    one, facts = sheet.machine, sheet.rows[0].conditions
     power = [f"power limit {one.power_limit_w:g} W"] if one.power_limit_w else []
     driver = [f"driver {one.driver}"] if one.driver else []
     gpu = [machine(one), *power, *driver] if one.gpu else [machine(one)]
     shown = ("python", "torch", "triton", "numba", "jax")
     versions = [f"{name} {one.versions[name]}" for name in shown if name in one.versions]
     batches = sorted({row.conditions["batch"] for row in sheet.rows if row.conditions.get("batch", 1) > 1})
-    work = [str(told.get("data", "")), str(told.get("dtype", "float32"))]
+    work = [str(facts.get("data", "")), str(facts.get("dtype", "float32"))]
     work += [f"batches of {' and '.join(map(str, batches))}"] if batches else []
     small = [] if sheet.size == "full" else [f"{sheet.size} size: a first look"]
-    facts = "; ".join([", ".join(gpu), ", ".join(versions), ", ".join(work), *small])
-    return f"Measured on {facts}; commit {one.commit}, {one.date}. Medians of {_repeats(sheet.rows)} with quartiles."
+    line = "; ".join([", ".join(gpu), ", ".join(versions), ", ".join(work), *small])
+    return f"Measured on {line}; commit {one.commit}, {one.date}. Medians of {_repeats(sheet.rows)} with quartiles."
 
 
 def _repeats(rows: Sequence[Row]) -> str:
@@ -106,16 +106,16 @@ def _repeats(rows: Sequence[Row]) -> str:
 
 def timed(rows: Iterable[Row]) -> str:
     """The parts that are timed and not timed, once for all rows that agree on it; which these are, unless all do."""
-    told: dict[tuple[str, str], list[Row]] = {}
+    agreed: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if inside := row.conditions.get("timed"):
-            told.setdefault((inside["in"], inside["out"]), []).append(row)
-    titles = [title for agreeing in told.values() for title in dict.fromkeys(row.title for row in agreeing)]
+            agreed.setdefault((inside["in"], inside["out"]), []).append(row)
+    titles = [title for agreeing in agreed.values() for title in dict.fromkeys(row.title for row in agreeing)]
     called = "title" if len(set(titles)) == len(titles) else "work"
     lines = []
-    for (inside, out), agreeing in told.items():
+    for (inside, out), agreeing in agreed.items():
         which = "; ".join(dict.fromkeys(getattr(row, called) for row in agreeing))
-        lines.append(f"Timed{f' ({which})' if len(told) > 1 else ''}: {inside}; not timed: {out}.")
+        lines.append(f"Timed{f' ({which})' if len(agreed) > 1 else ''}: {inside}; not timed: {out}.")
     return "\n".join(f"* {line}" for line in lines) if len(lines) > 1 else "".join(lines)
 
 

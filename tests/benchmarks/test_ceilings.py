@@ -115,16 +115,16 @@ def test_the_interpreter_cannot_hold_two_programs_at_a_barrier():
 
 
 @needs_triton
-@pytest.mark.parametrize(("capability", "processors"), [((7, 5), 40), ((9, 0), 132)])
-def test_on_a_gpu_the_backends_own_plans_are_taken(capability, processors, monkeypatch):
+@pytest.mark.parametrize(("capability", "sms"), [((7, 5), 40), ((9, 0), 132)])
+def test_on_a_gpu_the_backends_own_plans_are_taken(capability, sms, monkeypatch):
     """No GPU is needed to see which."""
-    facts = SimpleNamespace(major=capability[0], minor=capability[1], multi_processor_count=processors)
+    facts = SimpleNamespace(major=capability[0], minor=capability[1], multi_processor_count=sms)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
     images = np.zeros((100, 784), np.uint8)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
-    assert kernel_trainers.packed_capacity(problem) % processors == 0
+    assert kernel_trainers.packed_capacity(problem) % sms == 0
     config = kernel_trainers.cooperative_config(problem)
-    assert 1 < config.programs <= processors
+    assert 1 < config.programs <= sms
 
 
 def test_another_tile_is_used_for_a_while_only():

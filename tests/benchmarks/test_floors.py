@@ -17,9 +17,9 @@ def test_parameters_are_those_of_the_network(hidden):
 
 def test_a_step_by_hand():
     found = training_step(100)
-    forward = 784 * 16 + 16 * 16 + 16 * 10  # 12,960 multiply-adds an image
+    forward = 784 * 16 + 16 * 16 + 16 * 10  # 12,960 FMAs an image
     deltas = 16 * 16 + 16 * 10  # back through the two upper layers
-    updates = 13_002  # one multiply-add a parameter
+    updates = 13_002  # one FMA a parameter
     assert found.operations == 2 * (100 * (2 * forward + deltas) + updates)
     assert found.bytes == 100 * (784 * 4 + 10 * 4) + 2 * 4 * 13_002
 

@@ -155,9 +155,9 @@ def test_a_part_stops_where_its_device_is_lost(tmp_path, monkeypatch):
     monkeypatch.setenv("BREAKNET_BENCH_SIZE", "rehearse")
     monkeypatch.setenv("BREAKNET_BENCH_DEVICE", "cuda")
     assert gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], []) == gpu_part.DEVICE_LOST
-    told = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [next(iter(line)) for line in told] == ["started", "row", "started", "failed"]
-    assert "CUDA error" in told[-1]["failed"]["reason"]
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [next(iter(line)) for line in lines] == ["started", "row", "started", "failed"]
+    assert "CUDA error" in lines[-1]["failed"]["reason"]
     # the rest is another process's
     assert (
         gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], ["step/cuda/before", "step/cuda/loses"])
@@ -165,14 +165,21 @@ def test_a_part_stops_where_its_device_is_lost(tmp_path, monkeypatch):
     )
 
 
-def test_a_part_that_hangs_is_ended_with_its_children(tmp_path):
+@pytest.mark.parametrize(
+    ("start", "limit", "status", "said"),
+    [
+        ("subprocess.run", 1.5, "out of time after 2 s", "begun"),  # the part hangs with its child
+        ("subprocess.Popen", 30, "done", "begun"),  # the child outlives its part, and is not waited for
+    ],
+)
+def test_a_part_is_ended_with_its_children(start, limit, status, said, tmp_path):
     mark = tmp_path / "alive"
     child = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
-    code = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"
-    part = Part("hangs", 1.0, (sys.executable, "-c", code))
+    code = f"import subprocess, sys; print('begun', flush=True); {start}([sys.executable, '-c', {child!r}])"
+    part = Part("part", limit, (sys.executable, "-c", code))
     began = time.perf_counter()
-    outcome = run_part(part, part.command, 1.5, dict(os.environ), io.StringIO())
-    assert outcome.status == "out of time after 2 s"
+    outcome = run_part(part, part.command, limit, dict(os.environ), io.StringIO())
+    assert (outcome.status, outcome.output) == (status, said)
     assert time.perf_counter() - began < 3
     time.sleep(max(0.0, 4.5 - (time.perf_counter() - began)))
     assert not mark.exists()

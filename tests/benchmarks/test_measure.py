@@ -183,3 +183,10 @@ def test_blank_images_and_single_labels_are_refused(context):
         given = Digits(train, data.valid, data.test, "made up")
         with pytest.raises(ValueError, match=message):
             _ = Context("cpu", context.size, given).data
+
+
+def test_units_can_be_grouped():
+    """The call and its floor a second stay the same."""
+    ready = Ready(lambda: None, 200.0, {"kernels": 0.5}, Work(1e6, 1e3), {"batch": 10}).grouped(50)
+    assert (ready.units, ready.launches, ready.work) == (4.0, {"kernels": 25.0}, Work(5e7, 5e4))
+    assert Ready(ready.run, 200.0).grouped(50).work is None

@@ -81,7 +81,7 @@ def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch)
         ("floor", {"bytes": 1.0}, "floor: bytes, operations and seconds"),
         ("conditions", {"size": float("inf")}, "conditions: what JSON can hold"),
         ("conditions", {1: "one"}, "conditions: what JSON gives back unchanged"),
-        ("conditions", {"way": (1, 2)}, "conditions: what JSON gives back unchanged"),
+        ("conditions", {"tile": (1, 2)}, "conditions: what JSON gives back unchanged"),
     ],
 )
 def test_a_row_that_is_none_is_refused(field, value, message):

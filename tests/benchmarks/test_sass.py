@@ -124,3 +124,17 @@ def test_a_kernel_may_begin_with_its_loop():
 def test_a_listing_without_instructions_is_refused():
     with pytest.raises(ValueError, match="sass: a listing"):
         read("nothing\nhere")
+
+
+def test_loops_that_cross_are_refused():
+    lines = (
+        "L_x_0:",
+        "FADD R0, R0, R1",
+        "L_x_1:",
+        "FMUL R0, R0, R1",
+        "@P0 BRA >L_x_0",
+        "@P1 BRA >L_x_1",
+        "EXIT",
+    )
+    with pytest.raises(ValueError, match=r"sass: loops that nest, not one at \(1, 4\) that crosses 3"):
+        read(listing(*lines))
