@@ -66,7 +66,7 @@ def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
     """The rows of the resource report under `python`, and what is wrong."""
     variables = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     variables["PYTHONPATH"] = str(REPOSITORY)
-    command = [str(python), "-m", "breaknet.kernels.host.resources", "--json", *targets]
+    command = [str(python), "-m", "breaknet", "kernels", "--json", *(f"--target={name}" for name in targets)]
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=REPOSITORY)
     if done.returncode not in (0, 1) or not done.stdout.startswith("["):
         return [], [f"no report: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"]

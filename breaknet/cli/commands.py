@@ -224,17 +224,25 @@ def kernels(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compile every GPU kernel (no GPU needed) and report registers, spills and shared memory."""
+    """Compile every GPU kernel (no GPU needed) and report registers, spills and shared memory.
+
+    Exit status 1 if one does not compile or must not be supported, with a line for each on standard error.
+    """
     output.configure(verbose, quiet)
     from dataclasses import asdict
 
     from ..kernels.host.resources import render, resource_report
 
-    rows = resource_report(target or None)
+    problems: list[str] = []
+    rows = resource_report(target or None, errors=problems)
     if json:
         output.show_json([asdict(row) for row in rows])
     else:
         print(render(rows))
+    problems += [problem for row in rows if (problem := row.problem())]
+    if problems:
+        output.notice("\n".join(problems))
+        raise typer.Exit(1)
 
 
 def _import_torch() -> float:

@@ -9,7 +9,6 @@ What was compiled is kept in Triton's cache.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -17,8 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from multiprocessing import get_context
+from operator import itemgetter
 from typing import Any
 
 from breaknet.kernels import _triton
@@ -50,19 +51,11 @@ class ResourceRow:
         import triton
 
         return cls(
-            kernel=case.name,
-            config=case.config,
-            target=target.name,
-            triton=triton.__version__,
-            registers=built.registers,
-            stack_bytes=built.stack_bytes,
-            spill_instructions=built.spill_instructions,
-            shared_bytes=built.shared_bytes,
-            shared_limit_bytes=target.shared_per_block,
-            warps=case.num_warps,
-            blocks_per_sm=target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes),
-            instructions=built.instructions,
-        )
+            case.name, case.config, target.name, triton.__version__,
+            built.registers, built.stack_bytes, built.spill_instructions,
+            built.shared_bytes, target.shared_per_block, case.num_warps,
+            target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes), built.instructions,
+        )  # fmt: skip
 
     def problem(self) -> str | None:
         """Why this configuration cannot be supported on this target, in one line; None if it can."""
@@ -100,11 +93,8 @@ def resource_report(
     """
     chosen = list(TARGETS.values()) if targets is None else [parse_target(name) for name in targets]
     batches = [batch for target in chosen for batch in _batches(target.capability, kernels, workers)]
-    measured = in_compiling_processes(_measure, batches, workers)
-    found: dict[tuple[int, int], ResourceRow | str] = {}
-    for (capability, numbers), rows in zip(batches, measured, strict=True):
-        found.update(zip(((capability, number) for number in numbers), rows, strict=True))
-    ordered = [found[key] for key in sorted(found, key=lambda key: (chosen.index(TARGETS[key[0]]), key[1]))]
+    measured = chain.from_iterable(in_compiling_processes(_measure, batches, workers))
+    ordered = [row for _, row in sorted(measured, key=itemgetter(0))]
     failed = [row for row in ordered if isinstance(row, str)]
     if failed and errors is None:
         raise RuntimeError(failed[0])
@@ -128,8 +118,8 @@ def _batches(
     return [(capability, batch) for batch in dealt if batch]
 
 
-def _measure(capability: int, numbers: Sequence[int]) -> list[ResourceRow | str]:
-    """A row, or a line that says why there is none, for each of the numbered configurations."""
+def _measure(capability: int, numbers: Sequence[int]) -> list[tuple[tuple[int, int], ResourceRow | str]]:
+    """For each of the numbered configurations (capability, number), and its row or why there is none."""
     import triton
 
     supported = supported_configurations(capability)
@@ -141,7 +131,7 @@ def _measure(capability: int, numbers: Sequence[int]) -> list[ResourceRow | str]
             rows.append(f"{case.name} {case.config} on {target.name}, Triton {triton.__version__}: {reason}")
         else:
             rows.append(ResourceRow.of(case, built, target))
-    return rows
+    return [((capability, number), row) for number, row in zip(numbers, rows, strict=True)]
 
 
 def in_compiling_processes(
@@ -209,20 +199,3 @@ def render(rows: Sequence[ResourceRow]) -> str:
     versions = ", ".join(sorted({row.triton for row in rows})) or "none"
     title = f"Triton {versions}; stack, shared and limit in bytes"
     return "\n".join([title, *(layout.format(*cells) for cells in lines)])
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print the report of the targets named, as JSON after `--json`.
-
-    Returns 1 if a configuration did not compile or must not be supported, after a line for each on standard error.
-    """
-    errors: list[str] = []
-    rows = resource_report([word for word in arguments if word != "--json"] or None, errors=errors)
-    print(json.dumps([asdict(row) for row in rows]) if "--json" in arguments else render(rows))
-    problems = errors + [problem for row in rows if (problem := row.problem())]
-    print("\n".join(problems), file=sys.stderr)
-    return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 
+from breaknet.cli.commands import main
 from breaknet.kernels._triton import HAVE_TRITON, why_not
 from breaknet.kernels.host import machine_code, resources
 from breaknet.kernels.host.machine_code import builds, category, disassembly
@@ -111,7 +113,7 @@ def test_batches_hold_every_configuration_once(workers, batches):
 @needs_triton
 def test_a_configuration_that_does_not_compile_is_one_line(monkeypatch):
     def fail(function, tasks, workers):
-        return [["k c on sm_75: no"] * len(numbers) for _, numbers in tasks]
+        return [[((at, number), "k c on sm_75: no") for number in numbers] for at, numbers in tasks]
 
     monkeypatch.setattr(resources, "in_compiling_processes", fail)
     with pytest.raises(RuntimeError, match="k c on sm_75: no"):
@@ -157,11 +159,21 @@ ROW = ResourceRow(
 )
 
 
-def test_the_fields_are_those_of_the_command_line():
-    assert [field.name for field in fields(ResourceRow)] == [
+def test_the_command_line_reports_rows_and_problems(monkeypatch, capsys):
+    def report(targets, errors):
+        errors.append("k c on sm_90, Triton 3.7.1: no")
+        return [ROW, replace(ROW, stack_bytes=8)]
+
+    monkeypatch.setattr(resources, "resource_report", report)
+    assert main(["kernels", "--json"]) == 1
+    shown = capsys.readouterr()
+    assert [list(row) for row in json.loads(shown.out)] == [[
         "kernel", "config", "target", "triton", "registers", "stack_bytes", "spill_instructions", "shared_bytes",
         "shared_limit_bytes", "warps", "blocks_per_sm", "instructions",
-    ]  # fmt: skip
+    ]] * 2  # fmt: skip
+    errors, spills = shown.err.splitlines()
+    assert errors == "k c on sm_90, Triton 3.7.1: no"
+    assert "k c on sm_75, Triton 3.7.1: spills" in spills
 
 
 @pytest.mark.parametrize(
