@@ -1,4 +1,4 @@
-"""What the tests of single kernels share: guard zones, surrounded inputs, sabotage, and the float64 judge."""
+"""What the tests of kernels share: guard zones, surrounded inputs, mutants, and comparison with float64."""
 
 from __future__ import annotations
 
@@ -16,42 +16,47 @@ import torch
 from torch import Tensor
 
 GUARD = 4096  # elements before and after each output: more than a tile without its mask can overrun
-SENTINEL = -77  # what integer outputs and their guard zones hold beforehand; floating ones hold NaN
+SENTINEL = -77  # what guard zones and integer outputs hold beforehand; floating outputs hold NaN
 _serial = itertools.count()
 
 
-def _filler(dtype: torch.dtype) -> float:
-    return float("nan") if dtype.is_floating_point else SENTINEL
+class Guarded:
+    """A tensor of NaN (integers: SENTINEL) between guard zones, so that what is not written shows as well."""
+
+    def __init__(self, shape: Any, dtype: torch.dtype = torch.float32, device: Any = None) -> None:
+        size = torch.Size(shape).numel()
+        self._whole = torch.full((size + 2 * GUARD,), SENTINEL, dtype=dtype, device=device)
+        self.tensor = self._whole[GUARD : GUARD + size].view(shape)
+        if dtype.is_floating_point:
+            self.tensor.fill_(float("nan"))
+
+    def assert_intact(self, name: str = "an output") -> None:
+        for zone in (self._whole[:GUARD], self._whole[-GUARD:]):
+            assert bool((zone == SENTINEL).all()), f"{name}: a kernel wrote outside of its bounds"
 
 
 @contextlib.contextmanager
 def guarded_outputs() -> Iterator[None]:
-    """Within it `torch.empty` and `torch.zeros` give tensors between guard zones that are checked at the end.
-
-    Those of `torch.empty` hold NaN (integers a sentinel), so that what a kernel does not write shows as well.
-    """
-    buffers: list[Tensor] = []
+    """Within it `torch.empty` and `torch.zeros` give guarded tensors, whose guard zones are checked at the end."""
+    outputs: list[Guarded] = []
 
     def empty(*size: Any, dtype: torch.dtype = torch.float32, device: Any = None, **_: Any) -> Tensor:
-        shape = torch.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
-        buffer = torch.full((shape.numel() + 2 * GUARD,), _filler(dtype), dtype=dtype, device=device)
-        buffers.append(buffer)
-        return buffer[GUARD : GUARD + shape.numel()].view(shape)
+        shape = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+        outputs.append(Guarded(shape, dtype, device))
+        return outputs[-1].tensor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "empty", empty)
         patch.setattr(torch, "zeros", lambda *size, **options: empty(*size, **options).zero_())
         yield
-    assert buffers, "nothing was allocated under guard"
-    for buffer in buffers:
-        for zone in (buffer[:GUARD], buffer[-GUARD:]):
-            untouched = zone.isnan() if zone.is_floating_point() else zone == SENTINEL
-            assert bool(untouched.all()), "a kernel wrote outside its output"
+    assert outputs, "nothing was allocated under guard"
+    for output in outputs:
+        output.assert_intact()
 
 
 def surrounded(tensor: Tensor, device: torch.device, margin: int = 160) -> Tensor:
     """A copy of `tensor` (1-D or 2-D) within a larger buffer of NaN (255 for bytes): a read outside shows."""
-    filler = 255 if tensor.dtype == torch.uint8 else _filler(tensor.dtype)
+    filler = 255 if tensor.dtype == torch.uint8 else float("nan") if tensor.is_floating_point() else SENTINEL
     sizes = [length + 2 * margin for length in tensor.shape]
     buffer = torch.full(sizes, filler, dtype=tensor.dtype, device=device)
     inner = buffer[tuple(slice(margin, margin + length) for length in tensor.shape)]

@@ -7,35 +7,13 @@ from typing import Any
 
 import torch
 from checks import assert_update, exact_epochs
+from kernel_checks import Guarded
 from torch import Tensor
 
 from breaknet.kernels.host import packed_trainer, trainers
 from breaknet.kernels.host.tiles import PackedConfig, TileConfig
 from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
-
-GUARD = 4096  # elements on either side of a guarded tensor
-SENTINEL = 12345.0
-
-
-@dataclass
-class Guarded:
-    """A tensor of NaN inside a larger one that nothing may write to."""
-
-    tensor: Tensor
-    whole: Tensor
-
-    @staticmethod
-    def nan(*shape: int, device: torch.device) -> Guarded:
-        size = torch.Size(shape).numel()
-        whole = torch.full((size + 2 * GUARD,), SENTINEL, device=device)
-        inner = whole[GUARD : GUARD + size]
-        inner.fill_(float("nan"))
-        return Guarded(inner.view(shape), whole)
-
-    def assert_intact(self, name: str) -> None:
-        for zone in (self.whole[:GUARD], self.whole[-GUARD:]):
-            assert bool((zone == SENTINEL).all()), f"{name}: written outside of its bounds"
 
 
 @dataclass
@@ -128,9 +106,9 @@ def train(
     """The jobs' checkpoints from `starts` [R, P] or the problem's; memory guarded, outputs and scratch NaN before."""
     device, width = problem.device, problem.shape.parameters
     memory = {
-        "live": Guarded.nan(max(job.live_row for job in jobs) + 1, width, device=device),
-        "checkpoints": Guarded.nan(
-            max(job.checkpoint_row + job.epochs for job in jobs) or 1, width, device=device
+        "live": Guarded((max(job.live_row for job in jobs) + 1, width), device=device),
+        "checkpoints": Guarded(
+            (max(job.checkpoint_row + job.epochs for job in jobs) or 1, width), device=device
         ),
     }
     live, checkpoints = memory["live"].tensor, memory["checkpoints"].tensor
@@ -138,7 +116,7 @@ def train(
     trainer = kind(problem.shape, config, problem.images, problem.labels, live, capacity=len(jobs))
     if isinstance(config, TileConfig):
         for name, size in zip(("_partials", "_deltas"), config.scratch, strict=True):
-            memory[name] = Guarded.nan(len(jobs) * size, device=device)
+            memory[name] = Guarded((len(jobs) * size,), device=device)
             setattr(trainer, name, memory[name].tensor)
     trainer.launch(checkpoints, jobs)
     for name, guarded in memory.items():
