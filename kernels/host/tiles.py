@@ -140,18 +140,9 @@ class PackedConfig:
 
 def _fused(rows: int, width: int, chunk: int, num_warps: int = 8) -> PackedConfig:
     full = num_warps * 32 * 16
-    return PackedConfig(
-        "fused",
-        True,
-        rows,
-        width,
-        chunk,
-        num_warps,
-        input_groups=max(1, min(chunk // 16, full // (rows * width))),
-        w1_groups=max(1, min(rows // 16, full // (chunk * width))),
-        row_groups=rows // 16,
-        unit_groups=width // 16,
-    )
+    inputs, w1 = min(chunk // 16, full // (rows * width)), min(rows // 16, full // (chunk * width))
+    groups = max(1, inputs), max(1, w1), rows // 16, width // 16
+    return PackedConfig("fused", True, rows, width, chunk, num_warps, *groups)
 
 
 # Chosen by cross-compiling for every target: none spills. In the fused forms chunk * width >= threads, which the

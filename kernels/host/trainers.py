@@ -23,7 +23,7 @@ from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE
 from breaknet.kernels.host.targets import target_for
 from breaknet.kernels.host.tiles import WARPS, PackedConfig, TileConfig
-from breaknet.kernels.jobs import JobRow, Shape, job_tables, to_device
+from breaknet.kernels.jobs import JOB_COLUMNS, JobRow, Shape, job_tables, to_device
 
 #: Registers are said outright: left to itself the assembler may stop at 128 a thread and spill.
 OPTIONS: dict[str, Any] = {"num_warps": WARPS, "num_stages": 1, "maxnreg": 255, "enable_fp_fusion": True}
@@ -147,7 +147,18 @@ class CooperativeTrainer(_PhasedTrainer):
         """
         with torch.cuda.device(self.device):
             kernel = compile_cooperative(self.shape, self.config, self.images.dtype)
-            return resident_jobs(kernel, self.config.programs, self.device)
+            kernel._init_handles()
+        gpu, programs = torch.cuda.get_device_properties(self.device), self.config.programs
+        target = target_for(gpu.major * 10 + gpu.minor)
+        blocks = target.blocks_per_sm(kernel.n_regs, WARPS, kernel.metadata.shared)
+        room = blocks * gpu.multi_processor_count
+        if room < programs:
+            raise NotResident(
+                f"cooperative: {programs} programs must be resident at once and {gpu.name} holds {room} "
+                f"({gpu.multi_processor_count} SMs, {blocks} each at {kernel.n_regs} registers a "
+                f"thread and {kernel.metadata.shared} bytes of shared memory)"
+            )
+        return room // programs
 
     def probe(self) -> None:
         """Launch as many jobs as there is room for, with no epochs, and wait: does this GPU launch cooperatively?
@@ -189,9 +200,8 @@ class SplitTrainer(_PhasedTrainer):
     ) -> None:
         super().__init__(shape, config, images, labels, live, capacity)
         # a graph remembers addresses, so what changes from launch to launch is copied to where it looks
-        table, rates = job_tables([])
-        self._table = table.new_zeros(capacity, *table.shape[1:]).to(self.device)
-        self._rates = rates.new_zeros(capacity).to(self.device)
+        self._table = torch.zeros(capacity, JOB_COLUMNS, dtype=torch.int64, device=self.device)
+        self._rates = torch.zeros(capacity, dtype=torch.float32, device=self.device)
         self._graphs: dict[tuple[int, int, int], Any] = {}
 
     def _launch(self, checkpoints: Tensor, jobs: Sequence[JobRow], table: Tensor, rates: Tensor) -> None:
@@ -246,40 +256,16 @@ def launch_options(shape: Shape, config: TileConfig, phase: int = 0) -> dict[str
     return constexprs | ({} if INTERPRETED else OPTIONS | {"launch_cooperative_grid": phase == 0})
 
 
-def _compile(shape: Shape, config: TileConfig, image_dtype: torch.dtype, phase: int) -> Any:
+def compile_cooperative(shape: Shape, config: TileConfig, image_dtype: torch.dtype, phase: int = 0) -> Any:
+    """The kernel compiled for the current GPU; later launches find it in Triton's cache."""
     types = [image_dtype, torch.int32, *[torch.float32] * 4, torch.int32, torch.int64, torch.float32]
     return cooperative_training_kernel.warmup(*types, 0, grid=(1,), **launch_options(shape, config, phase))
 
 
-def compile_cooperative(shape: Shape, config: TileConfig, image_dtype: torch.dtype) -> Any:
-    """The kernel compiled for the current GPU; later launches find it in Triton's cache."""
-    return _compile(shape, config, image_dtype, phase=0)
-
-
 def compile_split(shape: Shape, config: TileConfig, image_dtype: torch.dtype) -> None:
-    """The three phases compiled for the current GPU; later launches find them in Triton's cache."""
+    """The same for the three phases."""
     for phase in (1, 2, 3):
-        _compile(shape, config, image_dtype, phase)
-
-
-def resident_jobs(kernel: Any, programs: int, device: torch.device) -> int:
-    """How many jobs of `programs` programs each the device holds at once, by the compiled kernel's needs.
-
-    Raises:
-        NotResident: none.
-    """
-    kernel._init_handles()
-    properties = torch.cuda.get_device_properties(device)
-    target = target_for(properties.major * 10 + properties.minor)
-    blocks = target.blocks_per_sm(kernel.n_regs, WARPS, kernel.metadata.shared)
-    room = blocks * properties.multi_processor_count
-    if room < programs:
-        raise NotResident(
-            f"cooperative: {programs} programs must be resident at once and {properties.name} holds {room} "
-            f"({properties.multi_processor_count} SMs, {blocks} each at {kernel.n_regs} registers a "
-            f"thread and {kernel.metadata.shared} bytes of shared memory)"
-        )
-    return room // programs
+        compile_cooperative(shape, config, image_dtype, phase)
 
 
 def _check_matrix(name: str, tensor: Tensor, dtype: torch.dtype, columns: int, device: torch.device) -> None:
