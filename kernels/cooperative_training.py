@@ -13,6 +13,8 @@
     next barrier 1 and overwritten after it; W2, b2, W3 and b3 are stored between barrier 2 and the next barrier 1
     and read between that one and the next barrier 2.
 
+Cost: 2 B K H1 FMAs a step shared by the slices, two barriers, three dependent reads through L2; latency is the limit.
+
 PHASE 0 is the whole run, one cooperative launch. PHASE 1, 2 and 3 are one phase of one step each, for GPUs or networks
 whose programs do not all run at once ("split"): the end of a launch is the barrier, and between launches all parameters
 lie in the job's current parameters. No argument changes from step to step, so that a CUDA graph can hold any number of

@@ -16,6 +16,8 @@ the caches hold, W1 a chunk at a time and the small layers read and written once
 of a step stay in registers. W1 has an area of its own, in which the units of an input lie side by side: so a chunk is
 one piece of memory, and in shared memory no 16 threads wait for one bank. It is transposed back at the end of an epoch.
 
+Cost: 2 B K H1 FMAs a step on one SM; FMA and shared-memory throughput are the limit, images stream from L2.
+
 Arguments of both packed kernels (the grid is one program a job, none knows of another):
 
     images_ptr       uint8 (meaning byte / 256) or float32 [M, pitch], pitch a multiple of 16
