@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from torch import Tensor
 
 from breaknet import reference
 from breaknet.model import MLP
-from breaknet.reference import epochs as exact_epochs  # noqa: F401, for tests that call it by this name
-from breaknet.reference import step as exact_step  # noqa: F401
 
 Parameters = Mapping[str, Tensor]
 
@@ -30,6 +28,24 @@ def assert_update(start: Parameters, found: Parameters, exact: Parameters, steps
         update = float((after - start[name].double()).norm())
         allowed = steps * (1e-5 * update + 1e-7 * float(start[name].double().norm()))
         assert error <= allowed, f"{name}: error {error:.3e}, allowed {allowed:.3e} (update {update:.3e})"
+
+
+def assert_trained(
+    start: Parameters,
+    epochs: Iterable[Parameters],
+    images: Any,
+    labels: Any,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """The parameters after each epoch, by the step contract, against float64 steps from those before it."""
+    before = start
+    for found in epochs:
+        (exact,) = reference.epochs(
+            before, images, labels, batch_size=batch_size, learning_rate=learning_rate
+        )
+        assert_update(before, found, exact, steps=-(-len(images) // batch_size))
+        before = found
 
 
 def assert_scores(cost: float, accuracy: float, parameters: Parameters, images: Any, labels: Any) -> None:
