@@ -42,11 +42,6 @@ MAY_IMPORT = {
     "examples": {"breaknet", "breaknet.kernels"},
 }
 
-#: Imports that are to go.
-EXCEPTIONS = {
-    "tools.ptx_machine.host imports kernel_effects",
-}
-
 MAX_LINES = 400
 
 #: Files that may be longer, with their lines.
@@ -157,7 +152,7 @@ def test_folders_import_only_what_is_below_them(folder):
         for other in others
         if folder_of(other) not in allowed
     }
-    assert not wrong - EXCEPTIONS
+    assert not wrong
 
 
 @pytest.mark.parametrize(("upper", "above"), [("lesson", {"lesson", "cli"}), ("cli", {"cli", "__main__"})])
