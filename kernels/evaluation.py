@@ -46,7 +46,7 @@ IMAGE_MULTIPLE = 128
 PARTIAL_BYTES = 256 * 2**20
 
 
-# a first checkpoint or label at any address would otherwise be compiled anew, to the same machine code
+# a first checkpoint or label at any address would otherwise be compiled again, to the same machine code
 @jit(
     do_not_specialize=["checkpoints", "images"],
     do_not_specialize_on_alignment=["checkpoint_ptr", "label_ptr"],
