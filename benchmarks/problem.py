@@ -221,6 +221,25 @@ def stacked_starts(problems: Sequence[Problem]) -> Parameters:
     return {name: torch.stack([one.start[name] for one in problems]) for name in problems[0].start}
 
 
+def stepping(
+    problem: Problem,
+    epochs: int,
+    step: Callable[[slice], object],
+    parameters: Callable[[], Sequence[Parameters]],
+) -> Trainer:
+    """A trainer that calls `step` with the place of every batch in the images, and waits for the device at the end."""
+    starts = range(0, len(problem.labels), problem.batch_size)
+    batches = [slice(low, low + problem.batch_size) for low in starts]
+
+    def train() -> None:
+        for _ in range(epochs):
+            for batch in batches:
+                step(batch)
+        problem.wait()
+
+    return Trainer(train, parameters)
+
+
 def single(build: Callable[[Problem, int], Trainer]) -> TrainerBuilder:
     """A builder for one problem in the form of those for several."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmarks.problem import Problem, Trainer
+from benchmarks.problem import Problem, Trainer, stepping
 
 WARM_UP = 3  # steps before the capture, as torch's notes on CUDA graphs ask for
 
@@ -14,10 +14,10 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     """For whole batches: a graph's tensors have one size."""
     model = problem.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
-    images, targets, batch = problem.floats, problem.targets, problem.batch_size
-    some_images, some_targets = images[:batch].clone(), targets[:batch].clone()
+    images, targets = problem.floats, problem.targets
+    some_images, some_targets = (data[: problem.batch_size].clone() for data in (images, targets))
 
-    def step() -> None:
+    def captured() -> None:
         nn.functional.mse_loss(model(some_images), some_targets, reduction="sum").backward()
         optimizer.step()
 
@@ -26,7 +26,7 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     with torch.cuda.stream(aside):
         for _ in range(WARM_UP):
             optimizer.zero_grad(set_to_none=True)
-            step()
+            captured()
     torch.cuda.current_stream(problem.device).wait_stream(aside)
     # without old gradients the captured backward pass writes its own and adds to none
     optimizer.zero_grad(set_to_none=True)
@@ -34,15 +34,12 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     # not torch's usual capture stream: graphs captured on one stream share cuBLAS's workspace, and the end of one takes
     # it from the others (https://github.com/pytorch/pytorch/issues/193402)
     with torch.cuda.graph(graph, stream=torch.cuda.Stream(problem.device)):
-        step()
+        captured()
     model.load_state_dict(problem.start)  # into the tensors that the graph knows
 
-    def train() -> None:
-        for _ in range(epochs):
-            for low in range(0, len(images), batch):
-                some_images.copy_(images[low : low + batch])
-                some_targets.copy_(targets[low : low + batch])
-                graph.replay()
-        problem.wait()
+    def step(batch: slice) -> None:
+        some_images.copy_(images[batch])
+        some_targets.copy_(targets[batch])
+        graph.replay()
 
-    return Trainer(train, lambda: [model.state_dict()])
+    return stepping(problem, epochs, step, lambda: [model.state_dict()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmarks.problem import Problem, Trainer
+from benchmarks.problem import Problem, Trainer, stepping
 from breaknet.kernels.linear_sigmoid import LinearSigmoid
 from breaknet.kernels.summed_mse import summed_mse
 
@@ -15,15 +15,12 @@ def trainer(problem: Problem, epochs: int) -> Trainer:
     layers = (plain.hidden1, plain.hidden2, plain.output)
     model = nn.Sequential(*(LinearSigmoid.from_linear(layer) for layer in layers))
     optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
-    images, batch = problem.floats, problem.batch_size
+    images = problem.floats
     labels = torch.from_numpy(problem.labels).to(problem.device)
 
-    def train() -> None:
-        for _ in range(epochs):
-            for low in range(0, len(images), batch):
-                optimizer.zero_grad(set_to_none=True)
-                summed_mse(model(images[low : low + batch]), labels[low : low + batch]).backward()
-                optimizer.step()
-        problem.wait()
+    def step(batch: slice) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        summed_mse(model(images[batch]), labels[batch]).backward()
+        optimizer.step()
 
-    return Trainer(train, lambda: [plain.state_dict()])  # the layers share its parameters
+    return stepping(problem, epochs, step, lambda: [plain.state_dict()])  # the layers share its parameters

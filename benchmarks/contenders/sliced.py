@@ -5,21 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmarks.problem import Problem, Trainer
+from benchmarks.problem import Problem, Trainer, stepping
 
 
 def trainer(problem: Problem, epochs: int) -> Trainer:
     model = problem.model()
     optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
-    images, targets, batch = problem.floats, problem.targets, problem.batch_size
+    images, targets = problem.floats, problem.targets
 
-    def train() -> None:
-        for _ in range(epochs):
-            for low in range(0, len(images), batch):
-                optimizer.zero_grad(set_to_none=True)
-                output = model(images[low : low + batch])
-                nn.functional.mse_loss(output, targets[low : low + batch], reduction="sum").backward()
-                optimizer.step()
-        problem.wait()
+    def step(batch: slice) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.mse_loss(model(images[batch]), targets[batch], reduction="sum").backward()
+        optimizer.step()
 
-    return Trainer(train, lambda: [model.state_dict()])
+    return stepping(problem, epochs, step, lambda: [model.state_dict()])

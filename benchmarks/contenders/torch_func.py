@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from benchmarks.problem import Parameters, Problem, Trainer, unstacked
+from benchmarks.problem import Parameters, Problem, Trainer, stepping, unstacked
 
 
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     """Networks on the same images, each with labels and a start of its own."""
     first = problems[0]
-    images, batch, learning_rate = first.floats, first.batch_size, first.learning_rate
+    images, learning_rate = first.floats, first.learning_rate
     targets = torch.stack([one.targets for one in problems])  # [C, N, 10]
     parameters, _ = stack_module_state([one.model() for one in problems])
     parameters = {name: value.detach() for name, value in parameters.items()}
@@ -27,12 +27,8 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     gradients = vmap(grad(cost), in_dims=(0, None, 0))
 
     @torch.no_grad()
-    def train() -> None:
-        for _ in range(epochs):
-            for low in range(0, len(images), batch):
-                here = slice(low, low + batch)
-                for name, gradient in gradients(parameters, images[here], targets[:, here]).items():
-                    parameters[name].sub_(gradient, alpha=learning_rate)
-        first.wait()
+    def step(batch: slice) -> None:
+        for name, gradient in gradients(parameters, images[batch], targets[:, batch]).items():
+            parameters[name].sub_(gradient, alpha=learning_rate)
 
-    return Trainer(train, lambda: unstacked(parameters))
+    return stepping(first, epochs, step, lambda: unstacked(parameters))

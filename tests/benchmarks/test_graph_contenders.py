@@ -20,15 +20,15 @@ pytestmark = pytest.mark.gpu
 MUTATIONS = {
     (cuda_graph, "warm-up not undone"): ("model.load_state_dict(problem.start)", "pass"),
     (cuda_graph, "the update not captured"): (
-        "        step()\n    model",
+        "        captured()\n    model",
         "        nn.functional.mse_loss(model(some_images), some_targets, reduction='sum').backward()\n    model",
     ),
     (cuda_graph, "always the same images"): (
-        "some_images.copy_(images[low : low + batch])",
+        "some_images.copy_(images[batch])",
         "some_images.add_(0)",
     ),
     (cuda_graph, "always the same targets"): (
-        "some_targets.copy_(targets[low : low + batch])",
+        "some_targets.copy_(targets[batch])",
         "some_targets.add_(0)",
     ),
     (cuda_graph, "gradients added to"): (
@@ -38,7 +38,7 @@ MUTATIONS = {
     (cuda_graph, "gradients kept"): ("zero_grad(set_to_none=True)", "zero_grad(set_to_none=False)"),
     (compiled, "warm-up not undone"): ("model.load_state_dict(problem.start)", "pass"),
     (compiled, "gradients added to"): ("optimizer.zero_grad(set_to_none=True)", "pass"),
-    (compiled, "always the same batch"): ("cost(images[low : low + batch]", "cost(images[:batch]"),
+    (compiled, "always the same batch"): ("cost(images[batch]", "cost(images[: problem.batch_size]"),
 }
 
 
