@@ -126,7 +126,7 @@ pictures.wide_product()
 
 # %%
 for checkpoints in (1, 4, 100):
-    work = floors.scoring(60_000, models=checkpoints, image_bytes=784.0, label_bytes=4.0)
+    work = floors.evaluation(60_000, models=checkpoints, image_bytes=784.0, label_bytes=4.0)
     each = work.operations / work.bytes
     print(f"{checkpoints:3} checkpoints together: {each:6,.0f} operations per byte read")
 rates = measure.ceilings()

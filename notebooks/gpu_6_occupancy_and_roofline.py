@@ -15,7 +15,7 @@
 
 # %%
 from notebooks.course import checks_in_python, measure, plots, resources
-from notebooks.course.comparisons import all_contenders
+from notebooks.course.comparisons import all_implementations
 from notebooks.course.here import DEVICE, HAVE_TRITON
 
 # %% [markdown]
@@ -94,7 +94,7 @@ usual_mistakes("blocks_per_sm")
 rates = measure.ceilings()
 print(f"this {DEVICE} moves {rates['bytes_per_s'] / 1e9:,.1f} GB/s")
 print(f"and does {rates['flop_per_s'] / 1e9:,.1f} GFLOP/s (10⁹ operations a second)")
-measured = all_contenders()
+measured = all_implementations()
 plots.times_and_floors(measured)
 
 # %% [markdown]

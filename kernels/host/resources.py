@@ -163,13 +163,19 @@ def in_compiling_processes(
 
 @contextmanager
 def _without_interpreter() -> Iterator[None]:
-    """Processes that start meanwhile compile kernels: Triton reads the variable where a kernel is defined."""
-    wished = os.environ.pop("TRITON_INTERPRET", None)
+    """Processes that start meanwhile compile kernels: Triton reads the variable where a kernel is defined.
+
+    Nor do they run the main module again, whose file may be no module's: the interpreter leaves its own name there.
+    """
+    main = vars(sys.modules["__main__"])
+    wished, file = os.environ.pop("TRITON_INTERPRET", None), main.pop("__file__", None)
     try:
         yield
     finally:
         if wished is not None:
             os.environ["TRITON_INTERPRET"] = wished
+        if file is not None:
+            main["__file__"] = file
 
 
 def _prepare_process() -> None:

@@ -57,12 +57,9 @@ def introduction() -> str:
         kernels = f"Triton {triton.__version__}'s interpreter: the same code, thousands of times slower"
     else:
         kernels = f"compiled by Triton {triton.__version__} for your GPU"
-    sizes = {
-        "rehearse": "a rehearsal, whose times mean nothing",
-        "quick": "quick ones (BREAKNET_COURSE=full for full sizes)",
-        "full": "at full size",
-    }
-    return f"torch {torch.__version__} on {machine}\nkernels: {kernels}\nmeasurements: {sizes[SIZE]}"
+    measured = {"rehearse": "in a rehearsal, whose times mean nothing", "full": "at full size"}
+    quick = "at quick sizes (BREAKNET_COURSE=full for full ones)"
+    return f"torch {torch.__version__} on {machine}\nkernels: {kernels}\nmeasurements: {measured.get(SIZE, quick)}"
 
 
 @cache

@@ -9,18 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from benchmarks.tables import text
 from breaknet.kernels.host.targets import REGISTERS_PER_SM
-from notebooks.course.comparisons import seconds_of, stored_comparisons
+from notebooks.course.comparisons import stored_comparisons
 from notebooks.course.measure import BOOKKEEPING, Batched, Overhead, StepProfile
 from notebooks.course.pictures import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, CourseFigure, plain_style
 from notebooks.course.precision import PRODUCTS, StepError
 
 _MARKS = "osD^vP*Xh<>pd"
 _OF_PRODUCT = dict(zip(PRODUCTS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
-
-
-def _times(factor: float) -> str:
-    return f"{factor:,.0f}" if factor >= 100 else f"{factor:.3g}"
 
 
 def _panels(
@@ -145,7 +142,7 @@ def register_file(rows: Sequence[Any], registers: int = REGISTERS_PER_SM) -> Fig
 
 @plain_style()
 def times_and_floors(rows: Sequence[Any]) -> Figure:
-    """Every contender's time and floor, and its speed in multiples of the first one's, for steps and evaluations."""
+    """Every implementation's time and floor, and its speed in multiples of the first one's."""
     kinds = [
         ("training step", [row for row in rows if row.name.startswith("step/")]),
         ("evaluation of 1,000 images", [row for row in rows if row.name.startswith("accuracy/")]),
@@ -153,7 +150,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
     heights = [0.34 * len(some) + 0.9 for _, some in kinds]
     figure, both = _panels(9, sum(heights), rows=2, gridspec_kw={"height_ratios": heights})
     for axes, (title, some) in zip(both, kinds, strict=True):
-        times = [1e6 * seconds_of(row) for row in some]
+        times = [1e6 * row.median for row in some]
         for place, (row, each) in enumerate(zip(some, times, strict=True)):
             if row.floor:
                 floor = each / row.distance
@@ -161,7 +158,11 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
                 axes.plot(floor, place, "|", color=RED, markersize=14, markeredgewidth=2.5)
             axes.plot(each, place, "o", color=BLUE, markersize=9)
             axes.annotate(
-                f"{_times(times[0] / each)} ×", (each, place), (9, 0), textcoords="offset points", va="center"
+                f"{text.ratio(times[0] / each)} ×",
+                (each, place),
+                (9, 0),
+                textcoords="offset points",
+                va="center",
             )
         axes.set_yticks(range(len(some)), [row.title for row in some])
         axes.set_ylim(len(some) - 0.4, -0.6)
@@ -207,9 +208,14 @@ def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> Non
     )
     for number, (row, each) in enumerate(points):
         axes.loglog(
-            each, row.floor["operations"] / row.median, _MARKS[number % len(_MARKS)], markersize=9, linestyle="none",
-            color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5], label=f"{row.title}: {_times(row.distance)} × its floor",
-        )  # fmt: skip
+            each,
+            row.floor["operations"] / row.median,
+            _MARKS[number % len(_MARKS)],
+            markersize=9,
+            linestyle="none",
+            color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5],
+            label=f"{row.title}: {text.ratio(row.distance)} × its floor",
+        )
     axes.set_xlabel("operations per byte of memory")
     axes.set_ylabel("operations per second")
     axes.set_ylim(top=6 * peak)

@@ -1,7 +1,9 @@
-"""What a few kernels take of a multiprocessor, by cross-compiling: no GPU is needed, Triton's compiler is.
+"""What a few kernels take of an SM, by cross-compiling: no GPU is needed, Triton's compiler is.
 
-report()             the lesson's forms of some kernels, as `breaknet kernels` reports all forms of all
-register_caps()      the lesson's trainer, compiled with ever fewer registers a thread
+    report()             the lesson's configurations of two kernels, as `breaknet kernels` reports all of all
+    register_caps()      the lesson's trainer, compiled with ever fewer registers a thread
+
+Kernels compile in processes of their own that import this file, which must therefore not import `here`.
 """
 
 from __future__ import annotations
@@ -12,22 +14,21 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
+from breaknet.lesson import notebook_display
 from breaknet.lesson.notebook_display import Markdown
-from breaknet.lesson.notebook_display import table as text_table
 
 if TYPE_CHECKING:
     from breaknet.kernels.host.resources import ResourceRow
 
-SIZE = os.environ.get("BREAKNET_COURSE", "quick")  # not from `here`, which would have kernels interpreted
+REHEARSAL = os.environ.get("BREAKNET_COURSE") == "rehearse"
 #: A kernel's name and the beginning of its configuration: what the lesson runs.
 LAYER = ("linear_sigmoid_forward", "N16")
 TRAINER = ("cooperative_training", "784-16-16-10 batch 100 u8")
 _CAPPED = "at most"  # begins the configuration of a kernel compiled with fewer registers
-Task = tuple[str, str, int, int | None]
 
 
 def report() -> list[ResourceRow]:
-    """What the lesson's forms of two kernels take on a T4 and on an H100 (in a rehearsal on a T4 alone).
+    """Both kernels on a T4 and on an H100 (in a rehearsal on a T4 alone).
 
     Raises:
         RuntimeError: a kernel could not be compiled, with the reason.
@@ -36,19 +37,15 @@ def report() -> list[ResourceRow]:
 
 
 def register_caps() -> list[ResourceRow]:
-    """The lesson's trainer on a T4, compiled with at most so many registers a thread, the most first.
-
-    Raises:
-        RuntimeError: as `report` does.
-    """
+    """The trainer on a T4, compiled with at most so many registers a thread, the most first; raises as `report`."""
     return [row for row in _rows() if row.config.startswith(_CAPPED)]
 
 
 @cache
 def _rows() -> list[ResourceRow]:
-    """Both, compiled in one go."""
-    capabilities, caps = ((75,), (255, 128)) if SIZE == "rehearse" else ((75, 90), (255, 128, 64))
-    tasks: list[Task] = [(*kernel, each, None) for kernel in (LAYER, TRAINER) for each in capabilities]
+    """All, since the process that compiles takes longer to start than to compile."""
+    capabilities, caps = ((75,), (255, 128)) if REHEARSAL else ((75, 90), (255, 128, 64))
+    tasks = [(*kernel, each, None) for kernel in (LAYER, TRAINER) for each in capabilities]
     return _compiled(tasks + [(*TRAINER, 75, cap) for cap in caps])
 
 
@@ -59,7 +56,7 @@ def table(rows: Sequence[ResourceRow]) -> Markdown:
     header = ("", "GPU", "registers", "spills", "shared memory", "warps", "blocks that fit")
     lines = [
         (
-            row.kernel if not row.config.startswith(_CAPPED) else row.config,
+            row.config if row.config.startswith(_CAPPED) else row.kernel,
             f"{row.target} ({parse_target(row.target).typical.split(',')[0]})",
             f"{row.registers}",
             f"{row.spill_instructions}",
@@ -70,10 +67,11 @@ def table(rows: Sequence[ResourceRow]) -> Markdown:
         for row in rows
     ]
     note = "Registers of a thread, instructions that spill, bytes and warps of a block"
-    return text_table(header, lines, f"{note}; compiled by Triton {rows[0].triton} just now." if rows else "")
+    compiled = f"{note}; compiled by Triton {rows[0].triton} just now." if rows else ""
+    return notebook_display.table(header, lines, compiled)
 
 
-def _compiled(tasks: Sequence[Task]) -> list[ResourceRow]:
+def _compiled(tasks: Sequence[tuple[str, str, int, int | None]]) -> list[ResourceRow]:
     from breaknet.kernels.host.resources import in_compiling_processes
 
     try:

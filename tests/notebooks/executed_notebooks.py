@@ -18,7 +18,7 @@ def run_in_one_kernel(notebooks: list[NotebookNode], folder: Path) -> list[Noteb
     """
     cells = []
     for notebook in notebooks:
-        cells += [nbformat.v4.new_code_cell("%reset -f"), *deepcopy(notebook.cells)]
+        cells += [nbformat.v4.new_code_cell("%reset_selective -f ."), *deepcopy(notebook.cells)]
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
     done = executed(nbformat.v4.new_notebook(cells=cells), folder).cells
