@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
+from benchmarks.launches import gpu_launches, of_torch, operators
+from benchmarks.microbenchmarks.ceilings import measured
 from breaknet.data.splits import Split
+from breaknet.kernels.linear_sigmoid import LinearSigmoid
+from breaknet.kernels.summed_mse import summed_mse
 from breaknet.model import MLP
 from notebooks.course.here import DEVICE, SIZE
 
@@ -41,31 +45,27 @@ def module_step(images: Split) -> Callable[[], None]:
     x, labels = _batch(images)
     target = nn.functional.one_hot(labels, 10).float()
     model = MLP.seeded(0).to(DEVICE)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.mse_loss(model(x[:BATCH]), target[:BATCH], reduction="sum").backward()
-        optimizer.step()
-
-    return step
+    mse_loss = nn.functional.mse_loss
+    return _step(model, lambda: mse_loss(model(x[:BATCH]), target[:BATCH], reduction="sum"))
 
 
 def fused_step(images: Split) -> Callable[[], None]:
     """The same step with the project's operators: three fused layers and the summed cost, under autograd."""
-    from breaknet.kernels.linear_sigmoid import LinearSigmoid
-    from breaknet.kernels.summed_mse import summed_mse
-
     x, labels = _batch(images)
     model = nn.Sequential(LinearSigmoid(784, 16), LinearSigmoid(16, 16), LinearSigmoid(16, 10)).to(DEVICE)
+    step = _step(model, lambda: summed_mse(model(x[:BATCH]), labels[:BATCH]))
+    step()  # what is set up once is not counted
+    return step
+
+
+def _step(model: nn.Module, cost: Callable[[], Tensor]) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
 
     def step() -> None:
         optimizer.zero_grad()
-        summed_mse(model(x[:BATCH]), labels[:BATCH]).backward()
+        cost().backward()
         optimizer.step()
 
-    step()  # what is set up once is not counted
     return step
 
 
@@ -77,16 +77,12 @@ def _batch(images: Split) -> tuple[Tensor, Tensor]:
 
 def counted(call: Callable[[], object]) -> str:
     """The launches of one call, in words: torch operators on a CPU, kernels and launches on a GPU."""
-    from benchmarks.launches import of_torch
-
     found = of_torch(call, 1, torch.device(DEVICE))
     return ", ".join(f"{count:.0f} {name.replace('_', ' ')}" for name, count in found.items())
 
 
 def ceilings() -> dict[str, float]:
     """The highest rates of this device, bytes and operations a second, measured once."""
-    from benchmarks.microbenchmarks.ceilings import measured
-
     return measured(DEVICE, SIZE == "rehearse")
 
 
@@ -126,8 +122,6 @@ class StepProfile:
 
 def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) -> StepProfile:
     """Run the nn.Module loop's step under torch's profiler."""
-    from benchmarks.launches import gpu_launches, operators
-
     step = module_step(images)
 
     seconds = least_seconds("step()", steps, 3, step=step)

@@ -103,19 +103,6 @@ def test_shapes_in_the_annotations_are_those_of_the_cases(name):
                 assert sizes.setdefault(letter, size) == size
 
 
-@pytest.mark.parametrize("name", list(checks.KERNELS))
-def test_cases_are_ragged(name):
-    """A size that is no power of two, so that a kernel without masks cannot pass."""
-    sizes = {
-        size
-        for case in checks.KERNELS[name].cases()
-        for tensor in case.values()
-        if isinstance(tensor, torch.Tensor)
-        for size in tensor.shape
-    }
-    assert any(size & (size - 1) for size in sizes), sizes
-
-
 def test_specs_are_the_kernels_own():
     random = torch.Generator().manual_seed(0)
     x, w, b = (torch.randn(*shape, generator=random) for shape in ((7, 20), (5, 20), (5,)))
