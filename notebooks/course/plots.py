@@ -14,7 +14,7 @@ from breaknet.kernels.host.targets import REGISTERS_PER_SM
 from notebooks.course.comparisons import stored_comparisons
 from notebooks.course.measure import BOOKKEEPING, Batched, Overhead, StepProfile
 from notebooks.course.pictures import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, CourseFigure, plain_style
-from notebooks.course.precision import PRODUCTS, StepError
+from notebooks.course.precision import PRODUCTS
 
 _MARKS = "osD^vP*Xh<>pd"
 _OF_PRODUCT = dict(zip(PRODUCTS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
@@ -86,13 +86,12 @@ def networks_curve(batched: Batched) -> Figure:
 
 
 @plain_style()
-def precision_bars(errors: Sequence[StepError]) -> Figure:
+def precision_bars(errors: Mapping[str, Mapping[str, float]]) -> Figure:
     """The error of a step with each kind of product, as a share of what the contract allows."""
-    names = list(dict.fromkeys(error.parameter for error in errors))
+    names = list(next(iter(errors.values())))
     figure, (axes,) = _panels(9, 3.4)
     for product, (colour, mark) in _OF_PRODUCT.items():
-        shares = [error.share for error in errors if error.product == product]
-        axes.semilogy(range(len(names)), shares, mark, color=colour, label=product, markersize=8)
+        axes.semilogy(list(errors[product].values()), mark, color=colour, label=product, markersize=8)
     axes.axhline(1, color=INK, linewidth=1.3)
     axes.text(len(names) - 0.55, 1.15, "allowed", ha="right", va="bottom", color=INK)
     axes.set_xticks(range(len(names)), [name.replace(".", "\n") for name in names])
@@ -107,20 +106,17 @@ def precision_bars(errors: Sequence[StepError]) -> Figure:
 @plain_style()
 def spill_bars(rows: Sequence[Any]) -> Figure:
     """Spills, and blocks that fit an SM, under limits on the registers. `rows` are ResourceRows."""
-    labels = [row.config for row in rows]
-    figure, (left, right) = _panels(9, 2.3, columns=2)
-    bars = left.barh(labels[::-1], [row.spill_instructions for row in rows][::-1], color=RED)
-    left.bar_label(bars, padding=3)
-    left.set_title("instructions that spill")
-    left.set_xlim(0, 1.2 * max(1, *(row.spill_instructions for row in rows)))
-    bars = right.barh(labels[::-1], [row.blocks_per_sm for row in rows][::-1], color=BLUE)
-    right.bar_label(bars, padding=3)
-    right.set_title("blocks that fit one SM")
-    right.set_xlim(0, 1.2 * max(row.blocks_per_sm for row in rows))
-    right.set_yticks([])
-    for axes in (left, right):
+    figure, panels = _panels(9, 2.3, columns=2)
+    titles = {"spill_instructions": "instructions that spill", "blocks_per_sm": "blocks that fit one SM"}
+    for axes, (field, title), colour in zip(panels, titles.items(), (RED, BLUE), strict=True):
+        values = [getattr(row, field) for row in reversed(rows)]
+        bars = axes.barh([row.config for row in reversed(rows)], values, color=colour)
+        axes.bar_label(bars, padding=3)
+        axes.set_title(title)
+        axes.set_xlim(0, 1.2 * max(1, *values))
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
+    panels[1].set_yticks([])
     return figure
 
 

@@ -172,22 +172,23 @@ class TestSetUp:
         exec(set_up("notebook_set_up", ADDRESS), {})
         assert commands == []
 
-    def test_colab_installs_an_uploaded_wheel_and_keeps_its_torch(self, commands, on_colab, tmp_path):
-        (tmp_path / "breaknet-0.1.0-py3-none-any.whl").touch()
-        exec(set_up("notebook_set_up", ""), {})
+    @pytest.mark.parametrize(
+        ("file", "address", "installed"),
+        [
+            ("breaknet-0.1.0-py3-none-any.whl", "", "breaknet-0.1.0-py3-none-any.whl"),
+            ("cloned/breaknet/__init__.py", "", "cloned"),
+            ("unused", ADDRESS, f"git+{ADDRESS}"),
+        ],
+    )
+    def test_colab_installs_a_wheel_a_clone_or_the_address_and_keeps_its_torch(
+        self, commands, on_colab, tmp_path, file, address, installed
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+        exec(set_up("notebook_set_up", address), {})
         [[*_, what, torch]] = commands
-        assert what == str(tmp_path / "breaknet-0.1.0-py3-none-any.whl")
+        assert what == (installed if address else str(tmp_path / installed))
         assert torch == f"torch=={metadata.version('torch')}"
-
-    def test_colab_installs_a_clone(self, commands, on_colab, tmp_path):
-        (tmp_path / "cloned" / "breaknet").mkdir(parents=True)
-        (tmp_path / "cloned" / "breaknet" / "__init__.py").touch()
-        exec(set_up("notebook_set_up", ""), {})
-        assert commands[0][-2] == str(tmp_path / "cloned")
-
-    def test_colab_installs_from_the_address(self, commands, on_colab):
-        exec(set_up("notebook_set_up", ADDRESS), {})
-        assert commands[0][-2] == f"git+{ADDRESS}"
 
     def test_colab_says_what_to_upload(self, commands, on_colab):
         with pytest.raises(FileNotFoundError, match=r"Upload breaknet-\*\.whl"):

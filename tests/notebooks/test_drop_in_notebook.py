@@ -72,7 +72,7 @@ def outputs(done: Done) -> list:
 @pytest.mark.slow
 @pytest.mark.mnist
 def test_at_full_size_the_drop_in_shows_the_lesson(mnist, tmp_path):
-    """The original at full size is the benchmark's; here the lesson's ranges are the judge."""
+    """The original at full size is the benchmark's; here the lesson's ranges are the reference."""
     file = write_pickle(mnist, Path(tmp_path) / "mnist.pkl.gz")
     lists = run(drop_in(), file).lists
     assert 0.035 < lists["cost_train"][-1] < 0.055

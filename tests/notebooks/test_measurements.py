@@ -67,12 +67,10 @@ def test_every_product_of_two_matrices_is_replaced(batch):
 
 def test_tf32_breaks_the_contract_and_three_products_keep_it(batch):
     """The claim of section 9, for every parameter, by a margin."""
-    shares: dict[str, list[float]] = {}
-    for error in precision.step_errors(start_of(), *batch):
-        shares.setdefault(error.product, []).append(error.share)
-    assert min(shares["TF32"]) > 2
-    assert max(shares["float32"]) < 0.5
-    assert max(shares["TF32, split in three"]) < 0.5
+    shares = precision.step_errors(start_of(), *batch)
+    assert min(shares["TF32"].values()) > 2
+    assert max(shares["float32"].values()) < 0.5
+    assert max(shares["TF32, split in three"].values()) < 0.5
     off = precision.cost_errors(start_of(), *batch)
     assert off["TF32"] > 10 * off["TF32, split in three"]
 
