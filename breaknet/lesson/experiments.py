@@ -132,9 +132,8 @@ class Lesson:
         """Experiments to train in one call. Those of a group end together, so Ctrl-C loses no finished one."""
         first = select.choices(self.settings.backend, self.settings.device)[0]
         clean, shuffled, hundred = EXPERIMENTS
-        return (
-            [(clean,), (shuffled,), (hundred,)] if first.name == "torch" else [(clean, shuffled), (hundred,)]
-        )
+        together = [(clean,), (shuffled,)] if first.name == "torch" else [(clean, shuffled)]
+        return [*together, (hundred,)]
 
     def _empty_results(self) -> Results:
         return {

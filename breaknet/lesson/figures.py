@@ -6,15 +6,15 @@ results give the same bytes, PNG or SVG, whatever style the caller has set.
 
 from __future__ import annotations
 
-import functools
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,8 +33,8 @@ DPI = 130
 LEFT = 0.135  # left edge of title, legend and curves, as a share of the width
 
 # Red and blue differ in lightness and stroke, for colour-blind readers and for print in grey.
-TRAIN: Style = {"color": "#d62f2f", "linestyle": "-", "linewidth": 2.0}
-VALID: Style = {"color": "#1b4f9c", "linestyle": (0, (5, 1.6)), "linewidth": 2.0}
+TRAIN: Style = {"label": "training set", "color": "#d62f2f", "linestyle": "-", "linewidth": 2.0}
+VALID: Style = {"label": "validation set", "color": "#1b4f9c", "linestyle": (0, (5, 1.6)), "linewidth": 2.0}
 FIT: Style = {"color": "#111111", "linestyle": ":", "linewidth": 2.2}
 SECOND_FIT: Style = {"color": "#111111", "linestyle": "-.", "linewidth": 1.6}
 REFERENCE: Style = {"color": "#6b6b6b", "linestyle": "-", "linewidth": 0.9}
@@ -44,7 +44,7 @@ CHANCE_PERCENT = 10.0
 #: Cost of the constant output 1/10: (1 - 1/10)^2 + 9 (1/10)^2, the least of any constant.
 CHANCE_COST = 0.9
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.size": 12.5,
     "axes.labelsize": 13,
     "axes.axisbelow": True,
@@ -54,6 +54,7 @@ _RC = {
     "legend.fontsize": 11.5,
     "legend.handlelength": 1.9,
     "legend.frameon": False,
+    "svg.hashsalt": "breaknet",
 }
 
 
@@ -70,11 +71,6 @@ class LessonFigure(Figure):
         return png_bytes(self)
 
 
-def clean_cost(results: Results) -> Figure:
-    """Both costs of the clean run over the epochs."""
-    return _cost_figure(results, "clean", "Clean labels: cost")
-
-
 def clean_cost_fits(results: Results) -> Figure:
     """Both costs of the clean run and the lines fitted from epoch 20 on, enlarged, with their slopes."""
     run = results["experiments"]["clean"]
@@ -85,7 +81,7 @@ def clean_cost_fits(results: Results) -> Figure:
         for part, word, style in (("train", "training", FIT), ("valid", "validation", SECOND_FIT)):
             line = line_from(run["fits"].get(f"{part}_cost_line"))
             if line is None:
-                _entry(axes, style, f"{word} line: no fit")
+                axes.plot([], [], label=f"{word} line: no fit", **style)
                 continue
             epochs = np.array([first, max(len(run[f"{part}_cost"]) - 1, first)])
             axes.plot(epochs, line(epochs), label=f"{word} line: slope {line.slope:+.2e} per epoch", **style)
@@ -94,64 +90,16 @@ def clean_cost_fits(results: Results) -> Figure:
         return _finish(figure, axes, run, columns=2)
 
 
-def shuffled_cost(results: Results) -> Figure:
-    """Both costs of the shuffled run over the epochs."""
-    return _cost_figure(results, "shuffled", "Shuffled labels: cost", chance=True)
-
-
-def shuffled_accuracy(results: Results) -> Figure:
-    """Both accuracies of the shuffled run with the logistic fit of the training accuracy."""
-    return _accuracy_figure(results, "shuffled", "Shuffled labels: accuracy", ("train", "valid"), fit=True)
-
-
-def hundred_cost(results: Results) -> Figure:
-    """Both costs of the run on 100 shuffled examples over the epochs."""
-    return _cost_figure(results, "hundred", "100 shuffled examples: cost", chance=True)
-
-
-def hundred_valid_accuracy(results: Results) -> Figure:
-    """Validation accuracy of the run on 100 shuffled examples."""
-    return _accuracy_figure(results, "hundred", "100 shuffled examples: validation accuracy", ("valid",))
-
-
-def hundred_train_accuracy(results: Results) -> Figure:
-    """Training accuracy of the run on 100 shuffled examples with its logistic fit."""
-    title = "100 shuffled examples: training accuracy"
-    return _accuracy_figure(results, "hundred", title, ("train",), fit=True)
-
-
-#: File name -> function, in the lesson's order; the part before the first "_" names the experiment.
-FIGURES: dict[str, Callable[[Results], Figure]] = {
-    "clean_cost": clean_cost,
-    "clean_cost_fits": clean_cost_fits,
-    "shuffled_cost": shuffled_cost,
-    "shuffled_accuracy": shuffled_accuracy,
-    "hundred_cost": hundred_cost,
-    "hundred_valid_accuracy": hundred_valid_accuracy,
-    "hundred_train_accuracy": hundred_train_accuracy,
-}
-
-
-def draw_figures(results: Results, folder: Path | str) -> list[Path]:
-    """Write every figure of the experiments in `results` to `folder` as NAME.png and NAME.svg.
+def draw_figure(results: Results, name: str, folder: Path | str) -> None:
+    """Write one of `FIGURES` to `folder` as NAME.png and NAME.svg.
 
     Raises:
         DataError: where the folder cannot be written; no file is left half-written.
     """
-    names = [name for name in FIGURES if name.partition("_")[0] in results["experiments"]]
-    return [path for name in names for path in draw_figure(results, name, folder)]
-
-
-def draw_figure(results: Results, name: str, folder: Path | str) -> list[Path]:
-    """Write one of `FIGURES` to `folder`; files and errors as for `draw_figures`."""
     figure = FIGURES[name](results)
-    paths = []
     for suffix, encode in (("png", png_bytes), ("svg", svg_bytes)):
-        path = Path(folder) / f"{name}.{suffix}"
-        with written_whole(path) as unfinished:
+        with written_whole(Path(folder) / f"{name}.{suffix}") as unfinished:
             unfinished.write_bytes(encode(figure))
-        paths.append(path)
-    return paths
 
 
 def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: ArrayLike) -> Figure:
@@ -222,9 +170,8 @@ def _cost_figure(results: Results, name: str, title: str, chance: bool = False) 
             axes.axhline(CHANCE_COST, label=f"constant 1/10: {CHANCE_COST:.2f}", zorder=1.5, **REFERENCE)
             values.append(CHANCE_COST)
         low, high = min(values, default=0.0), max(values, default=1.0)
-        if (
-            low > 0.5 * high
-        ):  # on an axis from 0, curves close together and far from it would be one flat line
+        # on an axis from 0, curves close together and far from it would be one flat line
+        if low > 0.5 * high:
             room = max(0.1 * (high - low), 0.01)
             axes.set_ylim(low - room, high + room)
             axes.set_ylabel("cost per image (axis not from 0)")
@@ -244,7 +191,7 @@ def _accuracy_figure(
         if fit:
             logistic = logistic_from(run["fits"].get("train_accuracy_logistic"))
             if logistic is None:
-                _entry(axes, FIT, "logistic curve: no fit")
+                axes.plot([], [], label="logistic curve: no fit", **FIT)
             else:
                 epochs = np.linspace(0, max(len(run["train_accuracy"]) - 1, 0), 400)
                 label = f"logistic fit, capacity {logistic.capacity_text}"
@@ -291,15 +238,7 @@ def _curves(
             style |= {"linewidth": 1.3}
         if len(values) <= 15:
             style |= {"marker": "o" if part == "train" else "s", "markersize": 5}
-        axes.plot(np.arange(len(values)), values, label=_PART_LABELS[part], **style)
-
-
-_PART_LABELS = {"train": "training set", "valid": "validation set"}
-
-
-def _entry(axes: Axes, style: Style, label: str) -> None:
-    """A legend entry for a fit that could not be drawn."""
-    axes.plot([], [], label=label, **style)
+        axes.plot(np.arange(len(values)), values, **style)
 
 
 def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3) -> Figure:
@@ -322,13 +261,33 @@ def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3
 
 def _style() -> AbstractContextManager[None]:
     """matplotlib's defaults with ours on top, so that no caller's style changes a figure."""
-    return matplotlib.rc_context(_settings())
+    return matplotlib.style.context(["default", _RC])
 
 
-@functools.cache
-def _settings() -> Any:
-    keep = {"backend", "backend_fallback", "interactive", "toolbar"}
-    defaults: dict[Any, Any] = {
-        key: value for key, value in matplotlib.rcParamsDefault.items() if key not in keep
-    }
-    return {**defaults, **_RC, "svg.hashsalt": "breaknet"}
+clean_cost = partial(_cost_figure, name="clean", title="Clean labels: cost")
+shuffled_cost = partial(_cost_figure, name="shuffled", title="Shuffled labels: cost", chance=True)
+shuffled_accuracy = partial(
+    _accuracy_figure, name="shuffled", title="Shuffled labels: accuracy", parts=("train", "valid"), fit=True
+)
+hundred_cost = partial(_cost_figure, name="hundred", title="100 shuffled examples: cost", chance=True)
+hundred_valid_accuracy = partial(
+    _accuracy_figure, name="hundred", title="100 shuffled examples: validation accuracy", parts=("valid",)
+)
+hundred_train_accuracy = partial(
+    _accuracy_figure,
+    name="hundred",
+    title="100 shuffled examples: training accuracy",
+    parts=("train",),
+    fit=True,
+)
+
+#: File name -> function, in the lesson's order; the part before the first "_" names the experiment.
+FIGURES: dict[str, Callable[[Results], Figure]] = {
+    "clean_cost": clean_cost,
+    "clean_cost_fits": clean_cost_fits,
+    "shuffled_cost": shuffled_cost,
+    "shuffled_accuracy": shuffled_accuracy,
+    "hundred_cost": hundred_cost,
+    "hundred_valid_accuracy": hundred_valid_accuracy,
+    "hundred_train_accuracy": hundred_train_accuracy,
+}

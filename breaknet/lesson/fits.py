@@ -21,8 +21,7 @@ logger = logging.getLogger("breaknet")
 FIRST_EPOCH_OF_LINES = 20
 
 #: Start values (a, b, c, d) of the lesson's logistic fits.
-SHUFFLED_START = (0.03, 1.0, 45.0, 0.12)
-HUNDRED_START = (0.9, 1.0, 40.0, 0.12)
+STARTS = {"shuffled": (0.03, 1.0, 45.0, 0.12), "hundred": (0.9, 1.0, 40.0, 0.12)}
 
 #: Ten times what scipy allows four parameters of itself: a slow fit still takes well under a second.
 MAX_CALLS = 10_000
@@ -37,10 +36,6 @@ class Line:
 
     def __call__(self, epochs: ArrayLike) -> NDArray[np.float64]:
         return self.slope * np.asarray(epochs, np.float64) + self.intercept
-
-    def to_dict(self) -> dict[str, float]:
-        """The form in results.json: slope, intercept."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -70,14 +65,8 @@ class Logistic:
 
     def levels_off_within(self, epochs: int) -> bool:
         """Whether the curve has nearly reached its capacity after `epochs` epochs."""
-        if epochs < 1:
-            return False
-        missing = abs(float(self([epochs - 1])[0]) - (self.a + self.d))
-        return missing <= max(0.1 * abs(self.a), 0.002)
-
-    def to_dict(self) -> dict[str, float]:
-        """The form in results.json: a, b, c, d, capacity_percent."""
-        return {**asdict(self), "capacity_percent": self.capacity_percent}
+        missing = abs(float(self(epochs - 1)) - (self.a + self.d))
+        return epochs > 0 and missing <= max(0.1 * abs(self.a), 0.002)
 
 
 def fit_line(
@@ -99,13 +88,12 @@ def fit_line(
     Raises:
         ValueError: for values that are not one-dimensional, or a negative `first_epoch`.
     """
-    curve = _curve(values)
     if first_epoch < 0:
         raise ValueError(f"first_epoch: 0 or more, not {first_epoch}")
-    epochs = np.arange(first_epoch, len(curve), dtype=np.float64)
-    late = curve[first_epoch:]
-    if not _usable(curve, first_epoch, 2, f"line through the {what}"):
+    curve = _usable(values, first_epoch, 2, f"line through the {what}")
+    if curve is None:
         return None
+    epochs, late = np.arange(first_epoch, len(curve), dtype=np.float64), curve[first_epoch:]
     centred = epochs - epochs.mean()
     slope = float(centred @ (late - late.mean()) / (centred @ centred))
     return Line(slope, float(late.mean() - slope * epochs.mean()))
@@ -128,11 +116,11 @@ def fit_logistic(
     Raises:
         ValueError: for values that are not one-dimensional, or a `start` that is not four finite numbers.
     """
-    curve = _curve(values)
     begin = np.asarray(start, np.float64)
     if begin.shape != (4,) or not np.isfinite(begin).all():
         raise ValueError(f"start: four finite numbers (a, b, c, d), not {start!r}")
-    if not _usable(curve, 0, 5, f"logistic fit to the {what}"):
+    curve = _usable(values, 0, 5, f"logistic fit to the {what}")
+    if curve is None:
         return None
 
     from scipy.optimize import OptimizeWarning, curve_fit
@@ -147,16 +135,14 @@ def fit_logistic(
             logger.warning("no logistic fit to the %s: the search did not converge", what)
             return None
     a, b, c, d = (float(number) for number in found)
-    if b < 0:
-        a, b, d = -a, -b, a + d
-    fit = Logistic(a, b, c, d)
-    if not np.isfinite([a, b, c, d, fit.capacity_percent]).all():
+    fit = Logistic(a, b, c, d) if b >= 0 else Logistic(-a, -b, c, a + d)
+    if not np.isfinite([*found, fit.capacity_percent]).all():
         logger.warning("no logistic fit to the %s: the search diverged to infinity", what)
-        return None
-    if c > epochs[-1] and not np.isfinite(covariance).all():
+    elif c > epochs[-1] and not np.isfinite(covariance).all():
         logger.warning("no logistic fit to the %s: it has not begun to rise", what)
-        return None
-    return fit
+    else:
+        return fit
+    return None
 
 
 def fit_experiment(name: str, curves: Mapping[str, Any]) -> dict[str, dict[str, float] | None]:
@@ -166,48 +152,44 @@ def fit_experiment(name: str, curves: Mapping[str, Any]) -> dict[str, dict[str, 
         name: "clean", "shuffled" or "hundred".
         curves: holds train_cost, valid_cost, train_accuracy, each [E].
     """
-    fits: dict[str, Line | Logistic | None]
     if name == "clean":
-        fits = {
+        lines = {
             f"{part}_cost_line": fit_line(curves[f"{part}_cost"], what=f"{word} cost of the clean run")
             for part, word in (("train", "training"), ("valid", "validation"))
         }
-    elif name in ("shuffled", "hundred"):
-        start = SHUFFLED_START if name == "shuffled" else HUNDRED_START
-        what = f"training accuracy of the {name} run"
-        fits = {"train_accuracy_logistic": fit_logistic(curves["train_accuracy"], start, what=what)}
-    else:
+        return {key: None if line is None else asdict(line) for key, line in lines.items()}
+    if name not in STARTS:
         raise ValueError(f"name: clean, shuffled or hundred, not {name!r}")
-    return {key: fit.to_dict() if fit is not None else None for key, fit in fits.items()}
+    fit = fit_logistic(curves["train_accuracy"], STARTS[name], what=f"training accuracy of the {name} run")
+    stored = None if fit is None else {**asdict(fit), "capacity_percent": fit.capacity_percent}
+    return {"train_accuracy_logistic": stored}
 
 
 def line_from(stored: Mapping[str, float] | None) -> Line | None:
-    """The line that `Line.to_dict` stored."""
-    return None if stored is None else Line(stored["slope"], stored["intercept"])
+    """The line that `fit_experiment` stored."""
+    return None if stored is None else Line(**stored)
 
 
 def logistic_from(stored: Mapping[str, float] | None) -> Logistic | None:
-    """The curve that `Logistic.to_dict` stored."""
+    """The curve that `fit_experiment` stored."""
     return None if stored is None else Logistic(*(stored[key] for key in "abcd"))
 
 
-def _curve(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+def _usable(
+    values: Sequence[float] | NDArray[np.float64], first_epoch: int, needed: int, fit: str
+) -> NDArray[np.float64] | None:
+    """The values, or None with a notice unless `needed` or more stand at `first_epoch` and after, all finite."""
     curve = np.asarray(values, np.float64)
     if curve.ndim != 1:
         raise ValueError(f"values: one number an epoch, one-dimensional, not {list(curve.shape)}")
-    return curve
-
-
-def _usable(curve: NDArray[np.float64], first_epoch: int, needed: int, fit: str) -> bool:
-    """Whether `needed` or more values stand at `first_epoch` and after, all finite; a notice says why not."""
     late = curve[first_epoch:]
     if len(late) < needed:
         logger.warning("no %s: it needs %d epochs, here are %d", fit, first_epoch + needed, len(curve))
     elif not np.isfinite(late).all():
         logger.warning("no %s: it holds values that are not finite", fit)
     else:
-        return True
-    return False
+        return curve
+    return None
 
 
 def _logistic(epochs: NDArray[np.float64], a: float, b: float, c: float, d: float) -> NDArray[np.float64]:

@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike, NDArray
 
 from ..data.splits import Digits, Split
 from ..model import MLP
@@ -27,7 +25,7 @@ from ..run import Run
 from .experiments import EXPERIMENTS, summary
 from .figures import TRAIN, VALID, LessonFigure
 from .report import network_diagram
-from .report_sentences import closing, notice
+from .report_sentences import closing, notice, percent
 
 Results = dict[str, Any]
 
@@ -133,17 +131,11 @@ def outcomes(results: Results, name: str, **predictions: float | None) -> Markdo
 def side_by_side(results: Results) -> Markdown:
     """The accuracies of all experiments at their end."""
     names = {"clean": "true labels", "shuffled": "shuffled labels", "hundred": "100 shuffled"}
-    runs = results["experiments"]
-    return table(
-        ("", "training accuracy", "validation accuracy"),
-        [
-            (
-                names[name],
-                *(f"{100 * runs[name][f'{part}_accuracy'][-1]:.1f} %" for part in ("train", "valid")),
-            )
-            for name in runs
-        ],
-    )
+    rows = [
+        (names[name], percent(run["train_accuracy"][-1]), percent(run["valid_accuracy"][-1]))
+        for name, run in results["experiments"].items()
+    ]
+    return table(("", "training accuracy", "validation accuracy"), rows)
 
 
 def parameters(model: MLP, prediction: float | None = None) -> Markdown:
@@ -185,17 +177,20 @@ def with_prediction(
     Raises:
         TypeError: for a prediction that is neither a number nor None.
     """
-    guesses = (
+    guesses = [
         (_number(training, "training"), TRAIN["color"]),
         (_number(validation, "validation"), VALID["color"]),
-    )
+    ]
     marked = sorted((guess, color) for guess, color in guesses if guess is not None)
     if not marked:
         return figure
     axes = figure.axes[0]
     left, bottom, width, height = axes.get_position().bounds
     axes.set_position((left, bottom, width - 0.15, height))  # the texts stand to the right of the curves
-    low, high = _with_room(*axes.get_ylim(), [guess for guess, _ in marked])
+    low, high = axes.get_ylim()
+    lowest, highest = min(low, marked[0][0]), max(high, marked[-1][0])
+    room = 0.06 * (highest - lowest)  # where the axis is made longer, no mark stands on its very edge
+    low, high = lowest - (room if lowest < low else 0), highest + (room if highest > high else 0)
     axes.set_ylim(low, high)
     close = len(marked) == 2 and marked[1][0] - marked[0][0] < 0.07 * (high - low)
     for (guess, color), down in zip(marked, (-8, 8), strict=False):
@@ -208,17 +203,12 @@ def with_prediction(
     return figure
 
 
-def _with_room(low: float, high: float, values: list[float]) -> tuple[float, float]:
-    """Limits of an axis that shows `values` too, and not on its very edge where it has to be made longer."""
-    lowest, highest = min(low, *values), max(high, *values)
-    room = 0.06 * (highest - lowest)
-    return lowest - (room if lowest < low else 0), highest + (room if highest > high else 0)
-
-
 def network(hidden: tuple[int, int] = (16, 16)) -> Figure:
     """A drawing of the network: its units, and a line for every weight between two of them."""
     drawing = network_diagram(list(hidden))
-    figure, axes = _blank(7.2, 4.1)
+    figure = LessonFigure(figsize=(7.2, 4.1))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
     axes.set(xlim=(20, 480), ylim=(328, 18))
     columns = drawing["columns"]
     for left, right in pairwise(columns):
@@ -250,25 +240,13 @@ def digits_with_labels(split: Split) -> Figure:
 
 
 def answer(model: MLP, split: Split, number: int) -> Figure:
-    """The model's answer to image `number` of `split`, as `one_answer` draws it."""
-    image = split.images[number]
+    """Image `number` of `split` beside the ten outputs that the model gives for it, the right one's bar in red."""
+    image, label = split.images[number], int(split.labels[number])
     with torch.no_grad():
-        outputs = model(torch.from_numpy(image.copy()) / 256)
-    return one_answer(image, outputs, int(split.labels[number]))
-
-
-def one_answer(image: ArrayLike, outputs: ArrayLike, label: int) -> Figure:
-    """One digit beside the ten outputs that the network gives for it, the right one's bar in red.
-
-    Args:
-        image: [784] or [28, 28], larger values darker.
-        outputs: [10], in 0..1.
-        label: what the image shows.
-    """
-    values: NDArray[np.float64] = np.asarray(outputs, np.float64)
+        values = model(torch.from_numpy(image.copy()) / 256).double().numpy()
     figure = LessonFigure(figsize=(7.2, 2.6))
     picture = figure.add_axes((0.01, 0.12, 0.28, 0.78))
-    picture.imshow(np.asarray(image).reshape(28, 28), cmap="gray_r", interpolation="nearest")
+    picture.imshow(image.reshape(28, 28), cmap="gray_r", interpolation="nearest")
     picture.set_axis_off()
     bars = figure.add_axes((0.4, 0.2, 0.58, 0.62))
     bars.bar(range(10), values, color=[TRAIN["color"] if digit == label else SOFT for digit in range(10)])
@@ -281,13 +259,6 @@ def one_answer(image: ArrayLike, outputs: ArrayLike, label: int) -> Figure:
 
 def _bullets(sentences: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
-
-
-def _blank(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = LessonFigure(figsize=(width, height))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    return figure, axes
 
 
 def _number(value: object, what: str) -> float | None:

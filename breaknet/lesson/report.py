@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files import written_whole
 from .fits import line_from, logistic_from
-from .report_questions import SECTIONS
+from .report_questions import SECTIONS, Section
 from .report_sentences import closing, cost, notice, parameter_count, percent
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
 
@@ -33,14 +30,13 @@ PHASE_NAMES = {
 }
 
 
-def write_report(results: Results, samples: Figure | bytes | str | None, folder: Path | str) -> Path:
+def write_report(results: Results, samples: bytes | None, folder: Path | str) -> Path:
     """Write `folder`/report.html, whole or not at all, and return its path.
 
     Args:
         results: what results.json holds; experiments that are not in it are left out of the page.
-        samples: the sample digits, as a figure or its PNG or SVG; None leaves the picture out.
-        folder: the lesson's folder. Figures are read from `folder`/figures/NAME.svg, where `draw_figures` wrote
-            them; missing ones are drawn.
+        samples: the sample digits as PNG or SVG; None leaves the picture out.
+        folder: the lesson's folder. Figures are read from `folder`/figures/NAME.svg.
 
     Raises:
         DataError: where the page cannot be written.
@@ -52,9 +48,7 @@ def write_report(results: Results, samples: Figure | bytes | str | None, folder:
     return path
 
 
-def render_report(
-    results: Results, samples: Figure | bytes | str | None = None, figures: Path | None = None
-) -> str:
+def render_report(results: Results, samples: bytes | None, figures: Path) -> str:
     """The page's HTML; arguments as for `write_report`, `figures` being the folder of drawn figures."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -72,7 +66,7 @@ def render_report(
         genuine=results["data_source"] == "MNIST",
         parameters=parameter_count(settings["hidden"]),
         network=network_diagram(settings["hidden"]),
-        samples=None if samples is None else _sample_uri(samples),
+        samples=None if samples is None else _data_uri(samples),
         sections=[_section(results, section, figures) for section in SECTIONS],
         summary=_summary(results),
         closing=closing(results),
@@ -81,7 +75,7 @@ def render_report(
     )
 
 
-def _section(results: Results, section: Any, folder: Path | None) -> dict[str, Any]:
+def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]:
     """The template's data of one experiment; `run` is None where it is not in the results."""
     run = results["experiments"].get(section.name)
     planned = results["settings"]["epochs"][section.name]
@@ -90,9 +84,8 @@ def _section(results: Results, section: Any, folder: Path | None) -> dict[str, A
         return context
     pictures = [
         {
-            "name": name,
             "caption": caption,
-            "uri": _figure_uri(results, name, folder),
+            "uri": _data_uri((folder / f"{name}.svg").read_bytes()),
             "alt": describe(results, name),
         }
         for name, caption in section.figures
@@ -100,40 +93,32 @@ def _section(results: Results, section: Any, folder: Path | None) -> dict[str, A
     return {**context, "figures": pictures, "rows": _rows(run), "notice": notice(results, section.name)}
 
 
-def _rows(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The table of final numbers: quantity, on the training set, on the validation set."""
     if not run["train_cost"]:
         return []
     last = len(run["train_cost"]) - 1
-    train, valid = run["train_cost"], run["valid_cost"]
-    right, unseen = run["train_accuracy"], run["valid_accuracy"]
-    rows = [
-        (f"Cost after epoch {last}", cost(train[-1]), cost(valid[-1])),
-        ("Lowest cost", _at(train, min(train), cost), _at(valid, min(valid), cost)),
-        (f"Accuracy after epoch {last}", percent(right[-1]), percent(unseen[-1])),
-        ("Highest accuracy", _at(right, max(right), percent), _at(unseen, max(unseen), percent)),
-    ]
+    rows: list[tuple[str, ...]] = []
+    for kind, write, superlative, best in (
+        ("cost", cost, "Lowest", min),
+        ("accuracy", percent, "Highest", max),
+    ):
+        curves = [run[f"train_{kind}"], run[f"valid_{kind}"]]
+        bests = [(best(curve), curve.index(best(curve))) for curve in curves]
+        rows.append((f"{kind.capitalize()} after epoch {last}", *(write(curve[-1]) for curve in curves)))
+        rows.append((f"{superlative} {kind}", *(f"{write(value)} (epoch {epoch})" for value, epoch in bests)))
     fits = run["fits"]
     if "train_cost_line" in fits:
-        rows.append(
-            ("Slope from epoch 20 on", _slope(fits["train_cost_line"]), _slope(fits["valid_cost_line"]))
-        )
+        lines = [line_from(fits[f"{part}_cost_line"]) for part in ("train", "valid")]
+        slopes = ["no fit" if line is None else f"{line.slope:+.2e}" for line in lines]
+        rows.append(("Slope from epoch 20 on", *slopes))
     if "train_accuracy_logistic" in fits:
         fit = logistic_from(fits["train_accuracy_logistic"])
         capacity = "no fit" if fit is None else fit.capacity_text
-        if fit is not None and not fit.levels_off_within(len(train)):
+        if fit is not None and not fit.levels_off_within(last + 1):
             capacity += " (not reached)"
         rows.append(("Carrying capacity", capacity, ""))
     return rows
-
-
-def _at(values: list[float], value: float, write: Callable[[float], str]) -> str:
-    return f"{write(value)} (epoch {values.index(value)})"
-
-
-def _slope(stored: Mapping[str, float] | None) -> str:
-    line = line_from(stored)
-    return "no fit" if line is None else f"{line.slope:+.2e}"
 
 
 def _summary(results: Results) -> list[tuple[str, str, str]]:
@@ -152,9 +137,7 @@ def describe(results: Results, name: str) -> str:
     experiment, _, quantity = name.partition("_")
     run = results["experiments"][experiment]
     kind, write = ("cost", cost) if "cost" in quantity else ("accuracy", percent)
-    parts = [
-        part for part in ("train", "valid") if quantity in (f"{part}_accuracy", "accuracy") or kind == "cost"
-    ]
+    parts = [part for part in ("train", "valid") if quantity.startswith(("cost", "accuracy", part))]
     curves = []
     for part in parts:
         values = run[f"{part}_{kind}"]
@@ -189,30 +172,11 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 def _phases(results: Results) -> list[tuple[str, str]]:
     """The table of times; the page's own is known only when it is rendered again from results.json."""
-    seconds = results["seconds"]
-    return [(PHASE_NAMES.get(k, k), _seconds(v)) for k, v in seconds.items() if k != "report" or v > 0]
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
-
-
-def _figure_uri(results: Results, name: str, folder: Path | None) -> str:
-    if folder is not None and (folder / f"{name}.svg").is_file():
-        return _data_uri((folder / f"{name}.svg").read_bytes())
-    from .figures import FIGURES, svg_bytes
-
-    return _data_uri(svg_bytes(FIGURES[name](results)))
-
-
-def _sample_uri(samples: Figure | bytes | str) -> str:
-    if isinstance(samples, str):
-        return _data_uri(samples.encode())
-    if isinstance(samples, bytes):
-        return _data_uri(samples)
-    from .figures import png_bytes
-
-    return _data_uri(png_bytes(samples))
+    return [
+        (PHASE_NAMES.get(phase, phase), f"{seconds:.{1 if seconds >= 1 else 2}f} s")
+        for phase, seconds in results["seconds"].items()
+        if phase != "report" or seconds > 0
+    ]
 
 
 def _data_uri(image: bytes) -> str:
@@ -229,8 +193,7 @@ def network_diagram(hidden: list[int]) -> dict[str, Any]:
     layers = [(784, 12, "inputs"), *((width, 16, "hidden") for width in hidden), (10, 10, "outputs")]
     for place, (size, most, label) in enumerate(layers):
         shown = min(size, most)
-        step = 250 / 15
-        ys = [round(160 + (node - (shown - 1) / 2) * step, 1) for node in range(shown)]
+        ys = [round(160 + (node - (shown - 1) / 2) * 250 / 15, 1) for node in range(shown)]
         columns.append({"x": 110 + 100 * place, "ys": ys, "size": size, "more": shown < size, "label": label})
     edges = [
         " ".join(f"M{left['x']} {a}L{right['x']} {b}" for a in left["ys"] for b in right["ys"])

@@ -72,7 +72,7 @@ def _clean(results: Results, run: Run) -> list[str]:
             f"lowest, {cost(valid[best])}, after epoch {best}, and ends "
             f"{percent(valid[-1] / valid[best] - 1)} above that."
         )
-    lines = line_from(run["fits"].get("train_cost_line")), line_from(run["fits"].get("valid_cost_line"))
+    lines = [line_from(run["fits"].get(f"{part}_cost_line")) for part in ("train", "valid")]
     if lines[0] is None or lines[1] is None:
         said.append(
             f"There are no lines to compare: they are fitted from epoch {FIRST_EPOCH_OF_LINES} on and need "
@@ -92,22 +92,26 @@ def _clean(results: Results, run: Run) -> list[str]:
 
 
 def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
-    said = [
-        f"From epoch {FIRST_EPOCH_OF_LINES} on, the line through the training cost {_movement(train, last)}, "
-        f"and the line through the validation cost {_movement(valid, last)}."
+    moves = movement(train, last), movement(valid, last)
+    texts = [
+        f"{moves} (slope {line.slope:+.2e} per epoch, {100 * relative_change(line, last):+.1f} % to the end)"
+        for line, moves in zip((train, valid), moves, strict=True)
     ]
-    trends = trend(train, last), trend(valid, last)
-    if trends[0] != "falling":
+    said = [
+        f"From epoch {FIRST_EPOCH_OF_LINES} on, the line through the training cost {texts[0]}, "
+        f"and the line through the validation cost {texts[1]}."
+    ]
+    if moves[0] != "falls":
         said.append(
             "The training cost has stopped falling in this run, so it cannot show what over-fitting looks "
             "like: that would need a training cost that goes on falling while the validation cost does not."
         )
-    elif trends[1] == "rising":
+    elif moves[1] == "rises":
         said.append(
             "This is over-fitting in plain sight: whatever the network still learns makes it better on "
             "the images that it is trained on and worse on all others."
         )
-    elif trends[1] == "level":
+    elif moves[1] == "is nearly level":
         said.append(
             "This is over-fitting: the network still gets better on the images that it is trained on, and no "
             "better on others. What it learns by now is those images, not digits."
@@ -131,19 +135,12 @@ def relative_change(line: Line, last: int) -> float:
     return line.slope * (last - FIRST_EPOCH_OF_LINES) / max(level, 1e-12)
 
 
-def trend(line: Line, last: int) -> str:
-    """ "rising", "falling" or "level" from epoch 20 to epoch `last`."""
+def movement(line: Line, last: int) -> str:
+    """ "rises", "falls" or "is nearly level" from epoch 20 to epoch `last`."""
     change = relative_change(line, last)
     if abs(change) < LEVEL_SHARE:
-        return "level"
-    return "rising" if change > 0 else "falling"
-
-
-def _movement(line: Line, last: int) -> str:
-    verb = {"rising": "rises", "falling": "falls", "level": "is nearly level"}[trend(line, last)]
-    return (
-        f"{verb} (slope {line.slope:+.2e} per epoch, {100 * relative_change(line, last):+.1f} % to the end)"
-    )
+        return "is nearly level"
+    return "rises" if change > 0 else "falls"
 
 
 def _shuffled(results: Results, run: Run) -> list[str]:

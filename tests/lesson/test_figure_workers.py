@@ -44,9 +44,10 @@ def test_a_killed_process_loses_no_figure(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path):
+@pytest.mark.parametrize("processes", [0, 1])
+def test_a_folder_that_cannot_be_written(processes: int, tmp_path: Path):
     (tmp_path / "file").touch()
-    with Illustrator(1) as illustrator:
+    with Illustrator(processes) as illustrator:
         wait = illustrator.figure(made_results(), "clean_cost", tmp_path / "file" / "figures")
         with pytest.raises(DataError, match="cannot be written"):
             wait()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import logging
 import math
 import warnings
 
@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from breaknet.lesson.fits import (
-    HUNDRED_START,
-    SHUFFLED_START,
+    STARTS,
     Line,
     Logistic,
     fit_experiment,
@@ -42,8 +41,7 @@ def test_line_is_the_least_squares_line():
 
 @pytest.mark.parametrize("epochs", [0, 1, 20, 21])
 def test_line_needs_22_epochs_and_says_so(epochs, caplog):
-    with caplog.at_level(logging.WARNING, logger="breaknet"):
-        assert fit_line([0.1] * epochs, what="training cost") is None
+    assert fit_line([0.1] * epochs, what="training cost") is None
     assert f"training cost: it needs 22 epochs, here are {epochs}" in caplog.text
 
 
@@ -51,28 +49,25 @@ def test_line_needs_22_epochs_and_says_so(epochs, caplog):
 def test_values_that_are_not_finite_give_no_fit(bad, caplog):
     curve = [0.1] * 50 + [bad]
     assert fit_line(curve) is None
-    assert fit_logistic(curve, SHUFFLED_START) is None
+    assert fit_logistic(curve, STARTS["shuffled"]) is None
     assert caplog.text.count("not finite") == 2
 
 
 @pytest.mark.parametrize(
-    ("true", "start", "epochs"),
+    ("name", "true", "epochs"),
     [
-        (Logistic(0.0325, 0.106, 43.4, 0.1126), SHUFFLED_START, 100),
-        (Logistic(0.86, 0.016, 309.5, 0.1375), HUNDRED_START, 1000),
+        ("shuffled", Logistic(0.0325, 0.106, 43.4, 0.1126), 100),
+        ("hundred", Logistic(0.86, 0.016, 309.5, 0.1375), 1000),
     ],
 )
-def test_logistic_finds_known_curves(true, start, epochs):
-    found = fit_logistic(true(np.arange(epochs)), start)
+def test_logistic_finds_known_curves(name, true, epochs):
+    curve = true(np.arange(epochs))
+    found = fit_logistic(curve, STARTS[name])
     assert [found.a, found.b, found.c, found.d] == pytest.approx([true.a, true.b, true.c, true.d], rel=1e-4)
     assert found.capacity_percent == pytest.approx(100 * (true.a + true.d), abs=1e-3)
     assert found.levels_off_within(epochs)
-
-
-def test_logistic_through_noise_stays_near():
-    true = Logistic(0.86, 0.016, 309.5, 0.1375)
-    noisy = true(np.arange(1000)) + 0.03 * np.random.default_rng(0).normal(size=1000)
-    assert fit_logistic(noisy, HUNDRED_START).capacity_percent == pytest.approx(99.75, abs=1)
+    noisy = curve + 0.035 * true.a * np.random.default_rng(0).normal(size=epochs)
+    assert fit_logistic(noisy, STARTS[name]).capacity_percent == pytest.approx(found.capacity_percent, abs=1)
 
 
 def test_a_clean_step_is_fitted_without_warnings():
@@ -97,21 +92,24 @@ def test_logistic_does_not_overflow_far_out():
     assert ends.tolist() == [0.25, 0.75]
 
 
-def test_flat_accuracy_gives_no_capacity_that_is_only_the_start_value(caplog):
-    assert fit_logistic([0.08] * 10, HUNDRED_START, what="training accuracy") is None
-    assert "no logistic fit to the training accuracy: it has not begun to rise" in caplog.text
-
-
-def test_search_that_does_not_converge_gives_none(caplog):
-    # on a straight line the capacity runs away until the calls are used up
-    assert fit_logistic(0.1 + 1e-3 * np.arange(400), HUNDRED_START) is None
-    assert "did not converge" in caplog.text
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        ([0.08] * 10, "it has not begun to rise"),  # no capacity that is only the start value
+        # on a straight line the capacity runs away until the calls are used up
+        (0.1 + 1e-3 * np.arange(400), "did not converge"),
+    ],
+)
+def test_no_fit_and_why(curve, message, caplog):
+    assert fit_logistic(curve, STARTS["hundred"], what="training accuracy") is None
+    assert "no logistic fit to the training accuracy: " in caplog.text
+    assert message in caplog.text
 
 
 @pytest.mark.parametrize("epochs", range(16))
 def test_short_runs_never_crash(epochs):
     curve = np.random.default_rng(epochs).uniform(0.05, 0.2, size=epochs)
-    for start in (SHUFFLED_START, HUNDRED_START):
+    for start in STARTS.values():
         found = fit_logistic(curve, start)
         assert found is None or math.isfinite(found.capacity_percent)
 
@@ -146,7 +144,7 @@ def test_experiments_have_the_fits_of_the_results_file():
         stored = json.loads(json.dumps(fit_experiment(name, curves)))["train_accuracy_logistic"]
         assert set(stored) == {"a", "b", "c", "d", "capacity_percent"}
         assert stored["capacity_percent"] == pytest.approx(14.3, abs=0.05)
-        assert logistic_from(stored).to_dict() == stored
-    assert line_from(clean["train_cost_line"]).to_dict() == clean["train_cost_line"]
+        assert dataclasses.asdict(logistic_from(stored)).items() <= stored.items()
+    assert dataclasses.asdict(line_from(clean["train_cost_line"])) == clean["train_cost_line"]
     assert line_from(None) is None
     assert logistic_from(None) is None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lesson_results import made_results
 
-from breaknet.lesson.figures import sample_digits
+from breaknet.lesson.figures import FIGURES, draw_figure, png_bytes, sample_digits
 from breaknet.lesson.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -22,8 +22,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("source", ["MNIST", "local: " + 90 * "long"])
 def test_no_horizontal_overflow_in_chromium(width, source, tmp_path):
-    samples = sample_digits(np.zeros((20, 784), np.uint8), np.arange(20) % 10, np.zeros(20, int))
+    samples = png_bytes(sample_digits(np.zeros((20, 784), np.uint8), np.arange(20) % 10, np.zeros(20, int)))
     results = made_results(data_source=source)
+    for name in FIGURES:
+        draw_figure(results, name, tmp_path / "figures")
     page = write_report(results, samples, tmp_path).read_text(encoding="utf-8")
     unfolded = html.escape(page.replace("<details>", "<details open>"))
     # Chromium's windows are never narrower than 500 pixels, a frame in one can be
