@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import DataError
 from .files import written_whole
-from .model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES, hidden_widths
+from .model import MLP, PARAMETER_NAMES, hidden_widths, parameter_shapes
 
 #: Written into the file's header; a safetensors file without it was not written by breaknet.
 _FORMAT = "breaknet-checkpoints-1"
@@ -117,15 +117,8 @@ def _check_stacked(stacked: Mapping[str, Tensor]) -> None:
             )
             raise ValueError(f"stacked[{name!r}]: a float32 tensor on the CPU, not {kind}")
     count = stacked["output.bias"].shape[:1]
-    first, second = (stacked[f"hidden{layer}.bias"].shape[-1:] for layer in (1, 2))
-    expected = {
-        "hidden1.weight": (*count, *first, INPUTS),
-        "hidden1.bias": (*count, *first),
-        "hidden2.weight": (*count, *second, *first),
-        "hidden2.bias": (*count, *second),
-        "output.weight": (*count, OUTPUTS, *second),
-        "output.bias": (*count, OUTPUTS),
-    }
-    for name, shape in expected.items():
-        if tuple(stacked[name].shape) != shape:
-            raise ValueError(f"stacked[{name!r}]: shape {list(shape)}, not {list(stacked[name].shape)}")
+    biases = stacked["hidden1.bias"], stacked["hidden2.bias"]
+    first, second = (bias.shape[-1] if bias.ndim else 0 for bias in biases)
+    for name, shape in parameter_shapes((first, second)).items():
+        if stacked[name].shape != (*count, *shape):
+            raise ValueError(f"stacked[{name!r}]: shape {[*count, *shape]}, not {list(stacked[name].shape)}")

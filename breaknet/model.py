@@ -11,15 +11,21 @@ from torch import Tensor, nn
 INPUTS = 784
 OUTPUTS = 10
 
-#: Parameter names in torch's order, the order in which every backend keeps them.
-PARAMETER_NAMES = (
-    "hidden1.weight",
-    "hidden1.bias",
-    "hidden2.weight",
-    "hidden2.bias",
-    "output.weight",
-    "output.bias",
-)
+
+def parameter_shapes(hidden: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """The parameters' names and shapes in torch's order, the order in which every backend keeps them."""
+    first, second = hidden
+    return {
+        "hidden1.weight": (first, INPUTS),
+        "hidden1.bias": (first,),
+        "hidden2.weight": (second, first),
+        "hidden2.bias": (second,),
+        "output.weight": (OUTPUTS, second),
+        "output.bias": (OUTPUTS,),
+    }
+
+
+PARAMETER_NAMES = tuple(parameter_shapes((1, 1)))
 
 
 def tensors_on_cpu() -> AbstractContextManager[object]:

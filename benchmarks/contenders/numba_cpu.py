@@ -55,10 +55,10 @@ def prepared_evaluator(models: Parameters, problem: Problem) -> Evaluator:
     from breaknet.backends.numba_cpu import backend
     from breaknet.backends.numba_cpu.evaluation import EvaluationTasks, Prepared
     from breaknet.backends.numba_cpu.layout import pack
-    from breaknet.backends.numba_cpu.pixel_terms import collect_terms
+    from breaknet.backends.numba_cpu.sparse_images import compress
 
     pool = ThreadPoolExecutor(backend.thread_count())
-    prepared = Prepared.of(collect_terms(problem.images, pool), problem.labels)
+    prepared = Prepared.of(compress(problem.images, pool, pairs=True), problem.labels)
     packed, stop = pack(models, problem.hidden), np.zeros(1, np.int64)
 
     def evaluate() -> tuple[np.ndarray, np.ndarray]:

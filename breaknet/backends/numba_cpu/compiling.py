@@ -45,19 +45,20 @@ def kernel(function: Callable[..., Any]) -> Any:
         compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)
-    _stamp_with_all_sources(compiled)
+    _mark_with_all_sources(compiled)
     return compiled
 
 
-def _stamp_with_all_sources(compiled: Any) -> None:
+def _mark_with_all_sources(compiled: Any) -> None:
     """Let a change in any file here make the code on disk stale.
 
-    numba looks at the file of the kernel alone, and would miss a change in the parts that it calls. The stamp has
-    no public setter; should numba rename it, only this protection is lost.
+    numba looks at the file of the kernel alone, and would miss a change in the parts that it calls. What is kept for
+    another version of numba it does not even unpickle, as classes may have moved: so the sources are made a part of
+    that version. It has no public setter; should numba rename it, only this protection is lost.
     """
     cache_file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if cache_file is not None and hasattr(cache_file, "_source_stamp"):
-        cache_file._source_stamp = (cache_file._source_stamp, _sources_digest())
+    if cache_file is not None and hasattr(cache_file, "_version"):
+        cache_file._version = (cache_file._version, _sources_digest())
 
 
 def _sources_digest() -> str:

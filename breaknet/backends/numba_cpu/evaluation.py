@@ -1,7 +1,7 @@
 """Evaluation: a kernel for a few models over a range of images on one core, and the tasks that call it.
 
 Sixteen images at a time: the first layer with a model's hidden units as lanes, four models sharing each term that is
-read (`pixel_terms`); then the sums are transposed, and lanes are images. So the small layers need no padding of their
+read (`sparse_images`); then the sums are transposed, and lanes are images. So the small layers need no padding of their
 outputs, and costs and the largest output are found for sixteen images at once without a sum across lanes. The models'
 weights stay in the second cache, those of the pixels that are lit most often in the first.
 """
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
-from .layers import activate, four_rows, layer, sparse_chain, sparse_quad
+from .layers import activate, four_rows, layer, sparse_chain, sparse_quad, store4
 from .layout import PLANE, Floats, aligned_zeros, offsets, planes
-from .pixel_terms import Terms
-from .simd import LANES, fill, fma, load, pick, spread4, stop_requested, store
+from .simd import LANES, fill, fma, is_set, load, pick, spread4, store
 from .simd_math import add_wide, equal, exceeds, transpose
+from .sparse_images import Images
 
 #: Models evaluated side by side: with more, neither their sums fit the registers nor their weights the second cache.
 MODELS = 4
@@ -30,7 +30,7 @@ MODELS = 4
 PART = 8192
 
 
-def table_for(terms: Terms, hidden1: int) -> Floats:
+def table_for(terms: Images, hidden1: int) -> Floats:
     """What `evaluate_models` keeps its models' tables in: [MODELS, planes of the first layer, rows, 16], flat.
 
     Its rows begin at cache lines: most of them are fetched from the second cache, where one that straddles two lines
@@ -55,35 +55,40 @@ def fill_table(models, weights_at, source, table, table_at):
 @part
 def sums_of_four(terms, first, rows, table, table_at, table_step, models, bias_at, model_step, sums):
     """sums [4][16 images][16]: terms times weights, and biases, for one plane of four models."""
-    block = int64(LANES * LANES)
     for r in range(rows):
         begin = pick(terms.row_start, first + r)
         end = pick(terms.row_start, first + r + 1)
-        sum0, sum1, sum2, sum3 = sparse_quad(
+        found = sparse_quad(
             begin, end, terms.place, terms.value, table, table_at, table_step, models, bias_at, model_step
         )
-        store(sums, r * LANES, sum0)
-        store(sums, block + r * LANES, sum1)
-        store(sums, 2 * block + r * LANES, sum2)
-        store(sums, 3 * block + r * LANES, sum3)
+        store4(sums, r * LANES, int64(LANES * LANES), found)
 
 
 @part
-def sums_of_one(terms, first, rows, table, table_at, models, bias_at, sums, sums_at):
-    """sums [16 images][16]: the same for one model."""
-    for r in range(rows):
-        begin = pick(terms.row_start, first + r)
-        end = pick(terms.row_start, first + r + 1)
-        bias = load(models, bias_at)
-        total = sparse_chain(begin, end, terms.place, terms.value, table, table_at, bias)
-        store(sums, sums_at + r * LANES, total)
-
-
-@part
-def dense_sums(pixels, first, rows, models, weights_at, bias_at, sums, sums_at):
-    """sums [16 images][16]: pixels times weights, and biases, for one plane of a model."""
+def sums_of_one(terms, first, rows, table, table_at, models, weights_at, bias_at, sums, sums_at):
+    """sums [16 images][16]: the same for one model, by terms or by all pixels."""
     lanes, inputs, bias = int64(LANES), int64(INPUTS), load(models, bias_at)
-    layer(pixels, first * inputs, inputs, models, weights_at, lanes, inputs, bias, sums, sums_at, lanes, rows)
+    if terms.row_start.size == 0:
+        layer(
+            terms.pixels,
+            first * inputs,
+            inputs,
+            models,
+            weights_at,
+            lanes,
+            inputs,
+            bias,
+            sums,
+            sums_at,
+            lanes,
+            rows,
+        )
+    else:
+        for r in range(rows):
+            begin = pick(terms.row_start, first + r)
+            end = pick(terms.row_start, first + r + 1)
+            total = sparse_chain(begin, end, terms.place, terms.value, table, table_at, bias)
+            store(sums, sums_at + r * LANES, total)
 
 
 @part
@@ -95,14 +100,9 @@ def layer_over_images(model, weights_at, plane_step, bias_at, below, below_at, t
     for h in range(0, outputs, 4):
         weights = weights_at + h // LANES * plane_step + h % LANES
         biases = spread4(model, bias_at + h)
-        sum0, sum1, sum2, sum3 = four_rows(
-            model, weights, int64(1), int64(LANES), below, below_at, int64(LANES), terms, biases
-        )
-        at = h * LANES
-        store(out, at, sum0)
-        store(out, at + LANES, sum1)
-        store(out, at + 2 * LANES, sum2)
-        store(out, at + 3 * LANES, sum3)
+        lanes = int64(LANES)
+        sums = four_rows(model, weights, int64(1), lanes, below, below_at, lanes, terms, biases)
+        store4(out, h * LANES, lanes, sums)
     activate(out, int64(0), outputs)
 
 
@@ -137,7 +137,7 @@ def evaluate_models(
     b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
     real = min(MODELS, models.size // length - first_model)
     block, none = int64(LANES * LANES), int64(0)
-    dense = terms.row_start.size == 0
+    by_fours = real == MODELS and terms.row_start.size != 0
     plane = terms.source.size * LANES
     sums = np.zeros(MODELS * block, np.float32)
     a1 = np.zeros(MODELS * v1 * block, np.float32)
@@ -155,43 +155,24 @@ def evaluate_models(
                 models, (first_model + m) * length + v * PLANE, terms.source, table, (m * v1 + v) * plane
             )
     for first in range(begin, end, LANES):
-        if stop_requested(stop):
+        if is_set(stop, 0):
             break
         rows = min(LANES, end - first)
         valid = load(ones_then_zeros, LANES - rows)
         truth = load(labels, first)
         for v in range(v1):
-            bias_at = first_model * length + b1 + v * LANES
-            if dense:
-                for m in range(real):
-                    at = (first_model + m) * length
-                    dense_sums(
-                        terms.pixels,
-                        first,
-                        rows,
-                        models,
-                        at + v * PLANE,
-                        bias_at + m * length,
-                        sums,
-                        m * block,
-                    )
-            elif real == MODELS:
+            if by_fours:
+                bias_at = first_model * length + b1 + v * LANES
                 sums_of_four(terms, first, rows, table, v * plane, v1 * plane, models, bias_at, length, sums)
             else:
                 for m in range(real):
+                    base, table_at = (first_model + m) * length, (m * v1 + v) * plane
+                    weights_at, bias_at = base + v * PLANE, base + b1 + v * LANES
                     sums_of_one(
-                        terms,
-                        first,
-                        rows,
-                        table,
-                        (m * v1 + v) * plane,
-                        models,
-                        bias_at + m * length,
-                        sums,
-                        m * block,
+                        terms, first, rows, table, table_at, models, weights_at, bias_at, sums, m * block
                     )
             for m in range(real):
-                transpose(sums, m * block, LANES, a1, (m * v1 + v) * block)
+                transpose(sums, m * block, a1, (m * v1 + v) * block)
         for m in range(real):
             base = (first_model + m) * length
             a1_at = m * v1 * block
@@ -215,12 +196,12 @@ def evaluate_models(
 class Prepared:
     """Images as terms, and their labels as the kernels read them."""
 
-    terms: Terms
+    terms: Images
     labels: NDArray[np.int64]  # [N], for training
     truth: Floats  # [N + 16], for evaluation: labels, then -1
 
     @classmethod
-    def of(cls, terms: Terms, labels: NDArray[np.int64]) -> Prepared:
+    def of(cls, terms: Images, labels: NDArray[np.int64]) -> Prepared:
         truth = np.full(len(labels) + LANES, -1, np.float32)
         truth[: len(labels)] = labels
         return cls(terms, np.ascontiguousarray(labels), truth)
@@ -249,8 +230,8 @@ class EvaluationTasks:
         blocks, parts = -(-len(self.models) // MODELS), -(-len(self.examples) // PART)
         self.costs = np.zeros((blocks, parts, MODELS))
         self.hits = np.zeros((blocks, parts, MODELS), np.int64)
-        shape = (blocks, parts, MODELS) if self.with_confusion else (blocks, parts, 0)
-        self.confusions = np.zeros((*shape, OUTPUTS, OUTPUTS), np.int64)
+        models = MODELS if self.with_confusion else 0
+        self.confusions = np.zeros((blocks, parts, models, OUTPUTS, OUTPUTS), np.int64)
 
     def tasks(self) -> list[tuple[int, int]]:
         """Block and part of every task; the tasks of a part of the images follow each other."""
@@ -270,9 +251,7 @@ class EvaluationTasks:
         return time.perf_counter() - began
 
     def _by_model(self, sums: NDArray) -> NDArray:
-        total = sums[:, 0].copy()
-        for number in range(1, sums.shape[1]):
-            total += sums[:, number]
+        total = sums.cumsum(axis=1)[:, -1]  # one after another
         return total.reshape(-1, *sums.shape[3:])[: len(self.models)]
 
     @property

@@ -69,8 +69,15 @@ def sparse_chain(begin, end, index, value, matrix, matrix_at, start):
 
 
 @part
-def add_to_four(value, matrix, at, step, sum0, sum1, sum2, sum3):
+def load4(matrix, at, step):
+    """Four vectors: matrix[at ..], matrix[at + step ..] and so on."""
+    return load(matrix, at), load(matrix, at + step), load(matrix, at + 2 * step), load(matrix, at + 3 * step)
+
+
+@part
+def add_to_four(value, matrix, at, step, sums):
     """A term of each of four sums: value * matrix[at ..], matrix[at + step ..] and so on."""
+    sum0, sum1, sum2, sum3 = sums
     return (
         fma(value, load(matrix, at), sum0),
         fma(value, load(matrix, at + step), sum1),
@@ -83,20 +90,17 @@ def add_to_four(value, matrix, at, step, sum0, sum1, sum2, sum3):
 def sparse_quad(begin, end, index, value, matrix, matrix_at, step, start, start_at, start_step):
     """`sparse_chain` with matrices at matrix_at, matrix_at + step ..., and starts likewise: the same bits, each value
     read once for four."""
-    sum0 = load(start, start_at)
-    sum1 = load(start, start_at + start_step)
-    sum2 = load(start, start_at + 2 * start_step)
-    sum3 = load(start, start_at + 3 * start_step)
+    sums = load4(start, start_at, start_step)
     ahead = word4(index, begin)
     for p in range(begin, end, 4):
         i0, i1, i2, i3 = split4(ahead)
         ahead = word4(index, p + 4)
         v0, v1, v2, v3 = spread4(value, p)
-        sum0, sum1, sum2, sum3 = add_to_four(v0, matrix, matrix_at + i0, step, sum0, sum1, sum2, sum3)
-        sum0, sum1, sum2, sum3 = add_to_four(v1, matrix, matrix_at + i1, step, sum0, sum1, sum2, sum3)
-        sum0, sum1, sum2, sum3 = add_to_four(v2, matrix, matrix_at + i2, step, sum0, sum1, sum2, sum3)
-        sum0, sum1, sum2, sum3 = add_to_four(v3, matrix, matrix_at + i3, step, sum0, sum1, sum2, sum3)
-    return sum0, sum1, sum2, sum3
+        sums = add_to_four(v0, matrix, matrix_at + i0, step, sums)
+        sums = add_to_four(v1, matrix, matrix_at + i1, step, sums)
+        sums = add_to_four(v2, matrix, matrix_at + i2, step, sums)
+        sums = add_to_four(v3, matrix, matrix_at + i3, step, sums)
+    return sums
 
 
 @part
@@ -122,18 +126,24 @@ def one_row(x, x_at, term_step, matrix, matrix_at, matrix_step, terms, start):
 
 
 @part
+def store4(out, at, step, sums):
+    """Four vectors to out[at ..], out[at + step ..] and so on."""
+    sum0, sum1, sum2, sum3 = sums
+    store(out, at, sum0)
+    store(out, at + step, sum1)
+    store(out, at + 2 * step, sum2)
+    store(out, at + 3 * step, sum3)
+
+
+@part
 def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, out_at, out_step, rows):
     """Forward: x [rows, terms] with rows `x_step` apart. Up to three rows past the last are computed too."""
     starts = (start, start, start, start)
     for r in range(0, rows, 4):
-        sum0, sum1, sum2, sum3 = four_rows(
+        sums = four_rows(
             x, x_at + r * x_step, x_step, int64(1), matrix, matrix_at, matrix_step, terms, starts
         )
-        at = out_at + r * out_step
-        store(out, at, sum0)
-        store(out, at + out_step, sum1)
-        store(out, at + 2 * out_step, sum2)
-        store(out, at + 3 * out_step, sum3)
+        store4(out, out_at + r * out_step, out_step, sums)
 
 
 @part
@@ -214,11 +224,8 @@ def add_rows(matrix, matrix_at, matrix_step, rows, scale, out, out_at):
     sum3 = sum0
     whole = rows // 4 * 4
     for r in range(0, whole, 4):
-        at = matrix_at + r * matrix_step
-        sum0 = sum0 + load(matrix, at)
-        sum1 = sum1 + load(matrix, at + matrix_step)
-        sum2 = sum2 + load(matrix, at + 2 * matrix_step)
-        sum3 = sum3 + load(matrix, at + 3 * matrix_step)
+        row0, row1, row2, row3 = load4(matrix, matrix_at + r * matrix_step, matrix_step)
+        sum0, sum1, sum2, sum3 = sum0 + row0, sum1 + row1, sum2 + row2, sum3 + row3
     for r in range(whole, rows):
         sum0 = sum0 + load(matrix, matrix_at + r * matrix_step)
     add_scaled(out, out_at, scale, (sum0 + sum1) + (sum2 + sum3))

@@ -10,15 +10,16 @@ W[plane][k][lane] is torch's weight[16 plane + lane, k]. Padding starts at zero 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numba.extending import register_jitable
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES
+from ...model import INPUTS, PARAMETER_NAMES, parameter_shapes
+from ..interface import Parameters
 from .simd import LANES
 
 Floats = NDArray[np.float32]
@@ -56,57 +57,40 @@ def aligned_zeros(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:
     return memory[skip : skip + count].reshape(shape)
 
 
-def _layer_views(rows: Floats, hidden: tuple[int, int]) -> dict[str, Floats]:
-    """The six parameters as views of packed rows [C, P]: weights [C, planes, inputs, 16], biases [C, planes 16]."""
-    v1, v2 = map(planes, hidden)
-    shapes = (
-        (v1, INPUTS, LANES),
-        (v1 * LANES,),
-        (v2, v1 * LANES, LANES),
-        (v2 * LANES,),
-        (1, v2 * LANES, LANES),
-        (LANES,),
-    )
-    ends = offsets(*hidden)
-    return {
-        name: rows[:, begin:end].reshape(len(rows), *shape)
-        for name, begin, end, shape in zip(PARAMETER_NAMES, (0, *ends), ends, shapes, strict=False)
-    }
+def _counterparts(
+    rows: Floats, parameters: Parameters, hidden: tuple[int, int]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Views of packed rows [C, P], each with the view of torch's parameters [C, ...] that holds the same numbers."""
+    begin = 0
+    for name, end in zip(PARAMETER_NAMES, offsets(*hidden), strict=True):
+        packed, plain = rows[:, begin:end], parameters[name].numpy()
+        begin = end
+        if plain.ndim == 2:
+            yield packed[:, : plain.shape[1]], plain
+            continue
+        outputs, inputs = plain.shape[1:]
+        packed = packed.reshape(
+            len(rows), planes(outputs), packed.shape[1] // (planes(outputs) * LANES), LANES
+        )
+        for plane in range(planes(outputs)):
+            lanes = plain[:, plane * LANES : (plane + 1) * LANES].transpose(0, 2, 1)
+            yield packed[:, plane, :inputs, : lanes.shape[2]], lanes
 
 
-def _weight_shapes(hidden: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    first, second = hidden
-    return {
-        "hidden1.weight": (first, INPUTS),
-        "hidden2.weight": (second, first),
-        "output.weight": (OUTPUTS, second),
-    }
-
-
-def pack(parameters: dict[str, Tensor], hidden: tuple[int, int]) -> Floats:
+def pack(parameters: Parameters, hidden: tuple[int, int]) -> Floats:
     """Rows [C, P] of torch's parameters [C, ...]."""
     rows = aligned_zeros(len(parameters["hidden1.bias"]), offsets(*hidden)[-1])
-    views = _layer_views(rows, hidden)
-    for name, (outputs, inputs) in _weight_shapes(hidden).items():
-        weight = parameters[name].numpy()  # [C, outputs, inputs]
-        for plane in range(planes(outputs)):
-            lanes = weight[:, plane * LANES : (plane + 1) * LANES]
-            views[name][:, plane, :inputs, : lanes.shape[1]] = lanes.transpose(0, 2, 1)
-        bias = name.replace("weight", "bias")
-        views[bias][:, :outputs] = parameters[bias].numpy()
+    for packed, plain in _counterparts(rows, parameters, hidden):
+        packed[:] = plain
     return rows
 
 
-def unpack(rows: Floats, hidden: tuple[int, int]) -> dict[str, Tensor]:
+def unpack(rows: Floats, hidden: tuple[int, int]) -> Parameters:
     """Torch's parameters [C, ...], CPU float32, of packed rows [C, P]."""
-    views = _layer_views(rows, hidden)
-    parameters: dict[str, Tensor] = {}
-    for name, (outputs, inputs) in _weight_shapes(hidden).items():
-        weight = np.empty((len(rows), outputs, inputs), np.float32)
-        for plane in range(planes(outputs)):
-            lanes = weight[:, plane * LANES : (plane + 1) * LANES]
-            lanes[:] = views[name][:, plane, :inputs, : lanes.shape[1]].transpose(0, 2, 1)
-        bias = name.replace("weight", "bias")
-        parameters[name] = torch.from_numpy(weight)
-        parameters[bias] = torch.from_numpy(views[bias][:, :outputs].copy())
+    parameters = {
+        name: torch.empty(len(rows), *shape, dtype=torch.float32, device="cpu")
+        for name, shape in parameter_shapes(hidden).items()
+    }
+    for packed, plain in _counterparts(rows, parameters, hidden):
+        plain[:] = packed
     return parameters

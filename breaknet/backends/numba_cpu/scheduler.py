@@ -26,7 +26,6 @@ from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJ
 from .compiling import announced
 from .evaluation import MODELS, EvaluationTasks, Prepared
 from .layout import Floats, aligned_zeros, pack, unpack
-from .pixel_terms import Terms, collect_terms
 from .sparse_images import SCATTER_UP_TO, Batches, Images, by_column, compress
 from .training import train_epochs
 
@@ -56,12 +55,11 @@ class Run:
     stop: NDArray[np.int64]
     trained: int = 0  # epochs that are in `checkpoints`
     diverged_at: int | None = None
-    evaluated: list[tuple[EvaluationTasks, ...]] = field(
-        default_factory=list
-    )  # by chunk: training, validation
-    tasks_left: int = 0  # of the chunk being evaluated, the last in `evaluated`
-    training: bool = True  # queued for training or in it
-    waiting: slice | None = None  # the chunk trained, but not yet being evaluated
+    handed_out: int = 0  # epochs of which the evaluation has begun
+    evaluations: tuple[EvaluationTasks, ...] = ()  # of the chunk being evaluated: training, validation
+    tasks_left: int = 0  # of `evaluations`
+    curves: NDArray[np.float64] = field(init=False)  # [training or validation, cost or accuracy, E]
+    training: bool = False  # queued for training or in it
     epoch_seconds: float = field(init=False)  # of all threads together, training and evaluation
 
     def __post_init__(self) -> None:
@@ -69,11 +67,7 @@ class Run:
         first, second = self.hidden
         work = images * first * (INPUTS // 4 + second)
         self.epoch_seconds = work / GUESSED_SPEED
-
-    @property
-    def wants_training(self) -> bool:
-        idle = not self.training and self.waiting is None
-        return idle and self.diverged_at is None and self.trained < self.job.epochs
+        self.curves = np.zeros((2, 2, self.job.epochs))
 
     def chunk_length(self, threads: int) -> int:
         """How many epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
@@ -91,28 +85,24 @@ class Run:
         )  # fmt: skip
         return done, time.perf_counter() - began
 
-    def evaluation_tasks(self, chunk: slice) -> list[tuple[EvaluationTasks, tuple[int, int]]]:
-        """Begin the evaluation of a chunk; return its tasks."""
-        models = self.checkpoints[chunk]
+    def evaluation_tasks(self) -> list[tuple[EvaluationTasks, tuple[int, int]]]:
+        """Begin the evaluation of what was trained last; return its tasks."""
+        models = self.checkpoints[self.handed_out : self.trained]
+        self.handed_out = self.trained
         sets = (self.train,) if self.valid is None else (self.train, self.valid)
-        evaluations = tuple(EvaluationTasks(models, self.hidden, examples, self.stop) for examples in sets)
-        tasks = [(evaluation, task) for evaluation in evaluations for task in evaluation.tasks()]
-        self.evaluated.append(evaluations)
+        self.evaluations = tuple(EvaluationTasks(models, self.hidden, data, self.stop) for data in sets)
+        tasks = [(evaluation, task) for evaluation in self.evaluations for task in evaluation.tasks()]
         self.tasks_left = len(tasks)
         return tasks
 
-    def curve(self, examples: int, name: str) -> NDArray[np.float64]:
-        """`cost` or `accuracy` of all epochs on the training (0) or the validation (1) examples."""
-        curves = [getattr(evaluations[examples], name) for evaluations in self.evaluated]
-        return np.concatenate(curves) if curves else np.zeros(0)
-
     def result(self, plan: str, seconds: dict[str, float]) -> Trained:
+        (train_cost, train_accuracy), (valid_cost, valid_accuracy) = self.curves[:, :, : self.trained]
         return Trained(
             parameters=unpack(self.checkpoints[: self.trained], self.hidden),
-            train_cost=self.curve(0, "cost"),
-            train_accuracy=self.curve(0, "accuracy"),
-            valid_cost=self.curve(1, "cost") if self.valid is not None else None,
-            valid_accuracy=self.curve(1, "accuracy") if self.valid is not None else None,
+            train_cost=train_cost,
+            train_accuracy=train_accuracy,
+            valid_cost=valid_cost if self.valid is not None else None,
+            valid_accuracy=valid_accuracy if self.valid is not None else None,
             diverged_at=self.diverged_at,
             plan=plan,
             device="cpu",
@@ -125,10 +115,12 @@ class Scheduler:
 
     def __init__(self, runs: list[Run], pool: Executor, threads: int, report: Report | None) -> None:
         self.pool, self.threads, self.report = pool, threads, report
-        self.to_train = deque(runs)
+        self.to_train: deque[Run] = deque()
         self.to_evaluate: deque[tuple[Run, EvaluationTasks, tuple[int, int]]] = deque()
         self.in_flight: dict[Future[Any], Callable[[Any], None]] = {}
         self.busy = {"training": 0.0, "evaluation": 0.0}  # seconds of all threads together
+        for run in runs:
+            self._advance(run)
 
     def run(self) -> None:
         while True:
@@ -155,36 +147,35 @@ class Scheduler:
         done, seconds = outcome
         run.training = False
         self.busy["training"] += seconds
-        run.waiting = slice(run.trained, run.trained + done)
         run.trained += done
         run.epoch_seconds = seconds / epochs
         if done < epochs:
             run.diverged_at = run.trained
-        if not run.tasks_left:
-            self._evaluate_waiting(run)
+        self._advance(run)
 
-    def _evaluate_waiting(self, run: Run) -> None:
-        """Evaluate what the run has trained last, and train it further meanwhile."""
-        chunk, run.waiting = run.waiting, None
-        if run.wants_training:
+    def _advance(self, run: Run) -> None:
+        """Evaluate what the run has trained last, once the chunk before it is done, and train it further meanwhile."""
+        if not run.tasks_left and run.handed_out < run.trained:
+            self.to_evaluate.extend((run, *task) for task in run.evaluation_tasks())
+        all_handed_out = not run.training and run.handed_out == run.trained
+        if all_handed_out and run.diverged_at is None and run.trained < run.job.epochs:
             run.training = True
             self.to_train.append(run)
-        if chunk is not None and chunk.start < chunk.stop:
-            self.to_evaluate.extend((run, *task) for task in run.evaluation_tasks(chunk))
 
     def _evaluated(self, run: Run, seconds: float) -> None:
         self.busy["evaluation"] += seconds
         run.tasks_left -= 1
-        evaluations = run.evaluated[-1]
-        epochs = len(evaluations[0].models)
+        epochs = len(run.evaluations[0].models)
         run.epoch_seconds += seconds / epochs
         if run.tasks_left:
             return
+        first = run.handed_out - epochs
+        for curves, evaluation in zip(run.curves, run.evaluations, strict=False):
+            curves[:, first : run.handed_out] = evaluation.cost, evaluation.accuracy
         if self.report is not None:
-            first = sum(len(earlier[0].models) for earlier in run.evaluated[:-1])
-            for epoch, cost in enumerate(evaluations[0].cost, first):
-                self.report(run.index, epoch, float(cost))
-        self._evaluate_waiting(run)
+            for epoch in range(first, run.handed_out):
+                self.report(run.index, epoch, float(run.curves[0, 0, epoch]))
+        self._advance(run)
 
 
 @contextmanager
@@ -204,7 +195,7 @@ class Preparation:
 
     def __init__(self, pool: Executor) -> None:
         self.pool = pool
-        self.terms: dict[int, Terms] = {}
+        self.terms: dict[int, Images] = {}
         self.images: dict[int, Images] = {}
         self.batches: dict[tuple[int, int], Batches] = {}
 
@@ -212,17 +203,16 @@ class Preparation:
         """Examples to evaluate on."""
         key = id(examples.images)
         if key not in self.terms:
-            self.terms[key] = collect_terms(examples.images.cpu().numpy(), self.pool)
+            self.terms[key] = compress(examples.images.cpu().numpy(), self.pool, pairs=True)
         return Prepared.of(self.terms[key], examples.labels.cpu().numpy())
 
     def training(self, examples: Examples, batch_size: int) -> tuple[Images, Batches]:
         """Examples to train on, which `examples` has seen before."""
         key = id(examples.images)
-        if key not in self.images:
-            compressed = compress(examples.images.cpu().numpy(), self.pool)
-            if compressed.dense:
-                compressed = compressed._replace(pixels=self.terms[key].pixels)  # one copy of them is enough
-            self.images[key] = compressed
+        if key not in self.images:  # dense ones are the same for both
+            dense = self.terms[key].dense
+            images = self.terms[key] if dense else compress(examples.images.cpu().numpy(), self.pool)
+            self.images[key] = images
         if (key, batch_size) not in self.batches:
             self.batches[key, batch_size] = by_column(self.images[key], batch_size, self.pool)
         return self.images[key], self.batches[key, batch_size]

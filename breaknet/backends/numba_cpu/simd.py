@@ -9,11 +9,11 @@ same code is right on all of them and numba compiles it for the one at hand.
     spread4(a, i)                   four of them: copies of a.flat[i] ... a.flat[i + 3], read at once
     word4(a, i), split4(word)       uint16 a.flat[i : i + 4] read at once, and the int64 values of the four
     pick(a, i)                      the number a.flat[i]
-    x + y, x - y, x * y, x / y      lane by lane, IEEE float32
+    x + y, x - y, x * y             lane by lane, IEEE float32
     fma(x, y, z)                    x * y + z, fused where the processor has it, else rounded twice
     lit64(a, i), level64(a, i)      int64 whose bit k says whether a.flat[i + k] is not 0, is equal to the next number
     ones(mask), lowest(mask)        how many bits are set, and the number of the lowest one
-    stop_requested(flag)            whether another thread has set flag[0], read afresh at every call
+    is_set(a, i)                    whether int64 a.flat[i] is not 0, read afresh at every call: another thread's flag
 
 Indices are int64 and are not checked: the kernels' callers size the arrays.
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from inspect import Signature
+from inspect import Parameter, Signature
 from inspect import signature as signature_of
 from typing import Any
 
@@ -60,7 +60,7 @@ class _Lanes16Model(models.PrimitiveModel):
         super().__init__(manager, kind, VECTOR)
 
 
-# --- lane by lane: + - * / ----------------------------------------------------------------------------------------
+# --- lane by lane: + - * ------------------------------------------------------------------------------------------
 
 
 def _lane_operator(symbol: Callable[..., Any], instruction: str) -> None:
@@ -78,7 +78,6 @@ def _lane_operator(symbol: Callable[..., Any], instruction: str) -> None:
 _lane_operator(operator.add, "fadd")
 _lane_operator(operator.sub, "fsub")
 _lane_operator(operator.mul, "fmul")
-_lane_operator(operator.truediv, "fdiv")
 
 
 # --- parts of LLVM IR ----------------------------------------------------------------------------------------------
@@ -111,16 +110,6 @@ def address_of(context: Any, builder: Any, array_type: Any, array: Any, index: A
     return builder.gep(data, [index], inbounds=True)
 
 
-def load_from(builder: Any, address: Any) -> Any:
-    vector = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
-    vector.align = ALIGN
-    return vector
-
-
-def store_to(builder: Any, vector: Any, address: Any) -> None:
-    builder.store(vector, builder.bitcast(address, VECTOR.as_pointer())).align = ALIGN
-
-
 def is_flat(array: Any, dtype: Any = types.float32) -> bool:
     return isinstance(array, types.Array) and array.dtype == dtype and array.layout == "C"
 
@@ -135,65 +124,67 @@ def operation(result: types.Type, *arguments: types.Type) -> Callable[[Callable[
         def typed(typing_context, *given):
             return result(*arguments), lambda context, builder, sig, args: code(context, builder, *args)
 
-        # numba binds a call to the names after the first: one for the typing context, then those of the values
-        typed.__signature__ = Signature(list(signature_of(code).parameters.values())[1:])  # type: ignore[attr-defined]
-        return intrinsic(_named_as(code, typed))
+        return _intrinsic(code, typed, list(signature_of(code).parameters.values())[1:])
 
     return define
 
 
-def reading(result: types.Type, *dtypes: types.Type) -> Callable[[Callable[..., Any]], Any]:
-    """Of code(context, builder, address): an intrinsic of a C-contiguous array of one of `dtypes` and an index."""
+def at_index(
+    result: types.Type | None, *dtypes: types.Type, values: tuple[types.Type, ...] = ()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Of code(context, builder, address, *values): an intrinsic of a C-contiguous array, an index and `values`.
+
+    The array is of one of `dtypes`, of any if there are none; its own dtype is the result if that is None.
+    """
 
     def define(code: Callable[..., Any]) -> Any:
-        def typed(typing_context, array, index):
-            if not any(is_flat(array, dtype) for dtype in dtypes):
+        def typed(typing_context, array, index, *given):
+            if not any(is_flat(array, dtype) for dtype in dtypes or (getattr(array, "dtype", None),)):
                 return None
 
             def write(context, builder, sig, args):
-                return code(context, builder, address_of(context, builder, sig.args[0], *args))
+                address = address_of(context, builder, sig.args[0], *args[:2])
+                found = code(context, builder, address, *args[2:])
+                return context.get_dummy_value() if found is None else found
 
-            return result(array, types.int64), write
+            return (result or array.dtype)(array, types.int64, *values), write
 
-        return intrinsic(_named_as(code, typed))
+        return _intrinsic(code, typed, list(signature_of(code).parameters.values()))
 
     return define
 
 
-def _named_as(code: Callable[..., Any], typed: Callable[..., Any]) -> Callable[..., Any]:
+def _intrinsic(code: Callable[..., Any], typed: Callable[..., Any], names: list[Parameter]) -> Any:
+    """numba binds a call to the names after the first: one for the typing context, then those of the arguments."""
     typed.__name__, typed.__doc__, typed.__module__ = code.__name__, code.__doc__, code.__module__
-    return typed
+    typed.__signature__ = Signature(names)  # type: ignore[attr-defined]
+    return intrinsic(typed)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-@reading(lanes16, types.float32)
+@at_index(lanes16, types.float32)
 def load(context, builder, address):
     """a.flat[index : index + 16]."""
-    return load_from(builder, address)
+    vector = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
+    vector.align = ALIGN
+    return vector
 
 
-@intrinsic
-def store(typing_context, array, index, x):
+@at_index(types.void, types.float32, values=(lanes16,))
+def store(context, builder, address, x):
     """a.flat[index : index + 16] = x."""
-    if not is_flat(array):
-        return None
-
-    def code(context, builder, sig, args):
-        store_to(builder, args[2], address_of(context, builder, sig.args[0], args[0], args[1]))
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, lanes16), code
+    builder.store(x, builder.bitcast(address, VECTOR.as_pointer())).align = ALIGN
 
 
-@reading(lanes16, types.float32)
+@at_index(lanes16, types.float32)
 def spread(context, builder, address):
     """Sixteen copies of a.flat[index]."""
     return _copies(builder, builder.load(address))
 
 
-@reading(types.UniTuple(lanes16, 4), types.float32)
+@at_index(types.UniTuple(lanes16, 4), types.float32)
 def spread4(context, builder, address):
     """Four values, each as sixteen copies: one load and four shuffles, where `spread` would be four loads."""
     values = builder.load(builder.bitcast(address, FOUR.as_pointer()))
@@ -204,7 +195,7 @@ def spread4(context, builder, address):
     return context.make_tuple(builder, types.UniTuple(lanes16, 4), copies)
 
 
-@reading(types.int64, types.uint16)
+@at_index(types.int64, types.uint16)
 def word4(context, builder, address):
     """uint16 a.flat[index : index + 4] as one int64, for `split4`; index must be a multiple of 4, the array aligned.
 
@@ -228,30 +219,16 @@ def fill(context, builder, number):
     return _copies(builder, number)
 
 
-@intrinsic
-def pick(typing_context, array, index):
+@at_index(None)
+def pick(context, builder, address):
     """a.flat[index] of an array of any number type: without Python's reading of negative indices."""
-    if not (isinstance(array, types.Array) and array.layout == "C"):
-        return None
-
-    def code(context, builder, sig, args):
-        return builder.load(address_of(context, builder, sig.args[0], args[0], args[1]))
-
-    return array.dtype(array, types.int64), code
+    return builder.load(address)
 
 
-@intrinsic
-def stop_requested(typing_context, flag):
-    """Whether flag[0] (int64) is not zero; an atomic load, so that the compiler cannot read it once for all."""
-    if not is_flat(flag, types.int64):
-        return None
-
-    def code(context, builder, sig, args):
-        address = address_of(context, builder, sig.args[0], args[0], ir.Constant(INDEX, 0))
-        value = builder.load_atomic(address, "monotonic", 8)
-        return builder.icmp_signed("!=", value, ir.Constant(INDEX, 0))
-
-    return types.boolean(flag), code
+@at_index(types.boolean, types.int64)
+def is_set(context, builder, address):
+    """Whether int64 a.flat[index] is not zero; an atomic load, so that the compiler cannot read it once for all."""
+    return builder.icmp_signed("!=", builder.load_atomic(address, "monotonic", 8), ir.Constant(INDEX, 0))
 
 
 # --- masks ---------------------------------------------------------------------------------------------------------
@@ -265,7 +242,7 @@ def _sixty_four(builder: Any, address: Any) -> Any:
     return vector
 
 
-@reading(types.int64, types.float32, types.uint8)
+@at_index(types.int64, types.float32, types.uint8)
 def lit64(context, builder, address):
     """Bit k: whether a.flat[index + k], uint8 or float32, is not zero; NaN is not."""
     numbers = _sixty_four(builder, address)
@@ -274,7 +251,7 @@ def lit64(context, builder, address):
     return builder.bitcast(compare("!=", numbers, ir.Constant(numbers.type, None)), INDEX)
 
 
-@reading(types.int64, types.float32, types.uint8)
+@at_index(types.int64, types.float32, types.uint8)
 def level64(context, builder, address):
     """Bit k: whether a.flat[index + k] and a.flat[index + k + 1], uint8 or float32, are equal; NaN equals nothing."""
     following = builder.gep(address, [ir.Constant(INDEX, 1)], inbounds=True)

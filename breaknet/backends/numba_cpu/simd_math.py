@@ -3,7 +3,7 @@
 sigmoid(x)                      lane by lane, within 2.5 units in the last place for |x| <= 87
 equal(x, y)                     1.0 where the lanes are equal, else 0.0
 exceeds(x, best, u, v)          u where x takes best's place as the largest so far, else v
-transpose(a, i, step, b, j)     b[j + 16 c + r] = a[i + step r + c] for r, c in 0..15
+transpose(a, i, b, j)           b[j + 16 c + r] = a[i + 16 r + c] for r, c in 0..15
 add_wide(a, i, x)               a.flat[i : i + 16] += x in float64
 """
 
@@ -24,6 +24,7 @@ from .simd import (
     LANES,
     VECTOR,
     address_of,
+    at_index,
     constant,
     fma_of,
     integer_constant,
@@ -83,45 +84,37 @@ def exceeds(context, builder, x, best, chosen, otherwise):
     return builder.select(takes, chosen, otherwise)
 
 
-@intrinsic
-def add_wide(typing_context, array, index, x):
+@at_index(types.void, types.float64, values=(lanes16,))
+def add_wide(context, builder, address, x):
     """a.flat[index : index + 16] += x, in float64."""
-    if not is_flat(array, types.float64):
-        return None
-
-    def code(context, builder, sig, args):
-        wide = ir.VectorType(ir.DoubleType(), LANES)
-        address = address_of(context, builder, sig.args[0], args[0], args[1])
-        address = builder.bitcast(address, wide.as_pointer())
-        before = builder.load(address)
-        before.align = 8
-        builder.store(builder.fadd(before, builder.fpext(args[2], wide)), address).align = 8
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, lanes16), code
+    wide = ir.VectorType(ir.DoubleType(), LANES)
+    address = builder.bitcast(address, wide.as_pointer())
+    before = builder.load(address)
+    before.align = 8
+    builder.store(builder.fadd(before, builder.fpext(x, wide)), address).align = 8
 
 
 @intrinsic
-def transpose4(typing_context, source, start, step, target, place):
-    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..3."""
+def transpose4(typing_context, source, start, target, place):
+    """target[place + 16 c + r] = source[start + 16 r + c] for r, c in 0..3."""
     if not (is_flat(source) and is_flat(target)):
         return None
 
     def code(context, builder, sig, args):
-        source, start, step, target, place = args
+        source, start, target, place = args
         rows = []
         for r in range(4):
-            index = builder.add(start, builder.mul(step, ir.Constant(INDEX, r)))
+            index = builder.add(start, ir.Constant(INDEX, LANES * r))
             address = address_of(context, builder, sig.args[0], source, index)
             rows.append(builder.load(builder.bitcast(address, FOUR.as_pointer())))
             rows[-1].align = ALIGN
         for c, column in enumerate(_transposed(builder, rows)):
             index = builder.add(place, ir.Constant(INDEX, LANES * c))
-            address = address_of(context, builder, sig.args[3], target, index)
+            address = address_of(context, builder, sig.args[2], target, index)
             builder.store(column, builder.bitcast(address, FOUR.as_pointer())).align = ALIGN
         return context.get_dummy_value()
 
-    return types.void(source, types.int64, types.int64, target, types.int64), code
+    return types.void(source, types.int64, target, types.int64), code
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -137,11 +130,11 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 
 @part
-def transpose(source, start, step, target, place):
-    """target[place + 16 c + r] = source[start + step r + c] for r, c in 0..15.
+def transpose(source, start, target, place):
+    """target[place + 16 c + r] = source[start + 16 r + c] for r, c in 0..15.
 
     In blocks of four by four: shuffles that cross the halves of a register are slow on some processors.
     """
     for r in range(0, LANES, 4):
         for c in range(0, LANES, 4):
-            transpose4(source, start + r * step + c, step, target, place + c * LANES + r)
+            transpose4(source, start + r * LANES + c, target, place + c * LANES + r)

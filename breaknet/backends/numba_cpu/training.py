@@ -17,7 +17,7 @@ from ...model import INPUTS, OUTPUTS
 from .compiling import kernel, part
 from .layers import activate, add_product, add_rows, add_scaled, back_layer, layer, sparse_fours, sparse_row
 from .layout import PLANE, offsets, planes
-from .simd import LANES, fill, fma, load, pick, split4, stop_requested, store, word4
+from .simd import LANES, fill, fma, is_set, load, pick, split4, store, word4
 from .simd_math import transpose
 from .sparse_images import SEGMENT
 
@@ -58,7 +58,7 @@ def transpose_blocks(source, at, rows, columns, target):
     for r in range(rows):
         for c in range(columns):
             begin = at + (c * rows + r) * LANES * LANES
-            transpose(source, begin, LANES, target, (r * columns + c) * LANES * LANES)
+            transpose(source, begin, target, (r * columns + c) * LANES * LANES)
 
 
 @part
@@ -144,7 +144,7 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
     for epoch in range(checkpoints.shape[0]):
         batch_begins = True
         for s in range(segments):
-            if stop_requested(stop):
+            if is_set(stop, 0):
                 return epoch
             first = pick(batches.segment_row, s)
             rows = pick(batches.segment_row, s + 1) - first

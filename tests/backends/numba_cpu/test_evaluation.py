@@ -10,7 +10,7 @@ from numba_jobs import CPU, assert_same, at_epoch, examples, mixed_jobs, train
 
 from breaknet import reference
 from breaknet.backends.numba_cpu import backend, evaluation, scheduler
-from breaknet.backends.numba_cpu.pixel_terms import EMPTY_TERMS
+from breaknet.backends.numba_cpu.sparse_images import EMPTY_IMAGES
 
 
 def test_bits_do_not_depend_on_threads_chunks_or_neighbours(monkeypatch):
@@ -70,7 +70,7 @@ def test_a_model_scores_the_same_alone_and_beside_any_other(density, count):
 def test_rows_of_tables_begin_at_cache_lines():
     """Elsewhere every result is the same and a third more time is taken, so nothing but this would tell."""
     for rows in (1, 7, 1215):
-        terms = EMPTY_TERMS._replace(source=np.zeros(rows, np.int64))
+        terms = EMPTY_IMAGES._replace(source=np.zeros(rows, np.int64))
         tables = [evaluation.table_for(terms, 18) for _ in range(5)]  # different places in memory
         assert all(table.ctypes.data % 64 == 0 for table in tables)
         assert all(table.shape == (evaluation.MODELS * 2 * rows * 16,) for table in tables)

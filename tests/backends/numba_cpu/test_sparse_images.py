@@ -1,4 +1,4 @@
-"""Images as terms: what they stand for, how many there are, and that none reads past the images."""
+"""Images as lists of terms: what they stand for, how many there are, and that none reads past the images."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
-from breaknet.backends.numba_cpu.pixel_terms import Terms, collect_terms
-
-SIDE = 28
+from breaknet.backends.numba_cpu.sparse_images import SIDE, Images, compress
 
 
-def collected(images: np.ndarray) -> Terms:
+def compressed(images: np.ndarray, pairs: bool = True) -> Images:
     with ThreadPoolExecutor(2) as pool:
-        return collect_terms(images, pool)
+        return compress(images, pool, pairs)
 
 
-def entries(terms: Terms, i: int) -> tuple[np.ndarray, np.ndarray]:
+def entries(terms: Images, i: int) -> tuple[np.ndarray, np.ndarray]:
     """Image i's sources (pixel j, or 784 + j with its neighbour) and values, without what fills the list."""
     low, high = terms.row_start[i], terms.row_start[i + 1]
     assert low % 4 == high % 4 == 0
@@ -29,30 +27,27 @@ def entries(terms: Terms, i: int) -> tuple[np.ndarray, np.ndarray]:
     return terms.source[terms.place[low:high] // 16][:count], value[:count]
 
 
-def by_hand(image: np.ndarray) -> list[tuple[int, float]]:
+def by_hand(image: np.ndarray, pairs: bool) -> list[tuple[int, float]]:
     """The terms of one image [784] float, a pixel after the other."""
     found, j = [], 0
     while j < image.size:
-        if image[j] == 0:
-            j += 1
-        elif j % SIDE < SIDE - 1 and image[j] == image[j + 1]:
-            found.append((784 + j, image[j]))
-            j += 2
-        else:
-            found.append((j, image[j]))
-            j += 1
+        two = pairs and j % SIDE < SIDE - 1 and image[j] == image[j + 1]
+        if image[j] != 0:
+            found.append((784 * two + j, image[j]))
+        j += 2 if two else 1
     return found
 
 
 def assert_terms(images: np.ndarray) -> None:
-    terms = collected(images)
-    assert not terms.pixels.size
     values = images.astype(np.float32) * np.float32(1 / 256 if images.dtype == np.uint8 else 1)
-    for i, image in enumerate(values):
-        sources, value = entries(terms, i)
-        hand = by_hand(image)
-        assert sources.tolist() == [source for source, _ in hand], i
-        assert np.array_equal(value, [number for _, number in hand], equal_nan=True), i
+    for pairs in (True, False):
+        terms = compressed(images, pairs)
+        assert not terms.pixels.size
+        for i, image in enumerate(values):
+            sources, value = entries(terms, i)
+            hand = by_hand(image, pairs)
+            assert sources.tolist() == [source for source, _ in hand], i
+            assert np.array_equal(value, [number for _, number in hand], equal_nan=True), i
 
 
 def runs(seed: int, density: float, levels: int) -> np.ndarray:
@@ -73,10 +68,8 @@ def test_terms_are_those_found_pixel_by_pixel(seed, density, levels, floating):
 
 def test_runs_across_words_rows_and_at_both_ends():
     images = np.zeros((40, 784), np.uint8)
-    for i in range(28):
-        images[i, i * 27 : i * 27 + i + 1] = (
-            9  # runs of 1 to 28 pixels, at every place of a word and of a row
-        )
+    for i in range(28):  # runs of 1 to 28 pixels, at every place of a word and of a row
+        images[i, i * 27 : i * 27 + i + 1] = 9
     for i in range(28, 34):
         images[i, 60 - i % 3 : 69 + i % 2] = 7  # across the first two words
     images[34, 750:] = 255
@@ -98,7 +91,7 @@ def test_nan_is_lit_and_equal_to_nothing():
 
 def test_rows_of_the_table_are_ordered_by_use():
     images = sparse_images(300, 0, 0.2)
-    terms = collected(images)
+    terms = compressed(images)
     uses = np.zeros(len(terms.source), int)
     for i in range(300):
         sources, _ = entries(terms, i)
@@ -110,5 +103,5 @@ def test_rows_of_the_table_are_ordered_by_use():
 @pytest.mark.mnist
 def test_mnist_needs_an_eighth_fewer_terms_than_pixels(mnist):
     images = mnist.train.images[:5000].reshape(-1, 784)
-    entries = collected(images).row_start[-1]
+    entries = compressed(images).row_start[-1]
     assert 0.85 < entries / np.count_nonzero(images) < 0.89
