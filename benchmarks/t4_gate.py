@@ -1,71 +1,63 @@
 """Predicted times of a T4, shown as far as the rows of measured GPUs confirm the model.
 
-    python -m benchmarks.t4_gate       # write prediction.json, from which docs/results.md is made
+    python -m benchmarks.t4_gate       # write counts.json, from which docs/results.md is made
 
 The model is applied to every stored row that it knows how to predict, for the GPU of that row. A figure is shown only
 if each kernel that it rests on was measured on some GPU, and no ratio of these kernels is over a factor of `WITHIN`.
-A row counts only for the kernel it was measured with: the prediction made when its row was new is kept, and where the
-model says something else of the present kernel, the row says nothing about it. So save when rows are stored.
+A row counts only for the kernel it was measured with: the counts made when its row was new are kept, and where those
+of the present kernel differ, the row says nothing about it. So save when rows are stored.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from benchmarks import t4_model
 from benchmarks.rows import Machine, Row, stored
-from benchmarks.t4_model import T4, Estimate, Gpu
+from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, PACKED, Counts, Gpu
 from breaknet.files import written_whole
 
-PATH = Path(__file__).parent / "results" / "prediction.json"
+PATH = Path(__file__).parent / "results" / "counts.json"
 WITHIN = 2.0
-#: The model's predictions for one kernel differ by no more than this share, whatever compiled it.
+#: The counts of one kernel differ by no more than this share, whatever compiled it.
 SAME_KERNEL = 0.05
 #: Timed calls shorter than this are mostly launches and waiting, which the model leaves out, and say nothing about it.
 LEAST_CALL_SECONDS = 1e-3
 
-BARRIER, COOPERATIVE, PACKED, EVALUATION = (
-    "grid barrier",
-    "cooperative trainer",
-    "packed trainer",
-    "evaluation",
-)
+#: The kernel that a row times, by the row's name.
+KERNELS = {
+    r"step/cuda/cooperative|comparison/cuda/one/breaknet|kernels/cuda/step/(one-epoch|whole-run)": COOPERATIVE,
+    r"step/cuda/packed|comparison/cuda/two/breaknet|models/cuda/breaknet/\d+|kernels/cuda/packed/training": PACKED,
+    r"accuracy/cuda/all-checkpoints|evaluation/cuda/kernel/\d+x\d+": EVALUATION,
+}
 
-
-def _packed(row: Row, gpu: Gpu) -> Estimate:
-    models = row.conditions["models"]
-    every = t4_model.packed_step(gpu, models, row.conditions["batch"], row.conditions["images"])
-    return every.times(1 / models)
-
-
-def _packed_run(row: Row, gpu: Gpu) -> Estimate:
-    epochs, images, batch = (row.conditions[name] for name in ("epochs", "images", "batch"))
-    return _packed(row, gpu).times(epochs * -(-images // batch))
-
-
-def _evaluation(row: Row, gpu: Gpu) -> Estimate:
-    return t4_model.evaluation(gpu, row.conditions["models"], row.conditions["images"])
-
-
-#: Rows that the model predicts, by their names: the kernel they time, and one unit of their work.
-PREDICTABLE: tuple[tuple[str, str, Callable[[Row, Gpu], Estimate]], ...] = (
-    (r"kernels/cuda/barrier", BARRIER, lambda row, gpu: t4_model.grid_barrier(gpu)),
-    (
-        r"step/cuda/cooperative|comparison/cuda/one/breaknet|kernels/cuda/step/(one-epoch|whole-run)",
-        COOPERATIVE, lambda row, gpu: t4_model.cooperative_step(gpu, row.conditions["batch"]),
+#: Lines of the T4's table: title, prediction, and the kernels it rests on.
+FIGURES: dict[str, tuple[str, Callable[[Gpu, Mapping[str, Counts]], float], tuple[str, ...]]] = {
+    "step": (
+        "one training step of one network (cooperative trainer)",
+        lambda gpu, counts: t4_model.cooperative_step(gpu, counts[COOPERATIVE]),
+        (COOPERATIVE,),
     ),
-    (r"step/cuda/packed|comparison/cuda/two/breaknet|models/cuda/breaknet/\d+", PACKED, _packed),
-    (r"kernels/cuda/packed/training", PACKED, _packed_run),
-    (
-        r"accuracy/cuda/all-checkpoints", EVALUATION,
-        lambda row, gpu: _evaluation(row, gpu).times(1 / row.conditions["models"]),
+    "packed": (
+        "one training step of each of 40 networks (one launch, one program each)",
+        lambda gpu, counts: t4_model.packed_step(gpu, counts[PACKED], 40),
+        (PACKED,),
     ),
-    (r"evaluation/cuda/kernel/\d+x\d+", EVALUATION, _evaluation),
-)  # fmt: skip
+    "evaluation": (
+        "100 checkpoints on 60,000 images (one launch)",
+        lambda gpu, counts: t4_model.evaluation(gpu, counts[EVALUATION], 100, 60_000),
+        (EVALUATION,),
+    ),
+    "lesson": (
+        "all training and evaluation of the lesson",
+        t4_model.lesson,
+        (COOPERATIVE, EVALUATION),
+    ),
+}
 
 
 def kernel_of(row: Row) -> str | None:
@@ -73,48 +65,34 @@ def kernel_of(row: Row) -> str | None:
     call = row.median * row.conditions.get("units_a_call", 1)
     if row.conditions.get("size") == "rehearse" or call < LEAST_CALL_SECONDS:
         return None
-    return next((kernel for name, kernel, _ in PREDICTABLE if re.fullmatch(name, row.name)), None)
+    return next((kernel for name, kernel in KERNELS.items() if re.fullmatch(name, row.name)), None)
 
 
-def predicted(row: Row, gpu: Gpu) -> float:
-    """One unit of the row's work on `gpu` by the model, in seconds.
-
-    Raises:
-        ValueError: a row that it cannot predict.
-    """
-    for name, _, predict in PREDICTABLE:
-        if re.fullmatch(name, row.name):
-            return predict(row, gpu).figure
-    raise ValueError(f"row: one that the model predicts, not {row.name!r}")
-
-
-#: Lines of the T4's table: title, prediction, and the kernels it rests on.
-FIGURES: dict[str, tuple[str, Callable[[Gpu], Estimate], tuple[str, ...]]] = {
-    "step": (
-        "one training step of one network (cooperative trainer)", t4_model.cooperative_step, (COOPERATIVE,)
-    ),
-    "packed": (
-        "one training step of each of 40 networks (one launch, one program each)",
-        lambda gpu: t4_model.packed_step(gpu, 40), (PACKED,),
-    ),
-    "evaluation": (
-        "100 checkpoints on 60,000 images (one launch)", lambda gpu: t4_model.evaluation(gpu, 100, 60_000),
-        (EVALUATION,),
-    ),
-    "lesson": ("all training and evaluation of the lesson", t4_model.lesson, (COOPERATIVE, EVALUATION)),
-}  # fmt: skip
+def predicted(row: Row, gpu: Gpu, counts: Counts) -> float:
+    """One unit of the work of a row that `kernel_of` knows, in seconds, by the counts of its kernel."""
+    kernel, conditions = kernel_of(row), row.conditions
+    if kernel == COOPERATIVE:
+        return t4_model.cooperative_step(gpu, counts)
+    models = conditions["models"]
+    if kernel == EVALUATION:
+        whole = t4_model.evaluation(gpu, counts, models, conditions["images"])
+        return whole / models if row.name.startswith("accuracy/") else whole
+    step = t4_model.packed_step(gpu, counts, models) / models
+    if row.name != "kernels/cuda/packed/training":
+        return step
+    return step * conditions["epochs"] * -(-conditions["images"] // conditions["batch"])
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """The model's results, with the Triton that made the machine code, so that nothing need be compiled to show them.
+class Counted:
+    """What was counted, with the Triton that compiled it, so that nothing need be compiled to show predictions.
 
-    `checked` holds, by `key`, the seconds predicted of a row when it was new, and those of the present kernel.
+    `measured` holds, by `key`, the counts of a kernel when its rows were new; `present` those of now.
     """
 
     triton: str
-    figures: dict[str, Estimate]  # of the T4
-    checked: dict[str, tuple[float, float]]
+    present: dict[str, dict[str, Counts]]  # by GPU and kernel
+    measured: dict[str, Counts]
 
 
 @dataclass(frozen=True)
@@ -134,61 +112,59 @@ class Check:
         return self.predicted / self.measured
 
     @property
-    def holds(self) -> bool:
-        """Whether the two are within a factor of WITHIN of each other."""
-        return 1 / WITHIN <= self.ratio <= WITHIN
+    def factor(self) -> float:
+        """How far the two are apart: 1 or more."""
+        return max(self.ratio, 1 / self.ratio)
 
 
 Rows = Iterable[tuple[Machine, Sequence[Row]]]
 
 
-def key(machine: Machine, row: Row, gpu: Gpu) -> str:
-    """A measurement: the GPU, the row's name, and the commit it was measured at."""
-    return f"{gpu.name} {row.name} at {machine.commit}"
-
-
 def evidence(rows: Rows) -> list[tuple[str, Gpu, Row, str]]:
-    """Each row that the model can predict, with its key, its GPU and the kernel it times."""
+    """Each row that the model can predict, with the key of its counts, its GPU and the kernel it times."""
     return [
-        (key(machine, row, gpu), gpu, row, kernel)
+        (f"{gpu.name} {kernel} at {machine.commit}", gpu, row, kernel)
         for machine, some in rows
         for row in some
         if (gpu := t4_model.known(machine.gpu)) is not None and (kernel := kernel_of(row)) is not None
     ]
 
 
-def checks(rows: Rows, prediction: Prediction) -> list[Check]:
-    """The prediction against every row that the model can predict.
+def same(then: Counts, now: Counts) -> bool:
+    """Whether these are counts of one kernel."""
+    pairs = zip(astuple(then), astuple(now), strict=True)
+    return all(abs(new - old) <= SAME_KERNEL * old for old, new in pairs)
 
-    Raises:
-        KeyError: a row that was not there when the prediction was made.
-    """
+
+def checks(rows: Rows, counted: Counted) -> list[Check]:
+    """The model against every row that it can predict. Raises KeyError for a row that is newer than the counts."""
     found = []
-    for name, gpu, row, kernel in evidence(rows):
-        then, now = prediction.checked[name]
-        same = abs(now / then - 1) <= SAME_KERNEL
-        found.append(Check(kernel, row.name, gpu.name, then, row.median, same))
+    for key, gpu, row, kernel in evidence(rows):
+        then, now = counted.measured[key], counted.present[gpu.name][kernel]
+        found.append(
+            Check(kernel, row.name, gpu.name, predicted(row, gpu, then), row.median, same(then, now))
+        )
     return found
 
 
 def refusal(rests_on: Sequence[str], found: Sequence[Check]) -> str | None:
     """Why a figure that rests on these kernels is not shown, in one line; None if it may be."""
     mine = [check for check in found if check.kernel in rests_on and check.counts]
-    off = [check for check in mine if not check.holds]
-    if off:
-        worst = max(off, key=lambda check: max(check.ratio, 1 / check.ratio))
-        factor = max(worst.ratio, 1 / worst.ratio)
-        return f"not shown: the model is off by a factor of {factor:.1f} on the {worst.gpu} ({worst.row})"
+    worst = max(mine, key=lambda check: check.factor, default=None)
+    if worst is not None and worst.factor > WITHIN:
+        return (
+            f"not shown: the model is off by a factor of {worst.factor:.1f} on the {worst.gpu} ({worst.row})"
+        )
     absent = [kernel for kernel in rests_on if kernel not in {check.kernel for check in mine}]
-    return (
-        f"not shown: no measured GPU to check the present {' and '.join(absent)} against" if absent else None
-    )
+    if not absent:
+        return None
+    return f"not shown: no row of the present kernel ({', '.join(absent)}) on a measured GPU to check against"
 
 
-def save(rows: Rows, path: Path = PATH) -> Prediction | None:
-    """Compute everything and write it; without a measured GPU to check it by, remove the file and return None.
+def save(rows: Rows, path: Path = PATH) -> Counted | None:
+    """Count everything and write it; without a measured GPU to check it by, remove the file and return None.
 
-    Raises as the model and `written_whole` do.
+    Raises as `kernel_counts.counted` and `written_whole` do.
     """
     held = evidence(rows)
     if not held:
@@ -196,27 +172,33 @@ def save(rows: Rows, path: Path = PATH) -> Prediction | None:
         return None
     import triton
 
+    from benchmarks import kernel_counts
+
     before = load(path)
-    checked = {}
-    for name, gpu, row, _ in held:
-        now = predicted(row, gpu)
-        checked[name] = (before.checked[name][0] if before and name in before.checked else now, now)
-    result = Prediction(
-        triton.__version__, {name: predict(T4) for name, (_, predict, _) in FIGURES.items()}, checked
-    )
+    present = {
+        gpu.name: {kernel: kernel_counts.counted(kernel, gpu)[0] for kernel in KERNELS.values()}
+        for gpu in GPUS
+    }
+    measured = {key: present[gpu.name][kernel] for key, gpu, _, kernel in held}
+    if before is not None:
+        measured |= {key: counts for key, counts in before.measured.items() if key in measured}
+    result = Counted(triton.__version__, present, measured)
     with written_whole(path) as unfinished:
         unfinished.write_text(json.dumps(asdict(result), indent=1) + "\n")
     return result
 
 
-def load(path: Path = PATH) -> Prediction | None:
-    """The saved prediction; None where there is none."""
+def load(path: Path = PATH) -> Counted | None:
+    """The saved counts; None where there are none."""
     if not path.exists():
         return None
     content = json.loads(path.read_text())
-    figures = {name: Estimate(**estimate) for name, estimate in content["figures"].items()}
-    checked = {name: (then, now) for name, (then, now) in content["checked"].items()}
-    return Prediction(content["triton"], figures, checked)
+
+    def counts(of: dict[str, dict[str, int]]) -> dict[str, Counts]:
+        return {name: Counts(**one) for name, one in of.items()}
+
+    present = {gpu: counts(kernels) for gpu, kernels in content["present"].items()}
+    return Counted(content["triton"], present, counts(content["measured"]))
 
 
 if __name__ == "__main__":

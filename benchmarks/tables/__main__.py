@@ -26,7 +26,7 @@ class Sources:
     """All that documents are written from."""
 
     rows: Sequence[tuple[Machine, Sequence[Row]]]
-    prediction: t4_gate.Prediction | None
+    counted: t4_gate.Counted | None
 
     @property
     def evidence(self) -> Evidence:
@@ -56,7 +56,7 @@ CONTENTS: dict[str, Callable[[Sources], str]] = {
     "kernels": lambda sources: tables.section(sources.evidence, "kernels", tables.kernels, heading=False),
     "lesson-summary": lambda sources: lesson.summary(sources.evidence),
     "lesson-sentence": lambda sources: lesson.sentence(sources.evidence),
-    "t4": lambda sources: t4.table_of(sources.rows, sources.prediction),
+    "t4": lambda sources: t4.table_of(sources.rows, sources.counted),
 }
 
 

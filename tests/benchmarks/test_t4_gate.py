@@ -10,25 +10,13 @@ from made_up_rows import everything, machine, row
 
 from benchmarks import t4_gate
 from benchmarks.rows import Machine, Row
-from benchmarks.t4_gate import (
-    BARRIER,
-    COOPERATIVE,
-    EVALUATION,
-    FIGURES,
-    PACKED,
-    Check,
-    Prediction,
-    checks,
-    evidence,
-    kernel_of,
-    refusal,
-)
-from benchmarks.t4_model import H200, Estimate
-from benchmarks.tables.t4 import NOT_COMPUTED, table_of
+from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, kernel_of, predicted, refusal
+from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, H200, PACKED, Counts
+from benchmarks.tables.t4 import NOT_COUNTED, table_of
 
 Rows = list[tuple[Machine, list[Row]]]
-PREDICTED = 5e-6
-ESTIMATE = Estimate(PREDICTED / 2, PREDICTED, PREDICTED * 2)
+#: Half a millisecond of an SM of an H200.
+COUNTS = Counts(units=1, programs=1, instructions=0, fmas=0, shared=1_000_000)
 ROWS = {
     COOPERATIVE: "step/cuda/cooperative",
     PACKED: "step/cuda/packed",
@@ -40,17 +28,18 @@ def measured(
     factor: float, gpu: str | None = "NVIDIA H200", kernels=tuple(ROWS), commit: str = "abc1234"
 ) -> Rows:
     """Rows of a GPU that took `factor` times the prediction."""
-    rows = [row(ROWS[kernel], PREDICTED * factor, models=40, images=50_000) for kernel in kernels]
+    rows = [row(ROWS[kernel], 1.0, models=40, images=50_000) for kernel in kernels]
+    rows = [row(one.name, predicted(one, H200, COUNTS) * factor, **one.conditions) for one in rows]
     return [(machine("cuda", gpu=gpu, commit=commit), rows)]
 
 
-def made(rows: Rows, now: float = PREDICTED) -> Prediction:
-    """A prediction made when these rows were new; `now` of the present kernels."""
-    checked = {key: (PREDICTED, now) for key, *_ in evidence(rows)}
-    return Prediction("3.7.1", dict.fromkeys(FIGURES, ESTIMATE), checked)
+def made(rows: Rows, now: Counts = COUNTS) -> Counted:
+    """Counts made when these rows were new, and `now` those of the present kernels."""
+    present = {gpu.name: dict.fromkeys(ROWS, now) for gpu in GPUS}
+    return Counted("3.7.1", present, {key: COUNTS for key, *_ in evidence(rows)})
 
 
-def reasons(rows: Rows, now: float = PREDICTED) -> dict[str, str | None]:
+def reasons(rows: Rows, now: Counts = COUNTS) -> dict[str, str | None]:
     found = checks(rows, made(rows, now))
     return {name: refusal(rests_on, found) for name, (_, _, rests_on) in FIGURES.items()}
 
@@ -75,24 +64,30 @@ def test_one_kernel_that_is_off_closes_it_for_what_rests_on_it():
 @pytest.mark.parametrize("gpu", [None, "NVIDIA GeForce RTX 4090"])
 def test_without_a_known_gpu_nothing_is_shown(gpu: str | None):
     for rows in ([], measured(1.0, gpu=gpu), everything("cpu")):
-        assert all("no measured GPU to check" in str(reason) for reason in reasons(rows).values())
+        assert all("on a measured GPU to check" in str(reason) for reason in reasons(rows).values())
         assert table_of(rows, made(rows)) == table_of(rows, None) == ""
 
 
 def test_a_figure_needs_a_row_of_each_kernel_that_it_rests_on():
     found = reasons(measured(1.0, kernels=(COOPERATIVE,)))
-    assert {name for name, reason in found.items() if reason is None} == {"step"}, (
-        "the lesson needs evaluation too"
+    assert {name for name, reason in found.items() if reason is None} == {"step"}
+    assert found["lesson"] == (
+        "not shown: no row of the present kernel (evaluation) on a measured GPU to check against"
     )
-    assert found["lesson"] == "not shown: no measured GPU to check the present evaluation against"
 
 
-def test_a_row_counts_only_for_the_kernel_it_was_measured_with():
-    """The model says something else of the present kernel than it said when the row was new."""
-    assert set(reasons(measured(1.0), now=PREDICTED * 1.04).values()) == {None}
-    for factor in (1.0, 2.1):
-        for reason in reasons(measured(factor), now=PREDICTED * 1.1).values():
-            assert "no measured GPU to check the present" in str(reason)
+@pytest.mark.parametrize("name", ["programs", "instructions", "fmas", "shared"])
+def test_a_row_counts_only_for_the_kernel_it_was_measured_with(name: str):
+    """Whatever was counted of the present kernel differs, be it not what sets the time."""
+    then = Counts(units=2, programs=100, instructions=1_000, fmas=1_000, shared=1_000)
+    for share, same in ((1.04, True), (0.94, False), (1.06, False)):
+        assert t4_gate.same(then, replace(then, **{name: getattr(then, name) * share})) is same
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.1])
+def test_rows_of_an_earlier_kernel_say_nothing(factor: float):
+    for reason in reasons(measured(factor), now=replace(COUNTS, shared=1_100_000)).values():
+        assert "no row of the present kernel" in str(reason)
 
 
 def test_every_measurement_counts():
@@ -110,7 +105,6 @@ def test_every_measurement_counts():
         ("models/cuda/breaknet/4096", PACKED),
         ("kernels/cuda/packed/training", PACKED),
         ("evaluation/cuda/kernel/100x60000", EVALUATION),
-        ("kernels/cuda/barrier", BARRIER),
         ("step/cuda/fused", None),
         ("step/cuda/cooperative-2", None),
         ("models/cuda/jax-vmap/16", None),
@@ -126,55 +120,55 @@ def test_calls_that_are_mostly_launches_are_no_evidence():
     assert kernel_of(row("accuracy/cuda/all-checkpoints", 1e-5, units_a_call=99)) is None
 
 
-def test_a_barrier_is_predicted_without_compiling():
-    low, high = 4.5 * H200.l2_latency / H200.clock_hz, 9 * H200.l2_latency / H200.clock_hz
-    assert low < t4_gate.predicted(row("kernels/cuda/barrier", 1e-6), H200) < high
-    with pytest.raises(ValueError, match="row: one that the model predicts, not 'step/cuda/fused'"):
-        t4_gate.predicted(row("step/cuda/fused", 1e-6), H200)
-
-
-def test_a_ratio_is_predicted_over_measured():
-    check = Check("a kernel", "a row", "T4", 3.0, 2.0)
-    assert check.ratio == 1.5
-    assert check.holds
-    assert not replace(check, predicted=4.1).holds
-    assert not replace(check, predicted=0.9).holds
+@pytest.mark.parametrize(
+    ("name", "milliseconds"),
+    [
+        ("evaluation/cuda/kernel/4x1000", 31),
+        ("accuracy/cuda/all-checkpoints", 31 / 4),
+        ("models/cuda/breaknet/4", 1 / 4),
+        ("kernels/cuda/packed/training", 1 / 4 * 3 * 7),
+        ("step/cuda/cooperative", 1 + 2 * 7 * 281e-6),
+    ],
+)
+def test_one_unit_of_a_rows_work(name: str, milliseconds: float):
+    """4,000 images of checkpoints on 132 SMs are 31 rounds of 1 ms; three epochs have seven steps each."""
+    one = row(name, 1.0, models=4, images=1_000, epochs=3, batch=150)
+    assert predicted(one, replace(H200, clock_hz=1e9), COUNTS) == pytest.approx(milliseconds / 1_000)
 
 
 def test_the_table_shows_figures_with_their_checks():
-    rows = measured(1.25)
-    text = table_of(rows, made(rows))
-    assert text.count("| 5.0 us | 2.5 us and 10 us |") == len(FIGURES)
-    assert text.count("| 5.0 us | 6.25 us | 0.80 | yes |") == 3
+    text = table_of(measured(1.25), made(measured(1.25)))
     assert "predicted, not measured" in text
+    assert "not shown" not in text
+    assert text.count("| 0.80 | yes |") == 3
 
 
 def test_the_table_shows_no_figure_that_the_rows_refuse():
     rows = measured(2.1)
-    text = table_of(rows, made(rows))
-    assert "2.5 us and 10 us" not in text
-    assert text.count("not shown: the model is off by a factor of 2.1") == len(FIGURES)
-    assert table_of(rows, made(rows, now=1.0)).count("no, an earlier kernel") == 3
+    assert table_of(rows, made(rows)).count("not shown: the model is off by a factor of 2.1") == len(FIGURES)
+    earlier = table_of(rows, made(rows, now=replace(COUNTS, shared=2_000_000)))
+    assert earlier.count("no, an earlier kernel") == 3
 
 
-def test_rows_that_are_newer_than_the_prediction_show_nothing():
+def test_rows_that_are_newer_than_the_counts_show_nothing():
     rows = measured(1.0)
-    assert table_of(rows, None) == NOT_COMPUTED
-    assert table_of(rows, made(measured(1.0, kernels=(PACKED,)))) == NOT_COMPUTED
-    assert table_of(rows, made(measured(1.0, commit="def5678"))) == NOT_COMPUTED
+    for older in ([], measured(1.0, kernels=(PACKED,)), measured(1.0, commit="def5678")):
+        assert table_of(rows, made(older)) == NOT_COUNTED
+    assert table_of(rows, None) == NOT_COUNTED
 
 
-def test_predictions_are_kept_and_read_again(tmp_path: Path, monkeypatch):
+def test_counts_are_kept_and_read_again(tmp_path: Path, monkeypatch):
     pytest.importorskip("triton")
-    path = tmp_path / "prediction.json"
+    from benchmarks import kernel_counts
+
+    path = tmp_path / "counts.json"
     assert t4_gate.load(path) is None
-    figures = {name: (title, lambda gpu: ESTIMATE, kernels) for name, (title, _, kernels) in FIGURES.items()}
-    monkeypatch.setattr(t4_gate, "FIGURES", figures)
-    for now in (PREDICTED, 2 * PREDICTED):
-        monkeypatch.setattr(t4_gate, "predicted", lambda row, gpu, now=now: now)
+    for now in (COUNTS, replace(COUNTS, shared=2_000_000)):
+        monkeypatch.setattr(kernel_counts, "counted", lambda kernel, gpu, now=now: (now, None))
         saved = t4_gate.save(measured(1.0), path)
         assert saved == t4_gate.load(path)
         assert saved is not None
-        assert set(saved.checked.values()) == {(PREDICTED, now)}, "the first prediction of a row stays"
+        assert saved.present["T4"][PACKED] == now
+        assert set(saved.measured.values()) == {COUNTS}, "the first counts of a row stay"
     assert t4_gate.save(measured(1.0, gpu=None), path) is None, "nothing is kept without a GPU"
     assert not path.exists()

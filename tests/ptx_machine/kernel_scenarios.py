@@ -21,12 +21,15 @@ import evaluation_cases  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import triton  # noqa: E402
 from checks import random_labels, sparse_images  # noqa: E402
 from fake_gpus import largest  # noqa: E402
-from memory_traffic import counted  # noqa: E402
 from trainer_cases import Problem, train_cooperatively, train_packed  # noqa: E402
 
 import breaknet  # noqa: E402
+from benchmarks import t4_gate  # noqa: E402
+from benchmarks.kernel_counts import counted  # noqa: E402
+from benchmarks.t4_model import T4  # noqa: E402
 from breaknet import Job  # noqa: E402
 from breaknet.kernels import linear_sigmoid, summed_mse  # noqa: E402
 from breaknet.kernels.host.tiles import PACKED, PackedConfig, cooperative_tiles  # noqa: E402
@@ -195,10 +198,14 @@ def scenario_confusion_counts() -> None:
 
 
 def scenario_memory_transactions() -> None:
-    for work, (shared, lines) in LIMITS.items() if TARGET == "sm_75" else ():
-        traffic = counted(work, TARGET)
-        assert 0 < traffic.total("shared").transactions <= shared, work
-        assert 0 < traffic.total("global").transactions <= lines, work
+    stored = t4_gate.load()
+    assert stored is not None
+    for kernel, (shared, lines) in LIMITS.items() if TARGET == "sm_75" else ():
+        counts, traffic = counted(kernel, T4)
+        assert 0 < counts.shared <= shared, kernel
+        assert 0 < traffic.total("global").transactions <= lines, kernel
+        if stored.triton == triton.__version__:
+            assert t4_gate.same(stored.present["T4"][kernel], counts), f"{kernel}: `make tables` counts again"
 
 
 def host_scenario_more_packed_jobs_than_the_gpu_has_room_for() -> None:

@@ -69,6 +69,27 @@ def test_a_launch_counts_the_threads_that_take_part():
     assert traffic.total("shared") == Count(4, 7)
 
 
+def test_a_launch_counts_the_instructions_of_its_warps():
+    """Two warps of two blocks; a loop's instructions as often as it turns, and the FMA in it."""
+    body = """
+        mov.u32 %r4, 0;
+        $again:
+        fma.rn.f32 %r5, %r5, %r5, %r5;
+        add.s32 %r4, %r4, 1;
+        setp.lt.s32 %p1, %r4, 10;
+        @%p1 bra $again;
+    """
+    counts = []
+    for text in ("", body):
+        machine = Machine(module(text, 1), 1024)
+        machine.traffic = traffic = Traffic()
+        machine.run((2, 1, 1), [torch.zeros(4)])
+        counts.append((traffic.instructions, traffic.fmas))
+    (other, _), (all_of_them, fmas) = counts
+    assert all_of_them - other == 2 * 2 * (1 + 10 * 4)
+    assert fmas == 2 * 2 * 10
+
+
 def test_rows_of_a_matrix_are_served_together():
     body = """
         mul.lo.u32 %r4, %r0, 16;

@@ -138,13 +138,15 @@ class Machine:
         at: int | None = 0
         polled = -1  # additions before the last poll
         while at is not None:
-            run, end, polls = self._runs[at]
+            run, end, polls, past = self._runs[at]
             if polls:
                 if (
                     polled == self.changes
                 ):  # the first poll is taken at once: a barrier that is open too early shows
                     yield
                 polled = self.changes
+            if self.traffic is not None:
+                self.traffic.execute(self.program.code[at:past], -(-self.program.threads // WARP))
             try:
                 for number, step in enumerate(run, at):  # noqa: B007
                     step()
@@ -157,8 +159,8 @@ class Machine:
 
     # ---- from instructions to steps --------------------------------------------------------------------------------
 
-    def _compile(self) -> dict[int, tuple[list[Step], End, bool]]:
-        """The straight runs of instructions by the number of their first: steps, what follows, whether it polls."""
+    def _compile(self) -> dict[int, tuple[list[Step], End, bool, int]]:
+        """The straight runs of instructions by the first's number: steps, what follows, whether it polls, the end."""
         code, labels = self.program.code, self.program.labels
         firsts = {0, *labels.values()}
         for number, one in enumerate(code):
@@ -173,7 +175,7 @@ class Machine:
             ends = last.parts[0] in ("bra", "ret")
             steps = [self._step(one) for one in code[first : past - ends]]
             end = self._end(last, past) if ends else lambda past=past: past
-            runs[first] = (steps, end, _polls(code[first]))
+            runs[first] = (steps, end, _polls(code[first]), past)
         return runs
 
     def _step(self, instruction: Instruction) -> Step:

@@ -1,8 +1,8 @@
-"""Memory transactions of a launch's warps, bank conflicts among them.
+"""Memory transactions of a launch's warps, bank conflicts among them, and the instructions that they execute.
 
     machine.traffic = traffic = Traffic()
     machine.run(...)
-    traffic.total("shared").transactions
+    traffic.total("shared").transactions, traffic.instructions, traffic.fmas
 
 Shared memory has 32 banks of 4 bytes, word i in bank i % 32. An access of up to 4 bytes a thread takes as many
 transactions as there are different words in the bank that is asked for most; one of 8 or 16 bytes a thread is served
@@ -14,11 +14,13 @@ looked up at a time: transactions are lines here.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.ptx_machine.parser import Instruction
 from tools.ptx_machine.races import WARP
 
 BANKS, BANK_BYTES, LINE = 32, 4, 128
@@ -36,9 +38,13 @@ class Count:
 
 
 class Traffic:
-    """Counts by space ("shared" or "global"), line of Python and instruction ("ld.shared.v4.b32")."""
+    """Counts by space ("shared" or "global"), line of Python and instruction ("ld.shared.v4.b32").
+
+    `instructions` are PTX's, once for each warp that executes one; `fmas` are those of them that are float32 FMAs.
+    """
 
     def __init__(self) -> None:
+        self.instructions = self.fmas = 0
         self.counts: dict[tuple[str, str, str], Count] = defaultdict(Count)
 
     def add(
@@ -49,6 +55,11 @@ class Traffic:
         transactions = bank_transactions if space == "shared" else lines
         warps = np.unique(threads // WARP).size
         self.counts[space, source, opcode] += Count(warps, transactions(threads, addresses, size))
+
+    def execute(self, code: Sequence[Instruction], warps: int) -> None:
+        """These instructions, each by all warps of a block."""
+        self.instructions += warps * len(code)
+        self.fmas += warps * sum(one.parts[0] == "fma" and one.parts[-1] == "f32" for one in code)
 
     def total(self, space: str) -> Count:
         return sum((count for (where, *_), count in self.counts.items() if where == space), Count())
