@@ -10,6 +10,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy
 import pytest
 from tiny import write_tiny_idx
 
@@ -43,20 +44,13 @@ def new_environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     site = Path(run([str(python), "-c", "import site; print(site.getsitepackages()[0])"], folder).strip())
-    here = site_of_this_environment()
     # one by one, so that this environment's own editable breaknet stays out
-    for entry in here.iterdir():
+    for entry in Path(numpy.__file__).parents[1].iterdir():
         if "breaknet" not in entry.name.lower():
             (site / entry.name).symlink_to(entry)
     (site / "kernels").mkdir()
     (site / "kernels" / "__init__.py").write_text("mine = 'somebody else wrote this'\n")
     return python
-
-
-def site_of_this_environment() -> Path:
-    import numpy
-
-    return Path(numpy.__file__).parents[1]
 
 
 LOOK = """
@@ -72,13 +66,10 @@ print(breaknet.__file__)
 def test_the_wheel_holds_all_of_breaknet_and_nothing_else(wheel, checkout):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"breaknet"}
-    sources = {path.relative_to(checkout).as_posix() for path in (checkout / "breaknet").rglob("*.py")}
-    sources |= {f"breaknet/{path.relative_to(checkout)}" for path in (checkout / "kernels").rglob("*.py")}
-    templates = {
-        path.relative_to(checkout).as_posix() for path in (checkout / "breaknet/lesson/templates").iterdir()
-    }
-    assert len(templates) > 0
-    assert sources | templates | {"breaknet/py.typed"} <= names
+    sources = [*(checkout / "breaknet").rglob("*.py"), *(checkout / "breaknet/lesson/templates").iterdir()]
+    expected = {path.relative_to(checkout).as_posix() for path in sources}
+    expected |= {f"breaknet/{path.relative_to(checkout)}" for path in (checkout / "kernels").rglob("*.py")}
+    assert expected | {"breaknet/py.typed", "breaknet/lesson/templates/report.html.j2"} <= names
 
 
 @pytest.mark.parametrize("how", ["plain", pytest.param("editable", marks=pytest.mark.slow)])
@@ -106,8 +97,8 @@ def test_an_install_keeps_the_torch_that_is_there(checkout, tmp_path):
 
 
 OPTIONAL = [
-    "triton", "numba", "llvmlite", "matplotlib", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2", "platformdirs",
-    "requests",
+    "triton", "numba", "llvmlite", "matplotlib", "PIL", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2",
+    "platformdirs", "requests",
 ]  # fmt: skip
 
 

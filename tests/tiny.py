@@ -34,13 +34,16 @@ def tiny_digits() -> Digits:
     return Digits(whole[:edge], whole[edge:], test, "local: tiny")
 
 
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The IDX file of images [N, 784] or labels [N], written here from the format's description."""
+    if array.ndim == 1:
+        return struct.pack(">II", 2049, len(array)) + array.tobytes()
+    return struct.pack(">IIII", 2051, len(array), 28, 28) + array.tobytes()
+
+
 def write_tiny_idx(folder: Path) -> Path:
     """The data set as four IDX files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in tiny_arrays().items():
-        if "images" in name:
-            header = struct.pack(">4I", 2051, len(array), 28, 28)
-        else:
-            header = struct.pack(">2I", 2049, len(array))
-        (folder / name).write_bytes(header + array.tobytes())
+        (folder / name).write_bytes(idx_bytes(array))
     return folder

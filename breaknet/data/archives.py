@@ -76,7 +76,7 @@ def read_npz(path: Path, source: str) -> Digits:
         raise DataError(f"{path}: broken or foreign npz archive ({_one_line(error)})") from error
     train = _split(arrays[0], arrays[1], f"{path}: training")
     test = _split(arrays[2], arrays[3], f"{path}: test")
-    return assembled(train.images, train.labels, test.images, test.labels, path, source)
+    return assembled((train.images, train.labels, test.images, test.labels), path, source)
 
 
 def _split(images: NDArray[Any], labels: NDArray[Any], where: str) -> Split:

@@ -8,6 +8,7 @@ is given up ends by itself and can write only to a temporary folder.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import threading
@@ -39,11 +40,7 @@ WAYS_OUT = (
 )
 
 
-class _NotHadError(Exception):
-    """A mirror did not give a file; the text says why."""
-
-
-class _NoAnswerError(_NotHadError):
+class _NoAnswerError(DataError):
     """Nothing came back in the `waited` seconds."""
 
     def __init__(self, waited: float) -> None:
@@ -74,50 +71,38 @@ def download(mirrors: Sequence[str]) -> Digits:
             address = urlsplit(mirror)
             try:
                 _ask(mirror, files, Path(name) / str(place), patience / (len(mirrors) - place))
-                train_images, train_labels, test_images, test_labels = (files[name] for name in idx.NAMES)
-                return idx.assembled(
-                    train_images, train_labels, test_images, test_labels, Path(mirror), "MNIST"
-                )
-            except _NotHadError as failure:
-                failures.append(f"{address.netloc}: {failure}")
+                return idx.assembled([files[name] for name in idx.NAMES], Path(mirror), "MNIST")
+            except DataError as failure:
+                text = str(failure).replace(f"{Path(name) / str(place)}{os.sep}", "")
+                failures.append(f"{address.netloc}: {text}")
                 patience -= failure.waited if isinstance(failure, _NoAnswerError) else 0.0
     raise DataError(f"MNIST could not be downloaded ({'; '.join(failures)}): {WAYS_OUT}")
 
 
 def _ask(mirror: str, files: dict[str, NDArray[np.uint8]], folder: Path, patience: float) -> None:
-    """Add to `files` what is missing there and the mirror has, under the published names."""
+    """Add to `files` what is missing there and the mirror has, under the published names.
+
+    Raises:
+        DataError: for the first file that the mirror does not give as published.
+    """
     if urlsplit(mirror).path.endswith(PICKLE):
         path = _transfer(mirror, folder, PICKLE, patience)
-        try:
-            digits = archives.read_pickle(path, PICKLE)
-        except DataError as error:
-            raise _NotHadError(_defect(error, path)) from error
+        digits = archives.read_pickle(path, PICKLE)
         if not idx.is_mnist(digits):
-            raise _NotHadError(f"{PICKLE} does not hold MNIST (SHA-256)")
+            raise DataError(f"{PICKLE} does not hold MNIST (SHA-256)")
         both = (digits.train, digits.valid)
-        contents = (
-            np.concatenate([split.images for split in both]),
-            np.concatenate([split.labels for split in both]),
-            digits.test.images,
-            digits.test.labels,
+        images, labels = (
+            np.concatenate([getattr(split, name) for split in both]) for name in ("images", "labels")
         )
-        files.update(zip(idx.NAMES, contents, strict=True))
+        files.update(zip(idx.NAMES, (images, labels, digits.test.images, digits.test.labels), strict=True))
         return
     for name in idx.NAMES:
         if name not in files:
             path = _transfer(f"{mirror.rstrip('/')}/{name}.gz", folder, f"{name}.gz", patience)
-            try:
-                content = idx.read(path, idx.kind_of(name))
-            except DataError as error:
-                raise _NotHadError(_defect(error, path)) from error
+            content = idx.read(path, idx.kind_of(name))
             if idx.sha256(idx.kind_of(name), content) != idx.PUBLISHED[name]:
-                raise _NotHadError(f"{path.name} is not MNIST's (SHA-256)")
+                raise DataError(f"{path.name} is not MNIST's (SHA-256)")
             files[name] = content
-
-
-def _defect(error: DataError, path: Path) -> str:
-    """A reader's message without the temporary folder."""
-    return str(error).replace(str(path), path.name)
 
 
 class _Watched:
@@ -163,7 +148,7 @@ def _transfer(url: str, folder: Path, name: str, patience: float) -> Path:
 
     Raises:
         _NoAnswerError: after `patience` seconds.
-        _NotHadError: for any other failure.
+        DataError: for any other failure.
     """
     import pooch
 
@@ -192,7 +177,7 @@ def _transfer(url: str, folder: Path, name: str, patience: float) -> Path:
     finally:
         watched.given_up = True
     if watched.error is not None:
-        raise _NotHadError(_reason(watched.error, name)) from watched.error
+        raise DataError(_reason(watched.error, name)) from watched.error
     return folder / name
 
 

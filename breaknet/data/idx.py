@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -130,19 +130,13 @@ def is_mnist(digits: Digits) -> bool:
     )
 
 
-def assembled(
-    train_images: NDArray[np.uint8],
-    train_labels: NDArray[np.uint8],
-    test_images: NDArray[np.uint8],
-    test_labels: NDArray[np.uint8],
-    path: Path,
-    source: str,
-) -> Digits:
-    """Digits whose validation part is the last sixth of the training rows: 10,000 of MNIST's 60,000.
+def assembled(arrays: Sequence[NDArray[np.uint8]], path: Path, source: str) -> Digits:
+    """Digits of the arrays of `NAMES`, whose validation part is the last sixth of the training rows: 10,000 of MNIST's.
 
     Raises:
         DataError: where images and labels differ in number or are too few; it names `path`.
     """
+    train_images, train_labels, test_images, test_labels = arrays
     parts = (("training", train_images, train_labels), ("test", test_images, test_labels))
     for part, images, labels in parts:
         if len(images) != len(labels):
@@ -152,10 +146,6 @@ def assembled(
             f"{path}: {len(train_labels)} training and {len(test_labels)} test images; "
             "at least 6 and 1 are needed"
         )
-    first = len(train_labels) - len(train_labels) // 6
-    return Digits(
-        Split(train_images[:first], train_labels[:first]),
-        Split(train_images[first:], train_labels[first:]),
-        Split(test_images, test_labels),
-        source,
-    )
+    train = Split(train_images, train_labels)
+    first = len(train) - len(train) // 6
+    return Digits(train[:first], train[first:], Split(test_images, test_labels), source)

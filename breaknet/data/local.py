@@ -52,7 +52,7 @@ def _from_folder(folder: Path, source: str) -> Digits:
                     found.setdefault(name, folder / (spelling + ending))
     if len(found) == len(idx.NAMES):
         arrays = [idx.read(found[name], idx.kind_of(name)) for name in idx.NAMES]
-        return idx.assembled(arrays[0], arrays[1], arrays[2], arrays[3], folder, source)
+        return idx.assembled(arrays, folder, source)
     for name, read in (("mnist.pkl.gz", archives.read_pickle), ("mnist.npz", archives.read_npz)):
         if name in present:
             return read(folder / name, source)

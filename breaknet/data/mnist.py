@@ -86,24 +86,21 @@ def _checked_mirrors(mirrors: object) -> tuple[str, ...]:
     for mirror in mirrors:
         if not isinstance(mirror, str):
             raise TypeError(f"mirrors: addresses as strings, not {mirror!r}")
-        if not _is_address(mirror):
-            raise ValueError(f"mirrors: http:// or https:// addresses, not {mirror!r}")
-    return tuple(mirrors)
+    return _addresses(mirrors, "mirrors", ValueError)
 
 
 def _mirrors_in_environment() -> tuple[str, ...]:
     """The addresses in BREAKNET_MIRRORS, empty where it is not set."""
-    listed = os.environ.get("BREAKNET_MIRRORS", "").split(",")
-    servers = tuple(mirror.strip() for mirror in listed if mirror.strip())
-    for server in servers:
-        if not _is_address(server):
-            raise DataError(f"BREAKNET_MIRRORS: http:// or https:// addresses, not {server!r}")
-    return servers
+    listed = [mirror.strip() for mirror in os.environ.get("BREAKNET_MIRRORS", "").split(",")]
+    return _addresses([mirror for mirror in listed if mirror], "BREAKNET_MIRRORS", DataError)
 
 
-def _is_address(mirror: str) -> bool:
-    try:
-        parts = urlsplit(mirror)
-    except ValueError:  # such as an unclosed bracket
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.netloc)
+def _addresses(mirrors: Sequence[str], what: str, error: type[Exception]) -> tuple[str, ...]:
+    for mirror in mirrors:
+        try:
+            parts = urlsplit(mirror)
+        except ValueError:  # such as an unclosed bracket
+            parts = urlsplit("")
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise error(f"{what}: http:// or https:// addresses, not {mirror!r}")
+    return tuple(mirrors)

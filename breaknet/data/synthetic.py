@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -33,30 +34,13 @@ RECIPE = 1
 
 TRAIN, VALID, TEST = 50_000, 10_000, 10_000
 
+_SLANTED = ("", "-Bold", "-Oblique", "-BoldOblique")
 #: matplotlib's fonts that hold the digits 0 to 9; its others hold symbols.
 FONTS = (
-    "DejaVuSans.ttf",
-    "DejaVuSans-Bold.ttf",
-    "DejaVuSans-Oblique.ttf",
-    "DejaVuSans-BoldOblique.ttf",
-    "DejaVuSansMono.ttf",
-    "DejaVuSansMono-Bold.ttf",
-    "DejaVuSansMono-Oblique.ttf",
-    "DejaVuSansMono-BoldOblique.ttf",
-    "DejaVuSerif.ttf",
-    "DejaVuSerif-Bold.ttf",
-    "DejaVuSerif-Italic.ttf",
-    "DejaVuSerif-BoldItalic.ttf",
-    "STIXGeneral.ttf",
-    "STIXGeneralBol.ttf",
-    "STIXGeneralItalic.ttf",
-    "STIXGeneralBolIta.ttf",
-    "cmb10.ttf",
-    "cmmi10.ttf",
-    "cmr10.ttf",
-    "cmss10.ttf",
-    "cmti10.ttf",
-    "cmtt10.ttf",
+    *(f"DejaVuSans{mono}{style}.ttf" for mono in ("", "Mono") for style in _SLANTED),
+    *(f"DejaVuSerif{style}.ttf" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"STIXGeneral{style}.ttf" for style in ("", "Bol", "Italic", "BolIta")),
+    *(f"cm{style}10.ttf" for style in ("b", "mi", "r", "ss", "ti", "tt")),
 )
 
 SIDE = 28  # pixels of an image's side
@@ -106,16 +90,12 @@ def _recipe_name() -> str:
     return f"{RECIPE}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 
-def draw(count: int, seed: int = 0) -> Split:
+def draw(count: int) -> Split:
     """`count` random synthetic digits; of two counts, the smaller gives the first images of the larger."""
-    if count < 1:
-        raise ValueError(f"count: 1 or more, not {count}")
     fields = distance_fields()
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        chunks = list(pool.map(lambda chunk: _draw_chunk(fields, seed, chunk), range(-(-count // CHUNK))))
-    images = np.concatenate([images for images, _ in chunks])
-    labels = np.concatenate([labels for _, labels in chunks])
-    return Split(images, labels)[:count]
+        images, labels = zip(*pool.map(partial(_draw_chunk, fields), range(-(-count // CHUNK))), strict=True)
+    return Split(np.concatenate(images), np.concatenate(labels))[:count]
 
 
 # ---- from fonts to distance fields
@@ -173,11 +153,9 @@ def _field(content: bytes, digit: str) -> NDArray[np.float32]:
 # ---- from distance fields to images
 
 
-def _draw_chunk(
-    fields: NDArray[np.float32], seed: int, chunk: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """CHUNK images [CHUNK, 784] and their labels, decided by seed and chunk alone."""
-    random = np.random.default_rng([seed, chunk])
+def _draw_chunk(fields: NDArray[np.float32], chunk: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """CHUNK images [CHUNK, 784] and their labels, decided by the number `chunk` alone."""
+    random = np.random.default_rng([0, chunk])
     labels = random.integers(0, 10, CHUNK)
     glyphs = random.integers(0, len(FONTS), CHUNK) * 10 + labels
     angle = random.normal(0, ROTATION, CHUNK)

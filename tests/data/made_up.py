@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny import idx_bytes
 
 from breaknet.data import idx
 from breaknet.data.mnist import load_mnist
@@ -21,13 +21,6 @@ TRAIN, TEST = 60, 12
 def random_split(count: int, seed: int = 5) -> Split:
     random = np.random.default_rng(seed)
     return Split(random.integers(0, 256, (count, 784), np.uint8), random.integers(0, 10, count, np.uint8))
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """The IDX file of images [N, 784] or labels [N], written here from the format's description."""
-    if array.ndim == 1:
-        return struct.pack(">II", 2049, len(array)) + array.tobytes()
-    return struct.pack(">IIII", 2051, len(array), 28, 28) + array.tobytes()
 
 
 @dataclass

@@ -268,19 +268,12 @@ def test_wrong_npz(changes, message, made_up, npz):
     assert message in defect(npz)
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda b: b[: len(b) // 2],
-        lambda b: b[:-10],
-        lambda b: b[:4],
-        lambda b: b[:300] + b"\xff" + b[301:],
-        lambda b: b[:40] + b"\xff" * 40 + b[80:],
-    ],
-)
-def test_broken_npz(spoil, made_up, npz):
+@pytest.mark.parametrize(("start", "end"), [(-10, 0), (4, 0), (300, 301), (40, 80)])
+def test_broken_npz(start, end, made_up, npz):
+    """Cut off at `start`, or with other bytes from there to `end`."""
     save_npz(npz, made_up)
-    npz.write_bytes(spoil(npz.read_bytes()))
+    content = npz.read_bytes()
+    npz.write_bytes(content[:start] + (b"\xff" * (end - start) + content[end:] if end else b""))
     defect(npz)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,23 +69,23 @@ def test_bar_on_a_terminal_only(server, published, kept, monkeypatch):
     assert terminal.getvalue().isascii()
 
 
-def cut_off(content: bytes):
+def slowly(content: bytes, pieces: list[bytes], pause: float = 0.0):
+    """Answers that `content` follows, sends the pieces, and pauses after each."""
+
     def answer(handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(content)))
         handler.end_headers()
-        handler.wfile.write(content[: len(content) // 2])
-        handler.wfile.flush()
+        for piece in pieces:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(pause)
 
     return answer
 
 
-def stalled(content: bytes):
-    def answer(handler) -> None:
-        cut_off(content)(handler)
-        time.sleep(2)  # SILENCE_SECONDS are 0.3 here
-
-    return answer
+def cut_off(content: bytes, pause: float = 0.0):
+    return slowly(content, [content[: len(content) // 2]], pause)
 
 
 def altered(content: bytes) -> bytes:
@@ -92,18 +93,17 @@ def altered(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
+SPOILED = idx.NAMES[2]
+
 #: What a mirror may do wrong: a bad answer made of a good file's content, and the reason that is given.
 BAD = {
     "cut off": (cut_off, "broke off"),
-    "stalled": (stalled, "0.3 s without a byte"),
+    "stalled": (partial(cut_off, pause=2), "0.3 s without a byte"),
     "short file": (lambda content: content[: len(content) // 2], "truncated"),
-    "altered byte": (altered, IMAGES),
+    "altered byte": (altered, SPOILED),
     "empty": (lambda content: b"", "truncated"),
     "web page": (lambda content: b"<html>log in first</html>", "0x3c68746d"),
-    "other digits": (
-        lambda content: gzip.compress(gzip.decompress(content)[:-1] + b"\x01"),
-        "not MNIST's (SHA-256)",
-    ),
+    "other digits": (lambda b: gzip.compress(gzip.decompress(b)[:-1] + b"\x01"), "not MNIST's (SHA-256)"),
     "promises billions": (
         lambda content: gzip.compress(b"\0\0\x08\x03\xff\xff\xff\xff\0\0\0\x1c\0\0\0\x1c"),
         "promises 4,294,967,295",
@@ -114,14 +114,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_file(kind, server, published, kept, temporary, monkeypatch):
+def test_next_mirror_gives_what_the_first_did_not(kind, server, published, kept, temporary, monkeypatch):
     monkeypatch.setattr(download, "SILENCE_SECONDS", 0.3)
     spoil, reason = BAD[kind]
-    mirror = server.serve(published)
-    good = server.answers[f"/mnist/{IMAGES}"]
-    server.answers[f"/mnist/{IMAGES}"] = spoil(good)
+    first, second = server.serve(published, "first"), server.serve(published, "second")
+    place = f"/first/{SPOILED}.gz"
+    server.answers[place] = spoil(server.answers[place])
     began = time.monotonic()
-    message = failure(kept, mirror)
+    message = failure(kept, first)
     assert time.monotonic() - began < 5
     assert reason in message
     assert str(temporary) not in message
@@ -129,20 +129,9 @@ def test_bad_file(kind, server, published, kept, temporary, monkeypatch):
         assert way_out in message
     assert not list(temporary.iterdir())
 
-    server.answers[f"/mnist/{IMAGES}"] = good
-    assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
-
-
-@pytest.mark.parametrize("kind", BAD)
-def test_next_mirror_gives_what_the_first_did_not(kind, server, published, kept, monkeypatch):
-    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.3)
-    first, second = server.serve(published, "first"), server.serve(published, "second")
-    labels = f"/first/{idx.NAMES[1]}.gz"
-    server.answers[labels] = BAD[kind][0](server.answers[labels])
     assert_same(load_mnist(cache_dir=kept, mirrors=[first, second]), published.digits())
-    # the images had come from the first mirror and were not asked for again
-    assert f"/second/{IMAGES}" not in server.asked
-    assert f"/second/{idx.NAMES[1]}.gz" in server.asked
+    # what the first mirror had is not asked for again
+    assert [path for path in server.asked if "second" in path] == [f"/second/{n}.gz" for n in idx.NAMES[2:]]
 
 
 def test_interrupted_half_way(server, published, kept, temporary):
@@ -168,18 +157,9 @@ def test_slow_but_steady_download_is_left_alone(server, published, kept, monkeyp
     monkeypatch.setattr(download, "ANSWER_SECONDS", 0.5)
     mirror = server.serve(published)
     content = server.answers[f"/mnist/{IMAGES}"]
-
-    def trickle(handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        step = len(content) // 8 + 1
-        for start in range(0, len(content), step):  # 0.8 s in all, 0.1 s between pieces
-            handler.wfile.write(content[start : start + step])
-            handler.wfile.flush()
-            time.sleep(0.1)
-
-    server.answers[f"/mnist/{IMAGES}"] = trickle
+    step = len(content) // 8 + 1  # 0.8 s in all
+    pieces = [content[start : start + step] for start in range(0, len(content), step)]
+    server.answers[f"/mnist/{IMAGES}"] = slowly(content, pieces, 0.1)
     assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
 
 
@@ -257,15 +237,11 @@ def test_mirrors_from_the_environment(server, published, tmp_path, monkeypatch):
     mirror = server.serve(published)
     monkeypatch.setenv("BREAKNET_MIRRORS", f" {server.address}/none , {mirror}, ")
     assert_same(load_mnist(cache_dir=tmp_path / "a"), published.digits())
-    assert server.asked[0].startswith("/none/")
-    server.asked.clear()
+    assert server.asked.pop(0).startswith("/none/")
     assert_same(load_mnist(cache_dir=tmp_path / "b", mirrors=[mirror]), published.digits())
     assert not any(path.startswith("/none/") for path in server.asked)
-
-
-def test_bad_address_in_the_environment(kept, monkeypatch):
     monkeypatch.setenv("BREAKNET_MIRRORS", "ftp://example.invalid/mnist")
-    message = defect(None, cache_dir=kept)
+    message = defect(None, cache_dir=tmp_path / "c")
     assert message.startswith("BREAKNET_MIRRORS: ")
     assert "ftp://" in message
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,16 +51,11 @@ def test_spellings_and_gzip_may_mix(made_up, folder, local):
     assert_same(load_mnist(folder), local)
 
 
-def test_published_content_is_called_mnist(published, tmp_path):
-    assert load_mnist(published.write(tmp_path / "digits")).source == "MNIST"
-    published.arrays[TEST_IMAGES][3, 5] ^= 1
-    assert load_mnist(published.write(tmp_path / "digits")).source == "local: digits"
-
-
 @pytest.mark.parametrize("name", idx.NAMES)
-def test_each_published_hash_counts(name, published, tmp_path, monkeypatch):
+def test_published_content_is_called_mnist(name, published, tmp_path, monkeypatch):
+    assert load_mnist(published.write(tmp_path / "digits")).source == "MNIST"
     monkeypatch.setitem(idx.PUBLISHED, name, "0" * 64)
-    assert load_mnist(published.write(tmp_path / "digits")).source == "local: digits"
+    assert load_mnist(tmp_path / "digits").source == "local: digits"
 
 
 def test_environment_names_the_data(folder, local, tmp_path, monkeypatch):
@@ -174,20 +167,7 @@ def test_named_pipe_does_not_hang(tmp_path):
     assert "neither a folder nor a plain file" in defect(tmp_path / "pipe")
 
 
-@pytest.mark.skipif(
-    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="permissions do not bind here"
-)
-def test_permission_denied(folder):
-    (folder / f"{LABELS}.gz").chmod(0)
-    assert f"{LABELS}.gz: cannot be read (Permission denied)" in defect(folder)
-    folder.chmod(0)
-    try:
-        assert f"{folder}: cannot be read (Permission denied)" in defect(folder)
-    finally:
-        folder.chmod(0o700)
-
-
-def test_permission_denied_simulated(folder, monkeypatch):
+def test_permission_denied(folder, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
@@ -213,24 +193,6 @@ def test_wrong_arguments(name, error, tmp_path):
     for value in WRONG[name, error]:
         with pytest.raises(error, match=f"^{name}: "):
             load_mnist(**({"cache_dir": tmp_path} | {name: value}))
-
-
-def test_local_data_needs_few_packages(folder):
-    """`import breaknet` and `load_mnist(folder)` load none of the packages that only downloads or drawing need."""
-    program = (
-        "import sys\n"
-        "heavy = 'pooch platformdirs requests tqdm matplotlib PIL scipy numba'.split()\n"
-        "class Refuse:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name.split('.')[0] in heavy: raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Refuse())\n"
-        "import breaknet\n"
-        "print(breaknet.load_mnist(sys.argv[1]).source)\n"
-    )
-    command = [sys.executable, "-c", program, str(folder)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "local: digits\n"
 
 
 @pytest.mark.mnist
