@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 
 import numpy as np
@@ -97,6 +96,7 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
     "fma.rn.f32 %r3, %r1, %r2, %r1": lambda a, b: a * b + a,
     "div.full.f32 %r3, %r1, 0f40400000": lambda a, b: a / 3,
     "max.f32 %r3, %r1, %r2": lambda a, b: b if math.isnan(a) else a if math.isnan(b) else max(a, b),
+    "max.NaN.f32 %r3, %r1, %r2": lambda a, b: math.nan if math.isnan(a + b) else max(a, b),
     "max.f32 %r3, %r1, 0f40000000, 0fBF800000": lambda a, b: 2.0 if math.isnan(a) else max(a, 2.0),
     "ex2.approx.f32 %r3, 0fC0200000": lambda a, b: 2**-2.5,
     "setp.num.f32 %p1, %r1, %r1; selp.f32 %r3, 0f40000000, 0f3F800000, %p1": lambda a, b: 2.0 - math.isnan(a),
@@ -165,9 +165,7 @@ def test_parsed_instructions() -> None:
     assert found.guard == (1, False)
     assert program.code[at + 1].operands == (Name("$L__BB0_1"),)
     assert isinstance(program.code[0], Instruction)
-    assert parse(module("mov.b32 %r1, 0f40490FDB;")).code[-2].operands[1] == Immediate(
-        struct.unpack("f", struct.pack("f", math.pi))[0]
-    )
+    assert parse(module("mov.b32 %r1, 0f40490FDB;")).code[-2].operands[1] == Immediate(0x40490FDB)
 
 
 @pytest.mark.parametrize("text", ["frob.b32 %r1, %r2;", "@%p1 add.s32 %r1, %r1, 1;", "bar.sync 1;"])

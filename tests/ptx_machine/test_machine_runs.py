@@ -65,9 +65,9 @@ def test_addresses_outside_are_faults() -> None:
     numbers, out = words([5]), words([0])
     with pytest.raises(Fault, match="4 bytes past the end of 252 bytes"):
         run(LOAD + STORE, torch.zeros(63, dtype=torch.int32), numbers, out)
-    with pytest.raises(Fault, match="in no tensor"):
+    with pytest.raises(Fault, match=r"global memory: .* in nothing that was allocated"):
         run(LOAD + "mov.b64 %rd4, 64; ld.global.b32 { %r3 }, [ %rd4 + 0 ];", numbers, numbers, out)
-    with pytest.raises(Fault, match="shared memory: address"):
+    with pytest.raises(Fault, match=r"shared memory: .* in nothing that was allocated"):
         run(LOAD + "mov.b32 %r10, 8; st.shared.b32 [ %r10 + 1024 ], %r1;", numbers, numbers, out)
     with pytest.raises(Fault, match="no multiple"):
         run(LOAD + "ld.global.v2.b32 { %r3, %r4 }, [ %rd4 + 4 ];", numbers, numbers, out)

@@ -6,7 +6,6 @@ step = ACCESSES[instruction.parts[0]](instruction, machine)
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,156 +23,128 @@ if TYPE_CHECKING:
 ROWS, ROW_BYTES, LANES_A_ROW = 8, 16, 4
 
 
-class _Threads:
+class _Access:
+    """The memory that an instruction accesses at an operand: `count` numbers of a type for each thread."""
+
+    def __init__(
+        self, instruction: Instruction, machine: Machine, address: Operand, space: str, kind: str, count: int
+    ) -> None:
+        assert isinstance(address, Address), instruction.text
+        self.machine, self.space = machine, space
+        self.source, self.opcode = instruction.source, ".".join(instruction.parts)
+        self.dtype = dtype_of(kind)
+        self.size = self.dtype.itemsize * count
+        base = address.base
+        is_long = isinstance(base, Register) and base.file == "rd"
+        self.base = machine.registers.read(base, "u64" if is_long else "u32")
+        self.offsets = np.full(machine.program.threads, address.offset)
+
+    def addresses(self) -> NDArray[np.int64]:
+        """Of all threads, int64 [threads]."""
+        return np.add(self.base, self.offsets, dtype=np.int64, casting="unsafe")
+
+    def find(
+        self, threads: NDArray[Any], addresses: NDArray[Any], how: str, served: NDArray[Any] | None = None
+    ) -> tuple[Any, Any]:
+        """Memory and where in it, after a look for races; `how` is a method of `SharedRaces` or `GlobalRaces`.
+
+        `served` numbers the threads for `Traffic`, if not as they are.
+        """
+        if self.machine.traffic is not None:
+            asking = threads if served is None else served
+            self.machine.traffic.add(self.space, self.source, self.opcode, asking, addresses, self.size)
+        memory, at, places = getattr(self.machine, f"{self.space}_memory").words(
+            addresses, self.dtype, self.size
+        )
+        if self.size > PLACE:
+            threads = threads.repeat(self.size // PLACE)
+            places = (places[:, None] + np.arange(self.size // PLACE)).ravel()
+        getattr(getattr(self.machine, f"{self.space}_races"), how)(threads, places)
+        return memory, at
+
+
+def _threads(instruction: Instruction, machine: Machine) -> Callable[[], NDArray[Any]]:
     """The numbers of the threads that take an instruction."""
-
-    def __init__(self, instruction: Instruction, machine: Machine) -> None:
-        self.all = np.arange(machine.program.threads)
-        self.guard = None
-        if instruction.guard is not None:
-            number, self.truth = instruction.guard
-            self.guard = machine.registers.register(Register("p", number))
-
-    def __call__(self) -> NDArray[Any]:
-        return self.all if self.guard is None else self.all[self.guard == self.truth]
+    every = np.arange(machine.program.threads)
+    if instruction.guard is None:
+        return lambda: every
+    number, truth = instruction.guard
+    predicate = machine.registers.register(Register("p", number))
+    return lambda: every[predicate == truth]
 
 
-def _addresses(operand: Operand, machine: Machine) -> Callable[[], NDArray[np.int64]]:
-    assert isinstance(operand, Address), operand
-    if not isinstance(operand.base, Register):  # shared memory begins at 0
-        fixed = np.full(machine.program.threads, operand.offset)
-        return lambda: fixed
-    base = machine.registers.register(operand.base)
-    return lambda: base.astype(np.int64) + operand.offset
+def _guarded(
+    instruction: Instruction, access: _Access, how: str, move: Callable[[NDArray[Any], Any, Any], None]
+) -> Step:
+    """move(threads, memory, where in it), unless no thread takes the instruction."""
+    threads = _threads(instruction, access.machine)
 
+    def step() -> None:
+        active = threads()
+        if active.size:
+            move(active, *access.find(active, access.addresses()[active], how))
 
-def _space(instruction: Instruction) -> str:
-    return next(one for one in instruction.parts if one in ("global", "shared", "param"))
+    return step
 
 
 def _many(operand: Operand) -> tuple[Operand, ...]:
     return operand.parts if isinstance(operand, Vector) else (operand,)
 
 
-class _Access:
-    """`count` numbers of a type at an address for each thread that takes part."""
-
-    def __init__(self, instruction: Instruction, space: str, kind: str, count: int, machine: Machine) -> None:
-        self.space, self.machine, self.count = space, machine, count
-        self.source, self.opcode = instruction.source, ".".join(instruction.parts)
-        self.dtype = dtype_of(kind)
-        self.size = self.dtype.itemsize * count
-
-    def memory(
-        self,
-        threads: NDArray[Any],
-        addresses: NDArray[np.int64],
-        how: str,
-        served: NDArray[Any] | None = None,
-    ) -> tuple[Any, Any]:
-        """Memory and where in it, after a look for races; `how` is a method of `GlobalRaces`, or "poll" for none.
-
-        `served` numbers the threads for `Traffic`, if not as they are.
-        """
-        machine = self.machine
-        if machine.traffic is not None:
-            asking = threads if served is None else served
-            machine.traffic.add(self.space, self.source, self.opcode, asking, addresses, self.size)
-        memory, at, places = getattr(machine, self.space + "_memory").words(addresses, self.dtype, self.size)
-        if self.size > PLACE:
-            threads = threads.repeat(self.size // PLACE)
-            places = (places[:, None] + np.arange(self.size // PLACE)).ravel()
-        if self.space == "shared":
-            getattr(machine.shared_races, how)(threads, places)
-        elif how != "poll":
-            getattr(machine.global_races, how)(machine.clocks, threads // WARP, places)
-        return memory, at
-
-
 def load(instruction: Instruction, machine: Machine) -> Step:
-    target, source = instruction.operands
-    space, kind = _space(instruction), instruction.parts[-1]
-    if space == "param":
-        return _parameter(target, source, kind, machine)
-    targets = _many(target)
-    access = _Access(instruction, space, kind, len(targets), machine)
-    files = [machine.registers.register(one) for one in targets]  # type: ignore[arg-type]
-    if kind[0] == "s" and files[0].itemsize > access.dtype.itemsize:
-        raise ValueError(instruction.text)
-    threads, addresses = _Threads(instruction, machine), _addresses(source, machine)
-    acquires, polls = "acquire" in instruction.parts, "relaxed" in instruction.parts
+    target, address = instruction.operands
+    kind = instruction.parts[-1].replace("f", "b")
+    files = [machine.registers.register(one) for one in _many(target)]
+    if "param" in instruction.parts:
+        assert isinstance(address, Address), instruction.text
+        value = machine.parameters[address.base.text].view(dtype_of(kind))[:1]  # type: ignore[union-attr]
+        return lambda: np.copyto(files[0], value, casting="unsafe")
+    access = _Access(instruction, machine, address, _space(instruction), kind, len(files))
 
-    def step() -> None:
-        active = threads()
-        if not active.size:
-            return
-        where = addresses()[active]
-        memory, at = access.memory(active, where, "poll" if acquires or polls else "read")
-        if acquires:
-            machine.global_races.acquire(machine.clocks, int(where[0]))
+    def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for i, file in enumerate(files):
-            file[active] = memory[at + i].view(dtype_of(f"u{8 * access.dtype.itemsize}"))
+            file[active] = memory[at + i]
 
-    return step
-
-
-def _parameter(target: Operand, source: Operand, kind: str, machine: Machine) -> Step:
-    assert isinstance(source, Address)
-    value = machine.parameters[str(source.base)]
-    assert isinstance(target, Register)
-    file = machine.registers.register(target)
-    dtype = dtype_of(kind)
-    through = np.int64 if kind[0] == "s" else np.uint64
-    return lambda: np.copyto(file, value.view(dtype)[:1].astype(through), casting="unsafe")
+    how = next((one for one in ("acquire", "relaxed") if one in instruction.parts), "read")
+    return _guarded(instruction, access, how, move)
 
 
 def store(instruction: Instruction, machine: Machine) -> Step:
-    target, source = instruction.operands
-    space, kind = _space(instruction), instruction.parts[-1]
-    sources = [machine.registers.read(one, kind) for one in _many(source)]
-    access = _Access(instruction, space, kind, len(sources), machine)
-    threads, addresses = _Threads(instruction, machine), _addresses(target, machine)
+    address, source = instruction.operands
+    kind = instruction.parts[-1].replace("f", "b")
+    shape = (machine.program.threads,)
+    sources = [np.broadcast_to(machine.registers.read(one, kind), shape) for one in _many(source)]
+    access = _Access(instruction, machine, address, _space(instruction), kind, len(sources))
 
-    def step() -> None:
-        active = threads()
-        if not active.size:
-            return
-        memory, at = access.memory(active, addresses()[active], "write")
+    def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for i, value in enumerate(sources):
-            memory[at + i] = np.broadcast_to(value, threads.all.shape)[active]
+            memory[at + i] = value[active]
 
-    return step
+    return _guarded(instruction, access, "write", move)
+
+
+def _space(instruction: Instruction) -> str:
+    (found,) = {"global", "shared"}.intersection(instruction.parts)
+    return found
 
 
 def add(instruction: Instruction, machine: Machine) -> Step:
     """atom.global.add gives the number before, red.global.add nothing."""
     if instruction.parts[-2:] != ("add", "u32") or _space(instruction) != "global":
         raise ValueError(instruction.text)
-    *target, where, value = instruction.operands
-    access = _Access(instruction, "global", "u32", 1, machine)
-    out = (
-        machine.registers.write(target[0], "u32") if target else np.zeros(machine.program.threads, np.uint32)
-    )
-    values = machine.registers.read(value, "u32")
-    threads, addresses = _Threads(instruction, machine), _addresses(where, machine)
-    releases = "release" in instruction.parts
+    *target, address, value = instruction.operands
+    access = _Access(instruction, machine, address, "global", "u32", 1)
+    shape = (machine.program.threads,)
+    out = machine.registers.write(target[0], "u32") if target else np.empty(shape, np.uint32)
+    values = np.broadcast_to(machine.registers.read(value, "u32"), shape)
 
-    def step() -> None:
-        active = threads()
-        if not active.size:
-            return
-        found = addresses()[active]
-        memory, at = access.memory(active, found, "add")
-        many = np.broadcast_to(values, out.shape)
+    def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for thread, place in zip(active.tolist(), at.tolist(), strict=True):
             out[thread] = memory[place]
-            memory[place] += many[thread]
+            memory[place] += values[thread]
         machine.changes += 1
-        if releases:
-            for address in found.tolist():
-                machine.global_races.release(machine.clocks, address)
 
-    return step
+    return _guarded(instruction, access, "release" if "release" in instruction.parts else "add", move)
 
 
 def copy(instruction: Instruction, machine: Machine) -> Step:
@@ -182,32 +153,31 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     if what == "commit_group":
         return lambda: machine.copies.append([])
     if what == "wait_group":
-        (most,) = instruction.operands
-        assert isinstance(most, Immediate)
-        return partial(_finish_copies, machine, int(most.value))
-    target, source, size, *real = instruction.operands
+        (pending,) = instruction.operands
+        assert isinstance(pending, Immediate), instruction.text
+        return lambda: _finish_copies(machine, pending.value)
+    target, source, size, *taken = instruction.operands
     assert isinstance(size, Immediate), instruction.text
-    kind, count = ("b32", int(size.value) // 4)
-    reads, writes = (_Access(instruction, space, kind, count, machine) for space in ("global", "shared"))
-    threads = _Threads(instruction, machine)
-    sources, targets = _addresses(source, machine), _addresses(target, machine)
-    sizes = machine.registers.read(real[0], "u32") if real else np.full(threads.all.shape, 4 * count)
+    words = np.arange(size.value // 4)
+    reads = _Access(instruction, machine, source, "global", "b32", words.size)
+    writes = _Access(instruction, machine, target, "shared", "b32", words.size)
+    threads = _threads(instruction, machine)
+    sizes = np.broadcast_to(machine.registers.read((*taken, size)[0], "u32"), reads.offsets.shape)
 
     def step() -> None:
         active = threads()
-        full = np.broadcast_to(sizes, threads.all.shape)[active]
-        if not np.isin(full, (0, 4 * count)).all():
+        if not np.isin(sizes[active], (0, size.value)).all():
             raise ValueError(f"{instruction.text}: part of a copy")
-        content = np.zeros((active.size, count), np.uint32)
-        taken = active[full > 0]
-        if taken.size:
-            memory, at = reads.memory(taken, sources()[taken], "read")
-            content[full > 0] = memory[at[:, None] + np.arange(count)]
-        where = targets()[active]
+        content = np.zeros((active.size, words.size), np.uint32)
+        full = sizes[active] > 0
+        if full.any():
+            memory, at = reads.find(active[full], reads.addresses()[active[full]], "read")
+            content[full] = memory[at[:, None] + words]
+        where = writes.addresses()[active]
 
         def arrive() -> None:
-            memory, at = writes.memory(active, where, "write")
-            memory[at[:, None] + np.arange(count)] = content
+            memory, at = writes.find(active, where, "write")
+            memory[at[:, None] + words] = content
 
         if active.size:
             machine.copies[-1].append(arrive)
@@ -215,8 +185,8 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     return step
 
 
-def _finish_copies(machine: Machine, most: int) -> None:
-    while len(machine.copies) - 1 > most:
+def _finish_copies(machine: Machine, pending: int) -> None:
+    while len(machine.copies) - 1 > pending:
         for arrive in machine.copies.pop(0):
             arrive()
 
@@ -227,18 +197,16 @@ def matrix(instruction: Instruction, machine: Machine) -> Step:
         raise ValueError(instruction.text)
     loads = instruction.parts[0] == "ldmatrix"
     registers, address = instruction.operands if loads else instruction.operands[::-1]
-    files = [machine.registers.register(one) for one in _many(registers)]  # type: ignore[arg-type]
-    access = _Access(instruction, "shared", "b32", ROW_BYTES // 4, machine)
-    addresses = _addresses(address, machine)
+    files = [machine.registers.register(one) for one in _many(registers)]
+    access = _Access(instruction, machine, address, "shared", "b32", ROW_BYTES // 4)
     threads = np.arange(machine.program.threads)
     lane = threads % WARP
     served = threads - lane + lane // LANES_A_ROW  # the eight rows of a matrix together
 
     def step() -> None:
-        found = addresses()
+        found = access.addresses()
         for i, file in enumerate(files):
-            givers = served + ROWS * i
-            memory, at = access.memory(threads, found[givers], "read" if loads else "write", served)
+            memory, at = access.find(threads, found[served + ROWS * i], "read" if loads else "write", served)
             at = at + lane % LANES_A_ROW
             if loads:
                 file[:] = memory[at]
@@ -256,7 +224,7 @@ def barrier(instruction: Instruction, machine: Machine) -> Step:
 
     def step() -> None:
         machine.shared_races.barrier()
-        machine.clocks.barrier()
+        machine.global_races.clocks.barrier()
 
     return step
 

@@ -13,8 +13,10 @@ a cooperative launch: in another nothing says that they run at the same time.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.ptx_machine.access import ACCESSES
-from tools.ptx_machine.arithmetic import ARITHMETIC, Registers, Step
-from tools.ptx_machine.memory import PLACE, Fault, GlobalMemory, SharedMemory
+from tools.ptx_machine.arithmetic import Registers, Step, arithmetic
+from tools.ptx_machine.memory import Fault, Memory, global_memory, shared_memory
 from tools.ptx_machine.parser import Instruction, Name, Program, Register, parse
 from tools.ptx_machine.races import WARP, Clocks, GlobalRaces, SharedRaces
 from tools.ptx_machine.traffic import Traffic
@@ -38,19 +40,14 @@ class Machine:
     def __init__(self, ptx: str, shared_bytes: int) -> None:
         self.program: Program = parse(ptx)
         self.registers = Registers(self.program.registers, self.program.threads)
-        self.shared_memory = SharedMemory(shared_bytes)
-        self.shared_races = SharedRaces(
-            self.shared_memory.bytes.size // PLACE, -(-self.program.threads // WARP)
-        )
-        self.parameters: dict[str, NDArray[np.uint64]] = {
-            name: np.zeros(1, np.uint64) for name in self.program.parameters
-        }
+        self.shared_memory = shared_memory(shared_bytes)
+        self.shared_races = SharedRaces(self.shared_memory.place_count, -(-self.program.threads // WARP))
+        self.parameters = {name: np.zeros(1, np.uint64) for name in self.program.parameters}
         self.copies: list[list[Step]] = [[]]  # groups of asynchronous ones, the last still open
         self.changes = 0  # additions to memory, by which a waiting block may go on
         self.traffic: Traffic | None = None  # where accesses are counted, if they are
-        self.global_memory: GlobalMemory
+        self.global_memory: Memory
         self.global_races: GlobalRaces
-        self.clocks: Clocks
         self._runs = self._compile()
 
     # ---- launching -------------------------------------------------------------------------------------------------
@@ -60,135 +57,107 @@ class Machine:
     ) -> None:
         """Launch and wait. Raises Fault; ValueError for arguments of another number or kind."""
         self._set_parameters(arguments)
-        x, y, z = (*grid, 1, 1)[:3]
-        self.global_memory = GlobalMemory([one for one in arguments if isinstance(one, Tensor)])
-        self.global_races = GlobalRaces(self.global_memory.place_count, x * y * z)
-        order = np.random.default_rng(seed).permutation(x * y * z)
-        waiting: deque[tuple[Iterator[None], Any]] = deque()
+        grid = (*grid, 1, 1)[:3]
+        count = math.prod(grid)
+        self.global_memory = global_memory([one for one in arguments if isinstance(one, Tensor)])
+        self.global_races = GlobalRaces(self.global_memory.place_count, count)
+        order = np.random.default_rng(seed).permutation(count).tolist()
+        blocks = deque(self._block(number, grid) for number in order)
+        idle = 0  # turns since the last addition or end of a block
         with np.errstate(all="ignore"):
-            for block in order.tolist():
-                self._begin(block, x * y * z, (block % x, block // x % y, block // (x * y)))
-                steps = self._steps()
-                if not self._advance(steps):
-                    if not cooperative:
-                        raise Fault(
-                            f"{self.program.name}: waits for other blocks, and is not launched with them"
-                        )
-                    waiting.append((steps, self._state()))
-            self._take_turns(waiting)
-
-    def _take_turns(self, waiting: deque[tuple[Iterator[None], Any]]) -> None:
-        idle, changes = 0, self.changes
-        while waiting:
-            steps, state = waiting.popleft()
-            self._restore(state)
-            ended = self._advance(steps)
-            idle = 0 if ended or self.changes != changes else idle + 1
-            changes = self.changes
-            if not ended:
-                waiting.append((steps, self._state()))
-            if idle > len(waiting):
-                raise Fault(f"{self.program.name}: deadlock, {len(waiting)} blocks wait for each other")
+            while blocks:
+                block, before = blocks.popleft(), self.changes
+                waits = next(block, None) is not None
+                idle = idle + 1 if waits and self.changes == before else 0
+                if waits:
+                    blocks.append(block)
+                if waits and not cooperative:
+                    raise Fault(f"{self.program.name}: waits for other blocks, and is not launched with them")
+                if idle > len(blocks):
+                    raise Fault(f"{self.program.name}: deadlock, {len(blocks)} blocks wait for each other")
 
     def _set_parameters(self, arguments: Sequence[Any]) -> None:
-        values = [*arguments]
-        scratch = len(self.program.parameters) - len(values)
+        expected = len(self.program.parameters)
+        scratch = expected - len(arguments)
         if scratch not in (0, 1, 2):
-            raise ValueError(f"arguments: {len(self.program.parameters)} or up to 2 fewer, not {len(values)}")
-        for (name, kind), value in zip(self.program.parameters.items(), values + [0] * scratch, strict=True):
+            raise ValueError(f"arguments: {expected} or up to 2 fewer, not {len(arguments)}")
+        values = [*arguments, 0, 0][:expected]
+        for (name, kind), value in zip(self.program.parameters.items(), values, strict=True):
             if isinstance(value, Tensor):
-                self.parameters[name][0] = value.data_ptr()
-            elif kind == "f32":
-                self.parameters[name][:1] = np.array([value, 0], np.float32).view(np.uint64)
+                value = value.data_ptr()
+            if kind == "f32":
+                self.parameters[name].view(np.float32)[0] = value
             else:
                 self.parameters[name][0] = int(value) & (1 << 64) - 1
 
     # ---- one block -------------------------------------------------------------------------------------------------
 
-    def _begin(self, block: int, blocks: int, place: tuple[int, int, int]) -> None:
+    def _block(self, number: int, grid: Sequence[int]) -> Iterator[bool]:
+        """Runs a block; True where it waits for others."""
         for file in self.registers.files.values():
             file.view(np.uint8).fill(0 if file.dtype == np.bool_ else 0xFF)
-        for axis, number in zip("xyz", place, strict=True):
-            self.registers.special[f"%ctaid.{axis}"][0] = number
-        self.shared_memory.bytes.fill(0xFF)
+        for axis, coordinate in zip("xyz", np.unravel_index(number, grid, order="F"), strict=True):
+            self.registers.special[f"%ctaid.{axis}"][0] = coordinate
+        self.shared_memory.regions[0][1].fill(0xFF)
         self.shared_races.barrier()
-        self.copies[:] = [[]]
-        self.clocks = Clocks(block, blocks)
-
-    def _arrays(self) -> list[NDArray[Any]]:
-        races = self.shared_races
-        special = [self.registers.special[f"%ctaid.{axis}"] for axis in "xyz"]
-        shared = [self.shared_memory.bytes, races.writer, races.ordered, races.readers]
-        return [*self.registers.files.values(), *special, *shared]
-
-    def _state(self) -> Any:
-        return [one.copy() for one in self._arrays()], self.copies, self.clocks
-
-    def _restore(self, state: Any) -> None:
-        arrays, self.copies, self.clocks = state
-        for one, content in zip(self._arrays(), arrays, strict=True):
-            np.copyto(one, content)
-
-    @staticmethod
-    def _advance(steps: Iterator[None]) -> bool:
-        """Whether the block ended; else it waits."""
-        return next(steps, _ENDED) is _ENDED
-
-    def _steps(self) -> Iterator[None]:
+        self.copies = [[]]
+        self.global_races.clocks = Clocks(number, math.prod(grid))
         at: int | None = 0
         polled = -1  # additions before the last poll
         while at is not None:
             run, end, polls, past = self._runs[at]
             if polls:
-                if (
-                    polled == self.changes
-                ):  # the first poll is taken at once: a barrier that is open too early shows
-                    yield
+                # the first poll is taken at once: a barrier that is open too early shows
+                if polled == self.changes:
+                    arrays = self._arrays()
+                    kept = [one.copy() for one in arrays]
+                    copies, clocks = self.copies, self.global_races.clocks
+                    yield True
+                    self.copies, self.global_races.clocks = copies, clocks
+                    for one, content in zip(arrays, kept, strict=True):
+                        np.copyto(one, content)
                 polled = self.changes
             if self.traffic is not None:
                 self.traffic.execute(self.program.code[at:past], -(-self.program.threads // WARP))
             try:
-                for number, step in enumerate(run, at):  # noqa: B007
+                for index, step in enumerate(run, at):  # noqa: B007
                     step()
             except Fault as fault:
-                one = self.program.code[number]
-                raise Fault(
-                    f"{fault}; line {one.line}, {one.text!r}, of {one.source or 'no source'}"
-                ) from fault
+                found = self.program.code[index]
+                where = f"line {found.line}, {found.text!r}, of {found.source or 'no source'}"
+                raise Fault(f"{fault}; {where}") from fault
             at = end()
+
+    def _arrays(self) -> list[NDArray[Any]]:
+        """What the blocks use one after another."""
+        races, registers = self.shared_races, self.registers
+        shared: list[Any] = [self.shared_memory.regions[0][1], races.writer, races.ordered, races.readers]
+        return [*registers.files.values(), *registers.special.values(), *shared]
 
     # ---- from instructions to steps --------------------------------------------------------------------------------
 
     def _compile(self) -> dict[int, tuple[list[Step], End, bool, int]]:
         """The straight runs of instructions by the first's number: steps, what follows, whether it polls, the end."""
-        code, labels = self.program.code, self.program.labels
-        firsts = {0, *labels.values()}
-        for number, one in enumerate(code):
-            if one.parts[0] in ("bra", "ret"):
-                firsts.add(number + 1)
-            elif _polls(one):
-                firsts.add(number)
+        code = self.program.code
+        ends = {number + 1 for number, one in enumerate(code) if one.parts[0] in ("bra", "ret")}
+        polls = {number for number, one in enumerate(code) if _polls(one)}
+        firsts = sorted({0, *self.program.labels.values(), *ends, *polls} - {len(code)})
         runs = {}
-        starts = sorted(first for first in firsts if first < len(code))
-        for first, past in zip(starts, [*starts[1:], len(code)], strict=True):
-            last = code[past - 1]
-            ends = last.parts[0] in ("bra", "ret")
-            steps = [self._step(one) for one in code[first : past - ends]]
-            end = self._end(last, past) if ends else lambda past=past: past
-            runs[first] = (steps, end, _polls(code[first]), past)
+        for first, past in pairwise([*firsts, len(code)]):
+            steps = [self._step(one) for one in code[first : past - (past in ends)]]
+            end = self._end(code[past - 1], past) if past in ends else lambda past=past: past
+            runs[first] = (steps, end, first in polls, past)
         return runs
 
     def _step(self, instruction: Instruction) -> Step:
         head = instruction.parts[0]
-        unknown = f"ptx, line {instruction.line}: {instruction.text!r} is not known"
         try:
             if head in ACCESSES:
                 return ACCESSES[head](instruction, self)
-            if head in ARITHMETIC and instruction.guard is None:
-                return ARITHMETIC[head](instruction, self.registers)
+            assert instruction.guard is None
+            return arithmetic(instruction, self.registers)
         except (ValueError, KeyError, AssertionError) as error:
-            raise ValueError(unknown) from error
-        raise ValueError(unknown)
+            raise ValueError(f"ptx, line {instruction.line}: {instruction.text!r} is not known") from error
 
     def _end(self, instruction: Instruction, past: int) -> End:
         if instruction.parts[0] == "ret":
@@ -213,6 +182,3 @@ class Machine:
 def _polls(instruction: Instruction) -> bool:
     """Whether it reads what another block may be about to change, so that the others must go on."""
     return instruction.parts[0] == "ld" and instruction.parts[1] in ("acquire", "relaxed")
-
-
-_ENDED: Any = object()

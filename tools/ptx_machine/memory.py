@@ -6,11 +6,12 @@ address that is no multiple of the access's size, and a race (`races`). Shared m
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 #: Bytes of memory that count as one place when races are looked for.
 PLACE = 4
@@ -24,54 +25,41 @@ class Fault(AssertionError):
     """What a GPU would stop for, or what it would do with an undefined result."""
 
 
-class SharedMemory:
-    """One block's, from address 0."""
+class Memory:
+    """Regions by their first addresses."""
 
-    def __init__(self, size: int) -> None:
-        self.bytes = np.full(-(-size // PLACE) * PLACE, 0xFF, np.uint8)
-
-    def words(self, addresses: NDArray[np.int64], dtype: Any, size: int) -> Found:
-        """Where addresses lead, `size` bytes being accessed at each."""
-        _check_alignment(addresses, size, "shared")
-        if addresses.max() + size > self.bytes.size or addresses.min() < 0:
-            raise Fault(f"shared memory: address {addresses.max()}, of {self.bytes.size} bytes")
-        return self.bytes.view(dtype), addresses >> _SHIFT[dtype.itemsize], addresses >> _SHIFT[PLACE]
-
-
-class GlobalMemory:
-    """The storages of a launch's tensors."""
-
-    def __init__(self, tensors: list[Any]) -> None:
-        storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
-        self.regions: list[tuple[int, int, NDArray[np.uint8]]] = []
-        self.places: list[int] = []  # number of each region's first place
-        count = 0
-        for begin, size in sorted(storages.items()):
-            if not size:
-                continue
-            content = np.ctypeslib.as_array(ctypes.cast(begin, ctypes.POINTER(ctypes.c_uint8)), (size,))
-            self.regions.append((begin, begin + size, content))
-            self.places.append(count)
-            count += -(-size // PLACE)
-        self.place_count = count
+    def __init__(self, space: str, regions: dict[int, NDArray[np.uint8]]) -> None:
+        self.space, self.place_count = space, 0
+        self.regions: list[tuple[int, NDArray[np.uint8], int]] = []  # with the number of their first place
+        for begin, content in sorted(regions.items()):
+            self.regions.append((begin, content, self.place_count))
+            self.place_count += -(-content.size // PLACE)
 
     def words(self, addresses: NDArray[np.int64], dtype: Any, size: int) -> Found:
-        """As `SharedMemory.words`, of the tensor that holds all the addresses."""
-        _check_alignment(addresses, size, "global")
+        """Where addresses lead, all of them in one region, `size` bytes being accessed at each."""
+        if np.bitwise_or.reduce(addresses) & (size - 1):
+            raise Fault(f"{self.space} memory: an access of {size} bytes at no multiple of them")
         low, high = int(addresses.min()), int(addresses.max())
-        for (begin, end, content), first in zip(self.regions, self.places, strict=True):
-            if begin <= low < end:
-                if high + size > end:
-                    raise Fault(
-                        f"global memory: {high + size - end} bytes past the end of {end - begin} bytes"
-                    )
+        for begin, content, first in self.regions:
+            if begin <= low < begin + content.size:
+                past = high + size - begin - content.size
+                if past > 0:
+                    raise Fault(f"{self.space} memory: {past} bytes past the end of {content.size} bytes")
                 offsets = addresses - begin
-                usable = (end - begin) // dtype.itemsize * dtype.itemsize
+                usable = content.size // dtype.itemsize * dtype.itemsize
                 places = (offsets >> _SHIFT[PLACE]) + first
                 return content[:usable].view(dtype), offsets >> _SHIFT[dtype.itemsize], places
-        raise Fault(f"global memory: address {low:#x} to {high:#x} in no tensor")
+        raise Fault(f"{self.space} memory: address {low:#x} to {high:#x} in nothing that was allocated")
 
 
-def _check_alignment(addresses: NDArray[np.int64], size: int, space: str) -> None:
-    if np.bitwise_or.reduce(addresses) & (size - 1):
-        raise Fault(f"{space} memory: an access of {size} bytes at no multiple of them")
+def shared_memory(size: int) -> Memory:
+    """One block's, from address 0."""
+    return Memory("shared", {0: np.full(-(-size // PLACE) * PLACE, 0xFF, np.uint8)})
+
+
+def global_memory(tensors: list[Tensor]) -> Memory:
+    """The storages of a launch's tensors."""
+    storages = [one.untyped_storage() for one in tensors if one.untyped_storage().nbytes()]
+    return Memory(
+        "global", {one.data_ptr(): torch.empty(0, dtype=torch.uint8).set_(one).numpy() for one in storages}
+    )

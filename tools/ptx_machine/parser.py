@@ -10,9 +10,8 @@ anything else. (NVIDIA, PTX ISA 8.7, chapters 4 and 5.)
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Register(NamedTuple):
@@ -23,22 +22,22 @@ class Register(NamedTuple):
 
 
 class Immediate(NamedTuple):
-    """A number's bits; `single` where it was written as a float32 or float64 (0f..., 0d...)."""
+    """A whole number, or the bits of a float32 or float64 (0f..., 0d...)."""
 
-    value: int | float
-
-
-class Address(NamedTuple):
-    """[base + offset]; base is a register, the name of a parameter or the start of shared memory, or None."""
-
-    base: Register | str | None
-    offset: int
+    value: int
 
 
 class Name(NamedTuple):
     """A label, a special register such as %tid.x, or a symbol."""
 
     text: str
+
+
+class Address(NamedTuple):
+    """[base + offset]; base may be the name of a parameter or the start of shared memory."""
+
+    base: Register | Name | Immediate
+    offset: int
 
 
 class Vector(NamedTuple):
@@ -76,12 +75,11 @@ class Program:
 
 
 _ENTRY = re.compile(r"\.visible \.entry (\w+)\((.*?)\)\s*\.reqntid (\d+)", re.DOTALL)
-_PARAMETER = re.compile(r"\.param \.(\w+) .*?(\w+)$")
-_REGISTERS = re.compile(r"\.reg \.\w+\s+%([a-z]+)<(\d+)>")
+_PARAMETER = re.compile(r"\.param \.(\w+) [^,]*?(\w+)\s*(?:,|$)")
+_REGISTERS = re.compile(r"\.reg \.\w+\s+%(\w+)<(\d+)>")
 _LABEL = re.compile(r"(\$\w+):")
 _INSTRUCTION = re.compile(r"(?:@(!?)%p(\d+)\s+)?([a-z][\w.]*)\s*(.*)", re.DOTALL)
 _OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*")
-_FILES = {"p": 1, "rs": 16, "r": 32, "rd": 64}
 
 
 def parse(ptx: str) -> Program:
@@ -91,17 +89,14 @@ def parse(ptx: str) -> Program:
         raise ValueError("ptx: no entry with .reqntid found")
     name, parameters, threads = entry.groups()
     begin = ptx.index("{", entry.end())
-    end = ptx.index("\n}", begin)
-    first_line = ptx.count("\n", 0, begin) + 1
-    registers = dict.fromkeys(_FILES, 0)
+    lines = ptx[begin + 1 : ptx.index("\n}", begin)].split("\n")
+    registers: dict[str, int] = {}
     code: list[Instruction] = []
     labels: dict[str, int] = {}
     source = ""
-    for number, line in enumerate(ptx[begin + 1 : end].split("\n"), first_line):
+    for number, line in enumerate(lines, ptx.count("\n", 0, begin) + 1):
         text = line.split("//")[0].strip()
         if declared := _REGISTERS.match(text):
-            if declared[1] not in registers:
-                raise ValueError(f"ptx, line {number}: registers %{declared[1]}")
             registers[declared[1]] = int(declared[2])
         elif label := _LABEL.match(text):
             labels[label[1]] = len(code)
@@ -109,12 +104,8 @@ def parse(ptx: str) -> Program:
             source = line.partition("//")[2].strip()
         elif text and not text.startswith("."):
             code += [_instruction(one.strip(), number, source) for one in text.split(";") if one.strip()]
-    return Program(name, int(threads), registers, _parameters(parameters), tuple(code), labels)
-
-
-def _parameters(text: str) -> dict[str, str]:
-    found = (_PARAMETER.match(one.strip()) for one in text.split(","))
-    return {one[2]: one[1] for one in found if one is not None}
+    types = {parameter: kind for kind, parameter in _PARAMETER.findall(parameters)}
+    return Program(name, int(threads), registers, types, tuple(code), labels)
 
 
 def _instruction(text: str, line: int, source: str) -> Instruction:
@@ -127,22 +118,16 @@ def _instruction(text: str, line: int, source: str) -> Instruction:
     return Instruction(tuple(opcode.split(".")), found, guard, line, text, source)
 
 
-def _operand(text: str, line: int) -> Operand:
+def _operand(text: str, line: int) -> Any:
     if text.startswith("{"):
-        return Vector(tuple(_operand(one.strip(), line) for one in text[1:-1].split(",")))  # type: ignore[misc]
+        return Vector(tuple(_operand(one.strip(), line) for one in text[1:-1].split(",")))
     if text.startswith("["):
         base, _, offset = text[1:-1].replace("+-", "+ -").partition("+")
-        found = _operand(base.strip(), line)
-        shift = int(offset) if offset else 0
-        if isinstance(found, Immediate):
-            return Address(None, int(found.value) + shift)
-        return Address(found.text if isinstance(found, Name) else found, shift)  # type: ignore[arg-type]
+        return Address(_operand(base.strip(), line), int(offset or 0))
     if register := re.fullmatch(r"%(p|rs|rd|r)(\d+)", text):
         return Register(register[1], int(register[2]))
-    if single := re.fullmatch(r"0f([0-9A-Fa-f]{8})", text):
-        return Immediate(struct.unpack(">f", bytes.fromhex(single[1]))[0])
-    if double := re.fullmatch(r"0d([0-9A-Fa-f]{16})", text):
-        return Immediate(struct.unpack(">d", bytes.fromhex(double[1]))[0])
+    if floating := re.fullmatch(r"0[fd]([0-9A-Fa-f]+)", text):
+        return Immediate(int(floating[1], 16))
     if re.fullmatch(r"-?(0x[0-9A-Fa-f]+|\d+)U?", text):
         return Immediate(int(text.rstrip("U"), 0))
     if re.fullmatch(r"[%$\w][\w.]*", text):

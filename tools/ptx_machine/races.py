@@ -67,13 +67,19 @@ class Clocks:
         self.block, self.known, self.taken = block, np.zeros(blocks, np.int32), np.zeros(blocks, np.int32)
         self.known[block] = 1
 
+    @property
+    def now(self) -> int:
+        return int(self.known[self.block])
+
     def barrier(self) -> None:
         np.maximum(self.known, self.taken, out=self.known)
         self.known[self.block] += 1
 
 
 class GlobalRaces:
-    """Of all blocks of a launch, in all its tensors."""
+    """Of all blocks of a launch, in all its tensors; `clocks` are those of the block at work."""
+
+    clocks: Clocks
 
     def __init__(self, places: int, blocks: int) -> None:
         if places * blocks > 2**27:
@@ -87,48 +93,53 @@ class GlobalRaces:
         self.read_by = np.zeros((blocks, places), np.int8)  # a warp, or _NOBODY for several
         self.published: dict[int, NDArray[np.int32]] = {}
 
-    def _after_writes(self, clocks: Clocks, warps: Any, places: NDArray[Any], what: str) -> None:
-        writer, when = self.writer[places], self.wrote_at[places]
+    def _after_writes(self, warps: Any, places: NDArray[Any], what: str) -> None:
+        clocks, writer, when = self.clocks, self.writer[places], self.wrote_at[places]
         mine = writer == clocks.block
         wrong = (writer != _NOBODY) & ~mine & (when >= clocks.known[writer])
-        wrong |= mine & (when == clocks.known[clocks.block]) & (self.warp[places] != warps)
+        wrong |= mine & (when == clocks.now) & (self.warp[places] != warps)
         if wrong.any():
             raise Fault(f"race: place {int(places[wrong][0])} of global memory is {what}, written by block "
                         f"{int(writer[wrong][0])}")  # fmt: skip
 
-    def _after_additions(self, clocks: Clocks, places: NDArray[Any], what: str) -> None:
+    def _after_additions(self, places: NDArray[Any], what: str) -> None:
         adder, when = self.adder[places], self.added_at[places]
-        wrong = (adder != _NOBODY) & (when >= clocks.known[adder])
+        wrong = (adder != _NOBODY) & (when >= self.clocks.known[adder])
         if wrong.any():
             raise Fault(f"race: place {int(places[wrong][0])} of global memory is {what} and added to")
 
-    def read(self, clocks: Clocks, warps: Any, places: NDArray[Any]) -> None:
-        self._after_writes(clocks, warps, places, "read")
-        self._after_additions(clocks, places, "read")
-        block, now = clocks.block, clocks.known[clocks.block]
+    def read(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        warps, block, now = threads // WARP, self.clocks.block, self.clocks.now
+        self._after_writes(warps, places, "read")
+        self._after_additions(places, "read")
         again = (self.read_at[block, places] == now) & (self.read_by[block, places] != warps)
         self.read_by[block, places] = np.where(again, _NOBODY, warps)
         self.read_at[block, places] = now
 
-    def write(self, clocks: Clocks, warps: Any, places: NDArray[Any]) -> None:
-        self._after_writes(clocks, warps, places, "written")
-        self._after_additions(clocks, places, "written")
+    def write(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        warps, clocks = threads // WARP, self.clocks
+        self._after_writes(warps, places, "written")
+        self._after_additions(places, "written")
         wrong = self.read_at[:, places] >= np.maximum(clocks.known, 1)[:, None]
         wrong[clocks.block] &= self.read_by[clocks.block, places] != warps
         if wrong.any():
             raise Fault(f"race: place {int(places[wrong.any(0)][0])} of global memory is written, read by block "
                         f"{int(wrong.any(1).argmax())}")  # fmt: skip
-        self.writer[places], self.warp[places] = clocks.block, warps
-        self.wrote_at[places] = clocks.known[clocks.block]
+        self.writer[places], self.warp[places], self.wrote_at[places] = clocks.block, warps, clocks.now
 
-    def add(self, clocks: Clocks, warps: Any, places: NDArray[Any]) -> None:
-        self._after_writes(clocks, warps, places, "added to")
-        self.adder[places], self.added_at[places] = clocks.block, clocks.known[clocks.block]
+    def add(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        self._after_writes(threads // WARP, places, "added to")
+        self.adder[places], self.added_at[places] = self.clocks.block, self.clocks.now
 
-    def release(self, clocks: Clocks, place: int) -> None:
-        before = self.published.get(place, clocks.known)
-        self.published[place] = np.maximum(before, clocks.known)
+    def release(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        """An addition that publishes what the block knows."""
+        self.add(threads, places)
+        for place in places.tolist():
+            self.published[place] = np.maximum(self.published.get(place, 0), self.clocks.known)
 
-    def acquire(self, clocks: Clocks, place: int) -> None:
-        if place in self.published:
-            np.maximum(clocks.taken, self.published[place], out=clocks.taken)
+    def relaxed(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        """A poll: whatever it reads, it orders nothing."""
+
+    def acquire(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        """A poll that takes over, from the next barrier on, what was published at its place."""
+        np.maximum(self.clocks.taken, self.published.get(int(places[0]), 0), out=self.clocks.taken)
