@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from breaknet import reference
+from breaknet import Job, Run, reference
 from breaknet.model import MLP
 
 Parameters = Mapping[str, Tensor]
@@ -55,6 +55,35 @@ def assert_scores(cost: float, accuracy: float, parameters: Parameters, images: 
     assert abs(cost - exact.cost) <= allowed, f"cost {cost!r}, exact {exact.cost!r}"
     off = abs(accuracy - exact.accuracy)
     assert off <= exact.near_ties + 1e-12, f"accuracy {accuracy!r}, exact {exact.accuracy!r}"
+
+
+def assert_follows(
+    run: Any,
+    stacked: Parameters,
+    start: Parameters,
+    train: Any,
+    valid: Any,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Each epoch's parameters (`stacked`) against float64 from the epoch before, and the run's curves against them."""
+    epochs = [
+        {name: value[epoch] for name, value in stacked.items()}
+        for epoch in range(len(stacked["output.bias"]))
+    ]
+    assert_trained(start, epochs, *train, batch_size, learning_rate)
+    for epoch, found in enumerate(epochs):
+        assert_scores(run.train_cost[epoch], run.train_accuracy[epoch], found, *train)
+        if valid is not None:
+            assert_scores(run.valid_cost[epoch], run.valid_accuracy[epoch], found, *valid)
+
+
+def assert_run(run: Run, job: Job) -> None:
+    """`assert_follows` for a job that draws its start, on arrays that are images [N, 784] and labels [N]."""
+    assert len(run.checkpoints) == job.epochs
+    start = start_of(job.seed, job.hidden)
+    stacked = run.checkpoints.stacked
+    assert_follows(run, stacked, start, job.data, job.valid, job.batch_size, job.learning_rate)
 
 
 def assert_same_parameters(found: Parameters, expected: Parameters) -> None:

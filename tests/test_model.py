@@ -38,13 +38,14 @@ def test_outputs_are_three_sigmoid_layers():
     assert next(iter(model.state_dict())) == "hidden1.weight"
 
 
-@pytest.mark.parametrize("hidden", [(16,), (16, 16, 16), (0, 16), (16, -1)])
-def test_wrong_widths_are_named(hidden):
-    with pytest.raises(ValueError, match="hidden: "):
-        MLP(hidden)
-
-
-@pytest.mark.parametrize("hidden", [16, "16", (16.0, 16), (True, 16), None])
-def test_wrong_kinds_of_widths_are_named(hidden):
-    with pytest.raises(TypeError, match="hidden: "):
-        MLP(hidden)
+@pytest.mark.parametrize(
+    ("error", "widths"),
+    [
+        (ValueError, [(16,), (16, 16, 16), (0, 16), (16, -1)]),
+        (TypeError, [16, "16", (16.0, 16), (True, 16), None]),
+    ],
+)
+def test_wrong_widths_are_named(error, widths):
+    for hidden in widths:
+        with pytest.raises(error, match="hidden: "):
+            MLP(hidden)

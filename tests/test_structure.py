@@ -21,15 +21,10 @@ REPOSITORY = Path(__file__).parents[1]
 
 #: What is imported from where: folder, and the name of its modules; kernels/ is imported as breaknet.kernels.
 FOLDERS = {
-    "kernels": "breaknet.kernels",
-    "breaknet": "breaknet",
-    "benchmarks": "benchmarks",
-    "tools": "tools",
-    "notebooks": "notebooks",
-    "scripts": "scripts",
-    "examples": "examples",
-    "tests": "tests",
+    folder: folder
+    for folder in ("breaknet", "benchmarks", "tools", "notebooks", "scripts", "examples", "tests")
 }
+FOLDERS["kernels"] = "breaknet.kernels"
 
 #: What modules of a folder import of the repository, beside themselves.
 MAY_IMPORT = {

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from checks import (
+    assert_run,
     assert_same_parameters,
     assert_scores,
-    assert_update,
     random_labels,
     run_python,
     sparse_images,
@@ -35,17 +35,8 @@ def test_the_signature_is_the_published_one():
 )
 def test_the_torch_backend_follows_float64(hidden, batch_size):
     data = (IMAGES[:60], LABELS[:60]) if batch_size == 1 else DATA
-    run = breaknet.train(
-        data, valid=VALID, epochs=2, batch_size=batch_size, hidden=hidden, seed=3, backend="torch"
-    )
-    start = start_of(3, hidden)
-    exact = reference.epochs(start, *data, epochs=2, batch_size=batch_size, learning_rate=0.05)
-    steps = -(-len(data[0]) // batch_size)
-    for epoch, after in enumerate(exact):
-        found = run.checkpoints[epoch].state_dict()
-        assert_update(start, found, after, steps * (epoch + 1))
-        assert_scores(run.train_cost[epoch], run.train_accuracy[epoch], found, *data)
-        assert_scores(run.valid_cost[epoch], run.valid_accuracy[epoch], found, *VALID)
+    job = Job(data, valid=VALID, epochs=2, batch_size=batch_size, hidden=hidden, seed=3)
+    assert_run(breaknet.train_many([job], backend="torch")[0], job)
 
 
 def test_the_torch_backend_is_the_notebooks_loop_bit_for_bit():

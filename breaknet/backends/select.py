@@ -67,9 +67,8 @@ def _candidates(name: str, wanted: torch.device | None) -> list[tuple[Choice, st
     for candidate in _MODULES if name == "auto" else (name,):
         choice = Choice(load(candidate), wanted or _usual_device(candidate))
         if name == "auto" and candidate == "triton" and choice.device.type != "cuda":
-            reason = (
-                f"needs a CUDA GPU, not {choice.device.type}"  # the interpreter is for tests, not for lessons
-            )
+            # the interpreter is for tests, not for lessons
+            reason = f"needs a CUDA GPU, not {choice.device.type}"
         else:
             reason = choice.backend.unavailable(choice.device)
         found.append((choice, reason))
@@ -109,11 +108,10 @@ def run_on_first(
 
 
 def _check_backend(backend: object) -> str:
-    if not isinstance(backend, str):
-        raise TypeError(f"backend: one of {', '.join(BACKENDS)}, not {backend!r}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: one of {', '.join(BACKENDS)}, not {backend!r}")
-    return backend
+    if isinstance(backend, str) and backend in BACKENDS:
+        return backend
+    error = ValueError if isinstance(backend, str) else TypeError
+    raise error(f"backend: one of {', '.join(BACKENDS)}, not {backend!r}")
 
 
 def _check_device(device: object) -> torch.device | None:

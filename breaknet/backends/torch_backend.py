@@ -51,8 +51,7 @@ def _train_one(
     number: int, job: TrainingJob, device: torch.device, uploaded: dict[int, Tensor], report: Report
 ) -> Trained:
     began = perf_counter()
-    train = _upload(job.train, device, uploaded)
-    valid = _upload(job.valid, device, uploaded) if job.valid is not None else None
+    sets = [_upload(data, device, uploaded) for data in (job.train, job.valid) if data is not None]
     with torch.device("meta"):
         model = MLP(hidden_widths(job.start))
     # clones: the optimiser writes into them, and the start stays the caller's
@@ -63,32 +62,35 @@ def _train_one(
     optimizer = torch.optim.SGD(model.parameters(), lr=job.learning_rate)
     seconds = {"compile": 0.0, "transfer": perf_counter() - began, "training": 0.0, "evaluation": 0.0}
 
-    epochs: list[Parameters] = []
-    scores: dict[str, list[Scores]] = {"train": [], "valid": []}
+    state = model.state_dict()  # the parameters' own memory
+    after = {
+        name: torch.empty(job.epochs, *job.start[name].shape, dtype=torch.float32) for name in PARAMETER_NAMES
+    }
+    curves = np.zeros((2, 2, job.epochs))  # [training or validation, cost or accuracy, epoch]
     diverged_at = None
     for epoch in range(job.epochs):
         began = perf_counter()
-        _train_epoch(model, optimizer, train, job.batch_size)
-        parameters = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        _train_epoch(model, optimizer, sets[0], job.batch_size)
+        for name, tensor in state.items():
+            after[name][epoch] = tensor
         seconds["training"] += perf_counter() - began
-        if not all_finite(parameters):
+        if not all_finite({name: tensor[epoch] for name, tensor in after.items()}):
             diverged_at = epoch
             break
-        epochs.append(parameters)
         began = perf_counter()
-        stacked = {name: tensor.detach()[None] for name, tensor in model.state_dict().items()}
-        scores["train"].append(_scores(stacked, train))
-        if valid is not None:
-            scores["valid"].append(_scores(stacked, valid))
+        for curve, examples in zip(curves, sets, strict=False):
+            scores = _scores({name: tensor[None] for name, tensor in state.items()}, examples)
+            curve[:, epoch] = scores.cost[0], scores.accuracy[0]
         seconds["evaluation"] += perf_counter() - began
-        report(number, epoch, float(scores["train"][-1].cost[0]))
+        report(number, epoch, float(curves[0, 0, epoch]))
     seconds["total"] = sum(seconds.values())
+    train, valid = curves[:, :, :diverged_at]
     return Trained(
-        parameters=_stack(epochs, job.start),
-        train_cost=_curve([score.cost for score in scores["train"]]),
-        train_accuracy=_curve([score.accuracy for score in scores["train"]]),
-        valid_cost=_curve([score.cost for score in scores["valid"]]) if valid is not None else None,
-        valid_accuracy=_curve([score.accuracy for score in scores["valid"]]) if valid is not None else None,
+        parameters={name: tensor[:diverged_at] for name, tensor in after.items()},
+        train_cost=train[0],
+        train_accuracy=train[1],
+        valid_cost=valid[0] if job.valid is not None else None,
+        valid_accuracy=valid[1] if job.valid is not None else None,
         diverged_at=diverged_at,
         plan=PLANS[0],
         device=str(device),
@@ -130,10 +132,9 @@ def _scores(parameters: Parameters, examples: Examples, confusion: bool = False)
             predicted = output.argmax(dim=2)
             hits[some] += (predicted == labels).sum(dim=1).cpu().numpy()
             if confusion:
-                cells = (
-                    torch.arange(len(output), device=labels.device)[:, None] * OUTPUTS + labels
-                ) * OUTPUTS
-                found = torch.bincount((cells + predicted).flatten(), minlength=len(output) * OUTPUTS**2)
+                models = torch.arange(len(output), device=labels.device)[:, None]
+                cells = (models * OUTPUTS + labels) * OUTPUTS + predicted
+                found = torch.bincount(cells.flatten(), minlength=len(output) * OUTPUTS**2)
                 counts[some] += found.view(-1, OUTPUTS, OUTPUTS).cpu().numpy()
     return Scores(cost / n, hits / n, counts if confusion else None)
 
@@ -174,13 +175,3 @@ def _upload(examples: Examples, device: torch.device, uploaded: dict[int, Tensor
 
 def _one_hot(labels: Tensor) -> Tensor:
     return functional.one_hot(labels, OUTPUTS).to(torch.float32)
-
-
-def _stack(epochs: list[Parameters], like: Parameters) -> Parameters:
-    if not epochs:
-        return {name: torch.empty(0, *like[name].shape) for name in PARAMETER_NAMES}
-    return {name: torch.stack([epoch[name] for epoch in epochs]) for name in PARAMETER_NAMES}
-
-
-def _curve(values: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(values) if values else np.empty(0)

@@ -1,16 +1,5 @@
 """The products of a layer, forward and backward. Every sum has one order, whatever rows stand beside it.
 
-    sparse_fours   sum_p value[p] matrix[index[p]] over every fourth p        four compressed rows, interleaved
-    sparse_row     start + sum_p value[p] matrix[index[p]]                    one compressed row
-    sparse_chain   the same, one p after another
-    sparse_quad    the same with four matrices, value and index read once
-    four_rows      starts[r] + sum_k x[r, k] matrix[k]                        four dense rows
-    layer          out[r] = start + sum_k x[r, k] matrix[k]                   forward
-    activate       out[r] = sigmoid(out[r])
-    back_layer     out[r] = (sum_k x[r, k] matrix[k]) a[r] (1 - a[r])         deltas of the layer below
-    add_product    out[k] += scale sum_r x[r, k] matrix[r]                    gradient of the weights
-    add_rows       out += scale sum_r matrix[r]                               gradient of the bias
-
 matrix[k], a[r] and out[r] are vectors of sixteen lanes, `*_step` numbers apart in a flat array, beginning at `*_at`.
 Four rows share each vector loaded and keep eight AVX registers of sums busy, enough to hide the latency of a
 FMA. Compressed rows are read one round ahead, up to four places past their end.
@@ -137,7 +126,10 @@ def store4(out, at, step, sums):
 
 @part
 def layer(x, x_at, x_step, matrix, matrix_at, matrix_step, terms, start, out, out_at, out_step, rows):
-    """Forward: x [rows, terms] with rows `x_step` apart. Up to three rows past the last are computed too."""
+    """Forward, out[r] = start + sum_k x[r, k] matrix[k]: x [rows, terms] with rows `x_step` apart.
+
+    Up to three rows past the last are computed too.
+    """
     starts = (start, start, start, start)
     for r in range(0, rows, 4):
         sums = four_rows(
@@ -171,9 +163,10 @@ def store_delta(out, out_at, total, a, a_at):
 def back_layer(
     x, x_at, x_step, matrix, matrix_at, matrix_step, terms, a, a_at, a_step, out, out_at, out_step, rows
 ):
-    """Backward: x holds the deltas above [rows, terms], matrix the weights between, a this layer's outputs.
+    """Backward, out[r] = (sum_k x[r, k] matrix[k]) a[r] (1 - a[r]).
 
-    Up to three rows past the last are computed too.
+    x holds the deltas above [rows, terms], matrix the weights between, a this layer's outputs. Up to three rows
+    past the last are computed too.
     """
     zero = fill(float32(0.0))
     zeros = (zero, zero, zero, zero)
@@ -197,7 +190,7 @@ def add_scaled(out, out_at, scale, total):
 
 @part
 def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, scale, out, out_at, out_step):
-    """The product of x [rows, columns], rows `x_step` apart, transposed, with matrix [rows]."""
+    """out[k] += scale sum_r x[r, k] matrix[r], the weights' gradient: x [rows, columns], rows `x_step` apart."""
     zero = fill(float32(0.0))
     zeros = (zero, zero, zero, zero)
     whole = columns // 4 * 4
@@ -217,7 +210,7 @@ def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, 
 
 @part
 def add_rows(matrix, matrix_at, matrix_step, rows, scale, out, out_at):
-    """The sum of the rows of a matrix, by fours: shorter chains wait less for each other, and err less."""
+    """out += scale sum_r matrix[r], by fours: shorter chains wait less for each other, and err less."""
     sum0 = fill(float32(0.0))
     sum1 = sum0
     sum2 = sum0

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...model import INPUTS, MLP, hidden_widths
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
@@ -96,13 +97,13 @@ class Run:
         return tasks
 
     def result(self, plan: str, seconds: dict[str, float]) -> Trained:
-        (train_cost, train_accuracy), (valid_cost, valid_accuracy) = self.curves[:, :, : self.trained]
+        train, valid = self.curves[:, :, : self.trained]
         return Trained(
             parameters=unpack(self.checkpoints[: self.trained], self.hidden),
-            train_cost=train_cost,
-            train_accuracy=train_accuracy,
-            valid_cost=valid_cost if self.valid is not None else None,
-            valid_accuracy=valid_accuracy if self.valid is not None else None,
+            train_cost=train[0],
+            train_accuracy=train[1],
+            valid_cost=valid[0] if self.valid is not None else None,
+            valid_accuracy=valid[1] if self.valid is not None else None,
             diverged_at=self.diverged_at,
             plan=plan,
             device="cpu",
@@ -190,34 +191,6 @@ def thread_pool(threads: int) -> Iterator[tuple[ThreadPoolExecutor, NDArray[np.i
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Preparation:
-    """Images compressed once, however many jobs hold the same tensor, and by column once for each batch size."""
-
-    def __init__(self, pool: Executor) -> None:
-        self.pool = pool
-        self.terms: dict[int, Images] = {}
-        self.images: dict[int, Images] = {}
-        self.batches: dict[tuple[int, int], Batches] = {}
-
-    def examples(self, examples: Examples) -> Prepared:
-        """Examples to evaluate on."""
-        key = id(examples.images)
-        if key not in self.terms:
-            self.terms[key] = compress(examples.images.cpu().numpy(), self.pool, pairs=True)
-        return Prepared.of(self.terms[key], examples.labels.cpu().numpy())
-
-    def training(self, examples: Examples, batch_size: int) -> tuple[Images, Batches]:
-        """Examples to train on, which `examples` has seen before."""
-        key = id(examples.images)
-        if key not in self.images:  # dense ones are the same for both
-            dense = self.terms[key].dense
-            images = self.terms[key] if dense else compress(examples.images.cpu().numpy(), self.pool)
-            self.images[key] = images
-        if (key, batch_size) not in self.batches:
-            self.batches[key, batch_size] = by_column(self.images[key], batch_size, self.pool)
-        return self.images[key], self.batches[key, batch_size]
-
-
 def train_side_by_side(
     jobs: list[TrainingJob], threads: int, report: Report | None, plan: str
 ) -> list[Trained]:
@@ -244,16 +217,31 @@ def train_side_by_side(
 
 
 def _prepare(jobs: list[TrainingJob], pool: Executor, stop: NDArray[np.int64]) -> list[Run]:
-    preparation = Preparation(pool)
+    """The jobs' runs; what several need of the same tensor is made once."""
+
+    @cache
+    def compressed(images: Tensor, pairs: bool) -> Images:
+        if not pairs and compressed(images, True).dense:
+            return compressed(images, True)
+        return compress(images.cpu().numpy(), pool, pairs)
+
+    @cache
+    def batches(images: Tensor, batch_size: int) -> Batches:
+        return by_column(compressed(images, False), batch_size, pool)
+
+    def prepared(examples: Examples) -> Prepared:
+        return Prepared.of(compressed(examples.images, True), examples.labels.cpu().numpy())
+
     runs = []
     for index, job in enumerate(jobs):
         hidden = hidden_widths(job.start)
-        train = preparation.examples(job.train)
-        valid = preparation.examples(job.valid) if job.valid is not None else None
-        images, batches = preparation.training(job.train, job.batch_size)
+        train = prepared(job.train)
+        valid = prepared(job.valid) if job.valid is not None else None
+        images = compressed(job.train.images, False)
+        by_batch = batches(job.train.images, job.batch_size)
         model = pack({name: tensor[None] for name, tensor in job.start.items()}, hidden)[0]
         checkpoints = aligned_zeros(job.epochs, len(model))
-        runs.append(Run(index, job, hidden, train, valid, images, batches, model, checkpoints, stop))
+        runs.append(Run(index, job, hidden, train, valid, images, by_batch, model, checkpoints, stop))
     return runs
 
 
@@ -269,7 +257,8 @@ def _evaluate(
 ) -> Scores:
     hidden = hidden_widths(parameters)
     packing = pool.submit(pack, {name: tensor.detach() for name, tensor in parameters.items()}, hidden)
-    prepared = Preparation(pool).examples(examples)
+    terms = compress(examples.images.cpu().numpy(), pool, pairs=True)
+    prepared = Prepared.of(terms, examples.labels.cpu().numpy())
     evaluation = EvaluationTasks(packing.result(), hidden, prepared, stop, with_confusion=confusion)
     futures = {pool.submit(evaluation.run, task) for task in evaluation.tasks()}
     while futures:

@@ -4,17 +4,6 @@ numba's own loops keep the sixteen sums of a hidden layer in memory. Here `lanes
 LLVM keeps in registers: one AVX-512 register, two AVX ones, four of SSE or NEON. Nothing names a processor, so the
 same code is right on all of them and numba compiles it for the one at hand.
 
-    load(a, i), store(a, i, x)      a.flat[i : i + 16], from and to a C-contiguous float32 array
-    spread(a, i), fill(s)           sixteen copies of a.flat[i], or of the number s
-    spread4(a, i)                   four of them: copies of a.flat[i] ... a.flat[i + 3], read at once
-    word4(a, i), split4(word)       uint16 a.flat[i : i + 4] read at once, and the int64 values of the four
-    pick(a, i)                      the number a.flat[i]
-    x + y, x - y, x * y             lane by lane, IEEE float32
-    fma(x, y, z)                    x * y + z, fused where the processor has it, else rounded twice
-    lit64(a, i), level64(a, i)      int64 whose bit k says whether a.flat[i + k] is not 0, is equal to the next number
-    ones(mask), lowest(mask)        how many bits are set, and the number of the lowest one
-    is_set(a, i)                    whether int64 a.flat[i] is not 0, read afresh at every call: another thread's flag
-
 Indices are int64 and are not checked: the kernels' callers size the arrays.
 """
 

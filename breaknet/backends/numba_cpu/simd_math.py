@@ -1,11 +1,4 @@
-"""Functions of sixteen lanes built from the operations of `simd`.
-
-sigmoid(x)                      lane by lane, within 2.5 units in the last place for |x| <= 87
-equal(x, y)                     1.0 where the lanes are equal, else 0.0
-exceeds(x, best, u, v)          u where x takes best's place as the largest so far, else v
-transpose(a, i, b, j)           b[j + 16 c + r] = a[i + 16 r + c] for r, c in 0..15
-add_wide(a, i, x)               a.flat[i : i + 16] += x in float64
-"""
+"""Functions of sixteen lanes built from the operations of `simd`."""
 
 from __future__ import annotations
 
@@ -55,7 +48,7 @@ def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
 
 @operation(lanes16, lanes16)
 def sigmoid(context, builder, x):
-    """1 / (1 + e^-x)."""
+    """1 / (1 + e^-x), within 2.5 units in the last place for |x| <= 87."""
     x = _clamp(builder, x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT)
     shifted = fma_of(builder, x, constant(-_LOG2E), constant(_ROUNDER))
     n = builder.fsub(shifted, constant(_ROUNDER))

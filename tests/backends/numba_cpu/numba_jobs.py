@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+import checks
 import numpy as np
 import torch
-from checks import (
-    assert_same_parameters,
-    assert_scores,
-    assert_trained,
-    random_labels,
-    sparse_images,
-    start_of,
-)
+from checks import assert_same_parameters, random_labels, sparse_images, start_of
 
 from breaknet.backends.interface import Examples, Trained, TrainingJob
 from breaknet.backends.numba_cpu import backend
@@ -46,17 +40,15 @@ def assert_same(first, second):
     assert first.diverged_at == second.diverged_at
 
 
-def assert_follows(one: TrainingJob, trained) -> None:
-    """Each epoch's parameters against float64 from the epoch before, and the curves against the parameters."""
+def assert_follows(one: TrainingJob, trained: Trained) -> None:
+    """`checks.assert_follows` for a backend's job."""
     assert len(trained.train_cost) == one.epochs
-    epochs = [at_epoch(trained.parameters, epoch) for epoch in range(one.epochs)]
-    assert_trained(one.start, epochs, one.train.images, one.train.labels, one.batch_size, one.learning_rate)
-    for epoch, found in enumerate(epochs):
-        curves = [(one.train, trained.train_cost, trained.train_accuracy)]
-        if one.valid is not None:
-            curves.append((one.valid, trained.valid_cost, trained.valid_accuracy))
-        for data, cost, accuracy in curves:
-            assert_scores(cost[epoch], accuracy[epoch], found, data.images, data.labels)
+    train, valid = (
+        (data.images, data.labels) if data is not None else None for data in (one.train, one.valid)
+    )
+    checks.assert_follows(
+        trained, trained.parameters, one.start, train, valid, one.batch_size, one.learning_rate
+    )
 
 
 def mixed_jobs() -> list[TrainingJob]:
