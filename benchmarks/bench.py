@@ -1,37 +1,14 @@
-"""One run of the benchmarks under pytest: the contenders selected, measured and saved, and their times replayed."""
+"""One run of the benchmarks under pytest: the contenders selected, measured and saved."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
 
 from benchmarks.machine import here
 from benchmarks.measure import Contender, Context, Missing, Session, measure
 from benchmarks.problem import size_of
-from benchmarks.rows import RESULTS, Machine, Row, save, stored
+from benchmarks.rows import RESULTS, Row, save, stored
 from benchmarks.suites import SUITES
-
-
-class Replay:
-    """A timer that makes the times it is given pass, one after another."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._seconds: Iterator[float] = iter(())
-        self._running = False
-
-    def load(self, seconds: Sequence[float]) -> None:
-        self._seconds, self._running = iter(seconds), False
-
-    def __call__(self) -> float:
-        """Asked at the start and at the end of every round."""
-        if self._running:
-            self._now += next(self._seconds)
-        self._running = not self._running
-        return self._now
-
-
-REPLAY = Replay()
 
 
 class Bench:
@@ -53,39 +30,26 @@ class Bench:
         if suite not in self.rows:
             chosen = self.selected[suite]
             self.rows[suite] = measure(chosen, self.context, survive=True, session=self.session)
-        for row in self.rows[suite]:
-            if row.name == one.name:
-                return row
         if one.name in self.session.missing:
             raise Missing(self.session.missing[one.name])
-        raise RuntimeError(self.session.failures[one.name])
+        if one.name in self.session.failures:
+            raise RuntimeError(self.session.failures[one.name])
+        return next(row for row in self.rows[suite] if row.name == one.name)
 
     def save(self) -> list[str]:
-        """Save the groups that are whole; returns what was saved, or why not, in lines."""
-        lines: list[str] = []
-        if self.context.rehearsing:
-            return lines
-        rows = [row for some in self.rows.values() for row in some]
-        everything = [one for some in self.contenders.values() for one in some]
-        selected = {one.name for some in self.selected.values() for one in some}
-        for group in dict.fromkeys(row.group for row in rows):
-            wanted = {one.name for one in everything if one.group == group}
-            if wanted - selected or wanted & set(self.session.failures):
-                lines.append(f"{group}: not saved, since not all of its contenders were selected and right")
-                continue
-            machine = here(self.context.device, self.context.ceilings)
-            if self.context.size.name != "full" and is_full(machine, group, self.context.device):
-                lines.append(f"{group}: not saved, since rows of full size are stored")
-                continue
-            for path in save(machine, [row for row in rows if row.group == group]):
-                lines.append(f"{group}: saved in {path}")
-        return lines
+        """Save the groups that are whole, each a suite's; returns what was saved, or why not, in lines."""
+        groups = [] if self.context.rehearsing else [group for group, rows in self.rows.items() if rows]
+        return [f"{group}: {self._save(group)}" for group in groups]
 
-
-def is_full(machine: Machine, group: str, device: str) -> bool:
-    """Whether this machine has stored rows of full size for the group."""
-    return any(
-        where.name == machine.name
-        and (row.group, row.device, row.conditions.get("size")) == (group, device, "full")
-        for where, (row, *_) in stored(RESULTS)
-    )
+    def _save(self, group: str) -> str:
+        wanted, selected = ({one.name for one in of[group]} for of in (self.contenders, self.selected))
+        if wanted != selected or wanted & set(self.session.failures):
+            return "not saved, since not all of its contenders were selected and right"
+        machine, kind = here(self.context.device, self.context.ceilings), (group, self.context.device, "full")
+        if self.context.size.name != "full" and any(
+            where.name == machine.name and (row.group, row.device, row.conditions.get("size")) == kind
+            for where, (row, *_) in stored(RESULTS)
+        ):
+            return "not saved, since rows of full size are stored"
+        (path,) = save(machine, self.rows[group])
+        return f"saved in {path}"

@@ -28,18 +28,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if {"suite", "contender"} <= set(metafunc.fixturenames):
-        suites = metafunc.config.stash[BENCH].contenders
-        cases = [pytest.param(suite, one, id=one.name) for suite, some in suites.items() for one in some]
-        metafunc.parametrize(("suite", "contender"), cases)
+    suites = metafunc.config.stash[BENCH].contenders
+    cases = [pytest.param(suite, one, id=one.name) for suite, some in suites.items() for one in some]
+    metafunc.parametrize(("suite", "contender"), cases)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     for item in session.items:
-        params = getattr(getattr(item, "callspec", None), "params", {})
-        if {"suite", "contender"} <= set(params):
-            bench.selected.setdefault(params["suite"], []).append(params["contender"])
+        params = item.callspec.params
+        bench.selected.setdefault(params["suite"], []).append(params["contender"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

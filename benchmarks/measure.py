@@ -17,7 +17,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from itertools import groupby
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -86,18 +86,6 @@ class Contender:
         return self.name.split("/")[1]
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds of single calls, in the order in which they were made."""
-
-    seconds: tuple[float, ...]
-
-    def quartiles(self) -> tuple[float, float, float]:
-        """The lower quartile, the median and the upper quartile."""
-        low, median, high = np.percentile(self.seconds, (25, 50, 75))
-        return float(low), float(median), float(high)
-
-
 @dataclass(eq=False)
 class Context:
     """What contenders share on a device, at a size, made when it is first asked for: data, problems, ceilings.
@@ -158,24 +146,23 @@ class Context:
     def training(self, images: int) -> Problem:
         """The lesson's clean run on the first `images` training images, or what whole batches of them there are."""
         count = min(images, len(self.data.train)) // self.size.batch_size * self.size.batch_size
-        return self._problem("training", count, lambda: self.data.train[:count])
+        return self._problem("training", self.data.train[:count])
 
     def evaluation(self, images: int) -> Problem:
         """The last `images` of the training and the validation images, to evaluate networks on."""
+        return self._problem("evaluation", self._both[max(0, len(self._both) - images) :])
 
-        def split() -> Split:
-            train, valid = self.data.train, self.data.valid
-            both = Split(
-                np.concatenate([train.images, valid.images]), np.concatenate([train.labels, valid.labels])
-            )
-            return both[max(0, len(both) - images) :]
+    @cached_property
+    def _both(self) -> Split:
+        train, valid = self.data.train, self.data.valid
+        images, labels = (train.images, valid.images), (train.labels, valid.labels)
+        return Split(np.concatenate(images), np.concatenate(labels))
 
-        return self._problem("evaluation", images, split)
-
-    def _problem(self, kind: str, images: int, split: Callable[[], Split]) -> Problem:
-        if (kind, images) not in self._problems:
-            self._problems[kind, images] = Problem.of(split(), self.place, self.size.batch_size)
-        return self._problems[kind, images]
+    def _problem(self, kind: str, split: Split) -> Problem:
+        key = kind, len(split)
+        if key not in self._problems:
+            self._problems[key] = Problem.of(split, self.place, self.size.batch_size)
+        return self._problems[key]
 
     def networks(self, count: int) -> Parameters:
         """Networks [count, ...] to evaluate: a start and small steps away from it, as the checkpoints of a run are."""
@@ -198,7 +185,9 @@ class Context:
 class Session:
     """What is learnt while measuring, beside the rows."""
 
-    times: dict[str, Times] = field(default_factory=dict)  # of a unit, by contender
+    times: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # seconds of a unit, call by call, by contender
     failures: dict[str, str] = field(default_factory=dict)  # one line for each contender that failed
     missing: dict[str, str] = field(default_factory=dict)  # one line for each that cannot run here
     #: By series: the last point's scale, and the seconds of a call of it.
@@ -209,8 +198,7 @@ class Session:
 
     def left_out(self, contender: Contender, error: Exception) -> None:
         """Keep why a contender has no row, and warn."""
-        lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else ""
+        reason = str(error).strip().partition("\n")[0]
         where = self.missing
         if not isinstance(error, Missing):
             where, reason = self.failures, f"{type(error).__name__}: {reason}"
@@ -245,6 +233,12 @@ def measure(
             "float32 products: torch's own setting, the highest precision, for all contenders alike"
         )
     session = Session() if session is None else session
+
+    def failed(contender: Contender, error: Exception) -> None:
+        if not survive:
+            raise error
+        session.left_out(contender, error)
+
     rows = []
     for _, some in groupby(contenders, key=lambda one: one.comparison):
         ready: dict[Contender, Ready] = {}
@@ -252,10 +246,14 @@ def measure(
             try:
                 ready[one] = check(one, session)
             except Exception as error:
-                if not survive:
-                    raise
-                session.left_out(one, error)
-        rows += _timed(ready, context, survive, session)
+                failed(one, error)
+        load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+        repeats = context.size.repeats
+        calls = {one: (each.run, min(one.repeats or repeats, repeats)) for one, each in ready.items()}
+        for one, seconds in interleaved(calls, failed).items():
+            others = [other.name for other in ready if other is not one]
+            beside = {"load": load, "interleaved_with": others}
+            rows.append(_row(one, ready[one], seconds, context, session, beside))
     return rows
 
 
@@ -264,109 +262,82 @@ def check(contender: Contender, session: Session | None = None) -> Ready:
     session = Session() if session is None else session
     session.started(contender)
     try:
-        return _ready(contender, session)
+        absent = [package for package in contender.needs if find_spec(package) is None]
+        if absent:
+            raise Missing(f"{contender.name} needs {', '.join(absent)}")
+        scale, seconds = session.pace.get(contender.series, (1.0, 0.0))
+        expected = seconds * contender.scale / scale
+        if expected > SERIES_SECONDS:
+            raise TooLong(f"{contender.name}: one call would take about {expected:.0f} s")
+        began = perf_counter()
+        try:
+            ready = contender.prepare()
+        except AssertionError as error:
+            raise WrongResult(f"{contender.name} is wrong and gets no time: {error}") from error
+        ready.conditions["prepare_seconds"] = round(perf_counter() - began, 3)
+        return ready
     finally:
         session.prepared(contender)
 
 
-def _ready(contender: Contender, session: Session) -> Ready:
-    absent = [package for package in contender.needs if find_spec(package) is None]
-    if absent:
-        raise Missing(f"{contender.name} needs {', '.join(absent)}")
-    if contender.series in session.pace:
-        scale, seconds = session.pace[contender.series]
-        expected = seconds * contender.scale / scale
-        if expected > SERIES_SECONDS:
-            raise TooLong(f"{contender.name}: one call would take about {expected:.0f} s")
-    began = perf_counter()
-    try:
-        ready = contender.prepare()
-    except WrongResult:
-        raise
-    except AssertionError as error:
-        raise WrongResult(f"{contender.name} is wrong and gets no time: {error}") from error
-    ready.conditions["prepare_seconds"] = round(perf_counter() - began, 3)
-    return ready
+def _row(
+    one: Contender,
+    ready: Ready,
+    seconds: list[float],
+    context: Context,
+    session: Session,
+    beside: dict[str, Any],
+) -> Row:
+    """The row of a contender whose calls took `seconds`, with the conditions `beside`; the session learns the times."""
+    if one.series:
+        session.pace[one.series] = one.scale, float(np.median(seconds))
+    session.times[one.name] = times = [each / ready.units for each in seconds]
+    low, median, high = map(float, np.percentile(times, (25, 50, 75)))
+    conditions = beside | {
+        "size": context.size.name, "data": context.data.source, "dtype": "float32", "cold": False,
+        "extrapolated": False, "units_a_call": ready.units,
+    }  # fmt: skip
+    if one.device == "cpu":
+        conditions["threads"] = torch.get_num_threads()
+    return Row(
+        name=one.name, group=one.group, title=one.title, work=one.work, device=one.device,
+        median=median, low=low, high=high, repeats=len(times), launches=ready.launches,
+        floor=ready.work.floor(context.ceilings) if ready.work else {}, conditions=conditions | ready.conditions,
+    )  # fmt: skip
 
 
-def _timed(ready: dict[Contender, Ready], context: Context, survive: bool, session: Session) -> list[Row]:
-    calls = {one.name: prepared.run for one, prepared in ready.items()}
-    repeats = {one.name: min(one.repeats or context.size.repeats, context.size.repeats) for one in ready}
-    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-    broken: dict[str, Exception] = {}
-    measured = interleaved(calls, repeats, broken=broken if survive else None)
-    rows = []
-    for one, prepared in ready.items():
-        if one.name in broken:
-            session.left_out(one, broken[one.name])
-            continue
-        whole = measured[one.name]
-        if one.series:
-            session.pace[one.series] = one.scale, whole.quartiles()[1]
-        each = Times(tuple(seconds / prepared.units for seconds in whole.seconds))
-        session.times[one.name] = each
-        low, median, high = each.quartiles()
-        conditions = {
-            "size": context.size.name, "data": context.data.source, "dtype": "float32", "cold": False,
-            "extrapolated": False, "units_a_call": prepared.units, "load": load,
-            "interleaved_with": [name for name in calls if name != one.name],
-        }  # fmt: skip
-        if one.device == "cpu":
-            conditions["threads"] = torch.get_num_threads()
-        rows.append(
-            Row(
-                name=one.name, group=one.group, title=one.title, work=one.work, device=one.device,
-                median=median, low=low, high=high, repeats=len(each.seconds), launches=prepared.launches,
-                floor={} if prepared.work is None else prepared.work.floor(context.ceilings),
-                conditions=conditions | prepared.conditions,
-            )
-        )  # fmt: skip
-    return rows
+K = TypeVar("K")
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]],
-    repeats: int | Mapping[str, int],
-    *,
-    broken: dict[str, Exception] | None = None,
-) -> dict[str, Times]:
-    """Time every call, each once after another, round by round; the garbage collector rests meanwhile.
+    calls: Mapping[K, tuple[Callable[[], object], int]],
+    failed: Callable[[K, Exception], object],
+) -> dict[K, list[float]]:
+    """Seconds of calls, each made once after another, round by round; the garbage collector rests meanwhile.
 
     Args:
-        calls: by name; called before (nothing is compiled or loaded here), and waiting for their device at the end.
-        repeats: timed calls, of all or by name; long ones get fewer, see LONG.
-        broken: where to put the exception of a call that raises, which is then not made again and has no times;
-            without it the exception is raised.
-
-    Raises:
-        ValueError: for fewer than one repeat.
+        calls: each with its repeats; called before (nothing is compiled or loaded here), and waiting for their device
+            at the end. Long ones get fewer repeats, see LONG.
+        failed: told of a call that raises, which is then not made again and has no times.
     """
-    wanted = dict.fromkeys(calls, repeats) if isinstance(repeats, int) else dict(repeats)
-    if any(count < 1 for count in wanted.values()):
-        raise ValueError(f"repeats: 1 or more, not {min(wanted.values())}")
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    found: dict[K, list[float]] = {key: [] for key in calls}
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
-        for _ in range(max(wanted.values(), default=0)):
-            for name, call in calls.items():
-                if name not in found or len(found[name]) >= enough(wanted[name], found[name]):
-                    continue
+        while due := [key for key, times in found.items() if len(times) < enough(calls[key][1], times)]:
+            for key in due:
                 began = perf_counter()
                 try:
-                    call()
+                    calls[key][0]()
+                    found[key].append(perf_counter() - began)
                 except Exception as error:
-                    if broken is None:
-                        raise
-                    broken[name] = error
-                    del found[name]
-                    continue
-                found[name].append(perf_counter() - began)
+                    del found[key]
+                    failed(key, error)
     finally:
         if collecting:
             gc.enable()
-    return {name: Times(tuple(seconds)) for name, seconds in found.items()}
+    return found
 
 
 def enough(repeats: int, seconds: Sequence[float]) -> int:

@@ -242,9 +242,4 @@ def stepping(
 
 def single(build: Callable[[Problem, int], Trainer]) -> TrainerBuilder:
     """A builder for one problem in the form of those for several."""
-
-    def build_one(problems: Sequence[Problem], epochs: int) -> Trainer:
-        (problem,) = problems
-        return build(problem, epochs)
-
-    return build_one
+    return lambda problems, epochs: build(*problems, epochs)

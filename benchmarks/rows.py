@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,59 @@ PRESENT_NAMES = {
     "persistent": "cooperative",
     "many-models": "packed",
 }
+
+
+def _text(value: Any, pattern: str = r"(?s).+") -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _all(value: Any, test: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(test, value.values()))
+
+
+def _numbers(value: Any) -> bool:
+    return _all(value, lambda one: _number(one) and one >= 0)
+
+
+def _kept_by_json(value: Any) -> bool:
+    try:
+        return isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError):
+        return False
+
+
+#: By field a test of its value, and in words what it takes.
+_FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("name", "title", "work", "cpu", "commit"), (_text, "some text")),
+    **dict.fromkeys(("gpu", "driver"), (lambda value: value is None or _text(value), "some text or None")),
+    **dict.fromkeys(("median", "low", "high"), (_positive, "seconds, finite and over 0")),
+    **dict.fromkeys(
+        ("repeats", "cores"), (lambda value: isinstance(value, int) and _positive(value), "1 or more")
+    ),
+    **dict.fromkeys(("launches", "floor"), (_numbers, "numbers of 0 or more by name")),
+    "group": (lambda value: value in GROUPS, f"one of {', '.join(GROUPS)}"),
+    "device": (lambda value: value in DEVICES, f"one of {', '.join(DEVICES)}"),
+    "conditions": (_kept_by_json, "what JSON gives back unchanged"),
+    "power_limit_w": (lambda value: value is None or _positive(value), "watts or None"),
+    "versions": (lambda value: _all(value, _text), "text by package"),
+    "date": (lambda value: _text(value, r"\d{4}-\d\d-\d\d"), "YYYY-MM-DD"),
+    "ceilings": (lambda value: _all(value, _positive), "numbers over 0 by name"),
+}
+
+
+def _check(owner: Row | Machine, called: str) -> None:
+    for name, value in vars(owner).items():
+        test, wanted = _FIELDS[name]
+        if not test(value):
+            raise ValueError(f"{called}: {name}: {wanted}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -59,31 +112,12 @@ class Row:
     conditions: dict[str, Any] = field(default_factory=dict)  # size, data, dtype, batch, threads, ...
 
     def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem:
-            raise ValueError(f"row {self.name!r}: {problem}")
-
-    def _problem(self) -> str | None:
-        if problem := _text_problem(self, "name", "group", "title", "work", "device"):
-            return problem
-        if self.group not in GROUPS:
-            return f"group: one of {', '.join(GROUPS)}, not {self.group!r}"
-        if self.device not in DEVICES:
-            return f"device: one of {', '.join(DEVICES)}, not {self.device!r}"
-        for name in ("low", "median", "high"):
-            if not _is_number(getattr(self, name), above=0):
-                return f"{name}: seconds, finite and over 0, not {getattr(self, name)!r}"
+        called = f"row {self.name!r}"
+        _check(self, called)
         if not self.low <= self.median <= self.high:
-            return f"low <= median <= high, not {self.low}, {self.median}, {self.high}"
-        if not _is_count(self.repeats):
-            return f"repeats: 1 or more, not {self.repeats!r}"
-        for name in ("launches", "floor"):
-            for key, value in getattr(self, name).items():
-                if not _is_number(value) or value < 0:
-                    return f"{name}[{key!r}]: a number of 0 or more, not {value!r}"
+            raise ValueError(f"{called}: low <= median <= high, not {self.low}, {self.median}, {self.high}")
         if self.floor and not {"bytes", "operations", "seconds"} <= set(self.floor):
-            return f"floor: bytes, operations and seconds, not {', '.join(self.floor)}"
-        return _json_problem("conditions", self.conditions)
+            raise ValueError(f"{called}: floor: bytes, operations and seconds, not {', '.join(self.floor)}")
 
     @property
     def distance(self) -> float | None:
@@ -111,30 +145,9 @@ class Machine:
     ceilings: dict[str, float] = field(default_factory=dict)  # measured: flop_per_s, bytes_per_s, ...
 
     def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem:
-            raise ValueError(f"machine: {problem}")
-
-    def _problem(self) -> str | None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
-            return f"name: small letters, digits and single hyphens, not {self.name!r}"
-        if problem := _text_problem(self, "cpu", "commit"):
-            return problem
-        if not isinstance(self.date, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
-            return f"date: YYYY-MM-DD, not {self.date!r}"
-        if not _is_count(self.cores):
-            return f"cores: 1 or more, not {self.cores!r}"
-        for name in ("gpu", "driver"):
-            if getattr(self, name) is not None and not isinstance(getattr(self, name), str):
-                return f"{name}: some text or None, not {getattr(self, name)!r}"
-        if self.power_limit_w is not None and not _is_number(self.power_limit_w, above=0):
-            return f"power_limit_w: watts or None, not {self.power_limit_w!r}"
-        if not isinstance(self.versions, dict) or not all(isinstance(v, str) for v in self.versions.values()):
-            return f"versions: text by package, not {self.versions!r}"
-        for key, value in self.ceilings.items():
-            if not _is_number(value, above=0):
-                return f"ceilings[{key!r}]: a number over 0, not {value!r}"
-        return None
+        _check(self, "machine")
+        if not _text(self.name, r"[a-z0-9]+(-[a-z0-9]+)*"):
+            raise ValueError(f"machine: name: small letters, digits and single hyphens, not {self.name!r}")
 
 
 def save(machine: Machine, rows: Sequence[Row], folder: Path = RESULTS) -> list[Path]:
@@ -150,21 +163,20 @@ def save(machine: Machine, rows: Sequence[Row], folder: Path = RESULTS) -> list[
         raise ValueError("rows: at least one, not none")
     if any(row.conditions.get("size") == "rehearse" for row in rows):
         raise ValueError("rows: measurements, not those of a rehearsal")
-    files: dict[str, list[Row]] = {}
+    _refuse_twins(rows)
+    files: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        files.setdefault(f"{row.group}-{row.device}", []).append(row)
-    for some in files.values():
-        _refuse_twins(some)
+        files.setdefault((row.group, row.device), []).append(row)
     written = []
-    for name, some in files.items():
+    for (group, device), some in files.items():
         content = {"schema": SCHEMA, "machine": asdict(machine), "rows": [asdict(row) for row in some]}
         text = json.dumps(content, indent=1, allow_nan=False)
-        path = Path(folder) / machine.name / f"{name}.json"
+        path = Path(folder) / machine.name / f"{group}-{device}.json"
         with written_whole(path) as unfinished:
             unfinished.write_text(text + "\n")
         for former, present in PRESENT_NAMES.items():
-            if present == some[0].group:
-                path.with_name(f"{former}-{some[0].device}.json").unlink(missing_ok=True)
+            if present == group:
+                path.with_name(f"{former}-{device}.json").unlink(missing_ok=True)
         written.append(path)
     return written
 
@@ -184,40 +196,35 @@ def load(path: Path) -> tuple[Machine, list[Row]]:
     """One file. Raises DataError as `stored` does."""
     try:
         content = json.loads(path.read_text())
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-            raise ValueError(f"schema {SCHEMA} is wanted, not {found!r}")
-        machine = _from_json(Machine, content.get("machine"), "machine")
+        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        if schema != SCHEMA:
+            raise ValueError(f"schema {SCHEMA} is wanted, not {schema!r}")
+        machine = Machine(**_fields(Machine, content.get("machine"), "machine"))
         if not isinstance(content.get("rows"), list) or not content["rows"]:
             raise ValueError("rows: a list of at least one")
-        rows = [
-            _from_json(Row, _renamed(row), f"rows[{number}]") for number, row in enumerate(content["rows"])
-        ]
+        named = enumerate(content["rows"])
+        rows = [Row(**_renamed(_fields(Row, row, f"rows[{number}]"))) for number, row in named]
         _refuse_twins(rows)
         if machine.name != path.parent.name:
             raise ValueError(f"machine {machine.name!r} in the folder of {path.parent.name!r}")
-    except (OSError, ValueError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not stored rows ({error})") from error
     return machine, rows
 
 
-def _renamed(row: Any) -> Any:
-    """The row with its present names, where it has names."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("name", "group")):
-        return row
-    parts = [PRESENT_NAMES.get(part, part) for part in row["name"].split("/")]
-    return row | {"name": "/".join(parts), "group": PRESENT_NAMES.get(row["group"], row["group"])}
-
-
-def _from_json(kind: Any, values: Any, where: str) -> Any:
+def _fields(kind: type[Row | Machine], values: Any, where: str) -> dict[str, Any]:
     names = {one.name for one in fields(kind)}
-    if not isinstance(values, dict) or set(values) != names:
-        found = sorted(set(values) ^ names) if isinstance(values, dict) else type(values).__name__
+    if not isinstance(values, dict) or values.keys() != names:
+        found = sorted(values.keys() ^ names) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{where}: exactly the fields of a {kind.__name__}, but for {found}")
-    for one in fields(kind):
-        if str(one.type).startswith("dict") and not isinstance(values[one.name], dict):
-            raise ValueError(f"{where}: {one.name}: an object, not {values[one.name]!r}")
-    return kind(**values)
+    return values
+
+
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    texts = {key: row[key].split("/") for key in ("name", "group") if isinstance(row[key], str)}
+    return row | {
+        key: "/".join(PRESENT_NAMES.get(part, part) for part in parts) for key, parts in texts.items()
+    }
 
 
 def _refuse_twins(rows: Sequence[Row]) -> None:
@@ -225,27 +232,3 @@ def _refuse_twins(rows: Sequence[Row]) -> None:
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
         raise ValueError(f"rows: each name once, but {', '.join(twins)} more often")
-
-
-def _text_problem(owner: Any, *names: str) -> str | None:
-    for name in names:
-        if not isinstance(getattr(owner, name), str) or not getattr(owner, name):
-            return f"{name}: some text, not {getattr(owner, name)!r}"
-    return None
-
-
-def _is_number(value: Any, above: float = -math.inf) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > above
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _json_problem(name: str, value: Any) -> str | None:
-    try:
-        same = json.loads(json.dumps(value, allow_nan=False)) == value
-    except (TypeError, ValueError) as error:
-        return f"{name}: what JSON can hold ({error})"
-    return None if same else f"{name}: what JSON gives back unchanged, not {value!r}"

@@ -73,7 +73,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         needs=("triton",), rehearsed=True,
     ),
     "cooperative": Implementation(
-        "all epochs in one launch", single(kernel_trainers.cooperative), epochs=20, **_TRITON
+        "all epochs in one launch", kernel_trainers.cooperative, epochs=20, **_TRITON
     ),
     "packed": Implementation(
         "many networks in one launch", kernel_trainers.packed, models=kernel_trainers.packed_capacity, **_TRITON
@@ -96,7 +96,7 @@ LADDER = tuple(IMPLEMENTATIONS)
 
 # outside the ladder: alternatives, and forms of our own that are timed beside them
 IMPLEMENTATIONS |= {
-    "split": Implementation("three launches a step", single(kernel_trainers.split), **_TRITON),
+    "split": Implementation("three launches a step", kernel_trainers.split, **_TRITON),
     "jax": Implementation("JAX, jit + lax.scan", partial(_jax, "trainer"), needs=("jax",)),
     "jax-in-turn": Implementation("JAX, one after the other", partial(_jax, "one_after_another"), needs=("jax",)),
     "torch-func": Implementation("torch.func, stacked ensemble", torch_func.trainer),
@@ -151,26 +151,23 @@ def compare(
 
 def ladder(context: Context) -> list[Contender]:
     """The ladder on the context's device; training comes first."""
-    found = []
     size = context.size
+    kinds: dict[bool, tuple[str, Any, str]] = {
+        False: (
+            "step", partial(prepare_training, images=size.train_images, count=True),
+            f"one training step of {size.batch_size} images",
+        ),
+        True: (
+            "accuracy", prepare_evaluation, f"the accuracy of one network on {size.evaluated_images:,} images",
+        ),
+    }  # fmt: skip
+    found = []
     for name in ladder_names(context):
         one = IMPLEMENTATIONS[name]
-        kind, prepare = "step", partial(prepare_training, one, context, images=size.train_images, count=True)
-        work = f"one training step of {size.batch_size} images"
-        if one.evaluates:
-            kind, prepare = "accuracy", partial(prepare_evaluation, one, context)
-            work = f"the accuracy of one network on {size.evaluated_images:,} images"
-        found.append(
-            Contender(
-                f"{kind}/{context.device}/{name}",
-                "ladder",
-                one.title,
-                work,
-                f"ladder/{kind}",
-                prepare,
-                one.needs,
-            )
-        )
+        kind, prepare, work = kinds[one.evaluates]
+        ready = partial(prepare, one, context)
+        full_name = f"{kind}/{context.device}/{name}"
+        found.append(Contender(full_name, "ladder", one.title, work, f"ladder/{kind}", ready, one.needs))
     return found
 
 

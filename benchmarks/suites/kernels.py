@@ -61,8 +61,7 @@ def contenders(context: Context) -> list[Contender]:
 def _barrier(context: Context) -> Ready:
     programs = 1
     if context.place.type == "cuda":
-        config = kernel_trainers.cooperative_config(context.training(context.size.batch_size))
-        programs = config.programs
+        programs = kernel_trainers.tiles(context.training(context.size.batch_size), "cooperative").programs
     loop = BarrierLoop(programs, ROUNDS[context.size.name], context.place)
     loop.run()
     loop.check()

@@ -123,8 +123,7 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, sms, monkeypatch)
     images = np.zeros((100, 784), np.uint8)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
     assert kernel_trainers.packed_capacity(problem) % sms == 0
-    config = kernel_trainers.cooperative_config(problem)
-    assert 1 < config.programs <= sms
+    assert 1 < kernel_trainers.tiles(problem, "cooperative").programs <= sms
 
 
 def test_another_tile_is_used_for_a_while_only():

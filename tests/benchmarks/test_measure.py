@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 
+from benchmarks import measure as measure_module
 from benchmarks.floors import Work
 from benchmarks.measure import (
     Contender,
@@ -18,6 +20,8 @@ from benchmarks.measure import (
     TooLong,
     WrongResult,
     check,
+    enough,
+    interleaved,
     measure,
 )
 from benchmarks.problem import size_of
@@ -59,22 +63,18 @@ def test_a_row_carries_its_conditions(context):
     assert {"load", "prepare_seconds"} <= set(found.conditions)
 
 
-def test_the_time_is_that_of_a_unit(context):
+def test_times_are_those_of_a_unit_call_by_call(context, monkeypatch):
+    """Two units a call; the first two readings are of the preparation."""
+    seconds = (10.0, 2.0, 4.0, 8.0, 6.0)
+    clock = iter([0.0, 1.0, *(mark for one in seconds for mark in (100.0, 100.0 + one))])
+    monkeypatch.setattr(measure_module, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(measure_module, "LONG", ())
     session = Session()
-    calls = [0]
-
-    def slow(ready):
-        def run():
-            calls[0] += 1
-            torch.rand(100_000).sort()
-
-        return replace(ready, run=run, units=50.0)
-
-    (found,) = measure([contender("a", slow)], replace_size(context, repeats=3), session=session)
-    assert calls == [3]
-    assert found.repeats == 3
-    assert found.median == sorted(session.times["step/cpu/a"].seconds)[1]
-    assert 0 < found.median * 50 < 10
+    (found,) = measure([contender("a", series="s")], replace_size(context, repeats=5), session=session)
+    assert session.times == {"step/cpu/a": [5.0, 1.0, 2.0, 4.0, 3.0]}
+    assert (found.low, found.median, found.high, found.repeats) == (2.0, 3.0, 4.0, 5)
+    assert session.pace == {"s": (1.0, 6.0)}
+    assert found.conditions["prepare_seconds"] == 1.0
 
 
 def replace_size(context, **changes):
@@ -102,7 +102,14 @@ def test_a_wrong_contender_gets_no_time(context):
 
 def test_the_others_survive_one_that_is_wrong_fails_or_is_missing(context):
     session = Session()
-    broken_later = contender("d", lambda ready: replace(ready, run=partial(failing, ready)))
+    calls = []
+
+    def fails_later():
+        calls.append(1)
+        if len(calls) == 2:
+            failing(None)
+
+    broken_later = contender("d", lambda ready: replace(ready, run=fails_later))
     missing = contender("e", needs=("a_package_that_is_not_there",))
     contenders = [
         contender("a", wrong),
@@ -112,8 +119,9 @@ def test_the_others_survive_one_that_is_wrong_fails_or_is_missing(context):
         missing,
         contender("f", comparison="scores"),
     ]
-    rows = measure(contenders, context, survive=True, session=session)
-    assert [row.name for row in rows] == ["step/cpu/b", "step/cpu/f"]
+    rows = measure(contenders, replace_size(context, repeats=4), survive=True, session=session)
+    assert [(row.name, row.repeats) for row in rows] == [("step/cpu/b", 4), ("step/cpu/f", 4)]
+    assert len(calls) == 2, "what has failed is not called again"
     assert session.failures == {
         "step/cpu/a": "WrongResult: step/cpu/a is wrong and gets no time: hidden1.weight: error 1.0e+00, "
         "update 2.0e+00",
@@ -190,3 +198,33 @@ def test_units_can_be_grouped():
     ready = Ready(lambda: None, 200.0, {"kernels": 0.5}, Work(1e6, 1e3), {"batch": 10}).grouped(50)
     assert (ready.units, ready.launches, ready.work) == (4.0, {"kernels": 25.0}, Work(5e7, 5e4))
     assert Ready(ready.run, 200.0).grouped(50).work is None
+
+
+def test_a_long_call_is_made_less_often(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(measure_module, "perf_counter", lambda: now[0])
+    called = []
+
+    def take(name, seconds):
+        called.append(name)
+        now[0] += seconds
+
+    calls = {name: (partial(take, name, seconds), 9) for name, seconds in (("long", 4.0), ("short", 0.1))}
+    found = interleaved(calls, pytest.fail)
+    assert [len(times) for times in found.values()] == [3, 9]
+    assert called[:6] == ["long", "short"] * 3
+    assert [enough(9, [seconds]) for seconds in (0.1, 1.0, 1.1, 3.1, 10.1, 30.1)] == [9, 9, 5, 3, 2, 1]
+    assert (enough(2, [3.0]), enough(9, [])) == (2, 9)
+
+
+@pytest.mark.parametrize("was", [True, False])
+def test_the_garbage_collector_rests_and_is_left_as_it_was(was):
+    seen = []
+    before = gc.isenabled()
+    try:
+        (gc.enable if was else gc.disable)()
+        interleaved({"a": (lambda: seen.append(gc.isenabled()), 2)}, pytest.fail)
+        assert gc.isenabled() is was
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen == [False, False]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from benchmarks.rows import load, save, stored
 from breaknet import DataError
 
 HERE = machine()
+GONE = object()
 STEP, SCORE, MANY = (
     row("step/cpu/sliced", 2e-3),
     row("accuracy/cpu/vectorised", 0.5),
@@ -77,9 +80,9 @@ def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch)
         ("low", True, "low: seconds"),
         ("low", 1.0, "low <= median <= high"),
         ("repeats", 0, "repeats: 1 or more"),
-        ("launches", {"kernels": -1.0}, r"launches\['kernels'\]: a number of 0 or more"),
+        ("launches", {"kernels": -1.0}, "launches: numbers of 0 or more by name"),
         ("floor", {"bytes": 1.0}, "floor: bytes, operations and seconds"),
-        ("conditions", {"size": float("inf")}, "conditions: what JSON can hold"),
+        ("conditions", {"size": float("inf")}, "conditions: what JSON gives back unchanged"),
         ("conditions", {1: "one"}, "conditions: what JSON gives back unchanged"),
         ("conditions", {"tile": (1, 2)}, "conditions: what JSON gives back unchanged"),
     ],
@@ -100,7 +103,7 @@ def test_a_row_that_is_none_is_refused(field, value, message):
         ("power_limit_w", -700.0, "power_limit_w: watts or None"),
         ("date", "yesterday", "date: YYYY-MM-DD"),
         ("versions", {"torch": 2}, "versions: text by package"),
-        ("ceilings", {"bytes_per_s": 0.0}, r"ceilings\['bytes_per_s'\]: a number over 0"),
+        ("ceilings", {"bytes_per_s": 0.0}, "ceilings: numbers over 0 by name"),
     ],
 )
 def test_a_machine_that_is_none_is_refused(field, value, message):
@@ -118,60 +121,30 @@ def test_no_rows_twins_and_rehearsals_are_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def _no_schema(content):
-    del content["schema"]
-
-
-def _other_schema(content):
-    content["schema"] = 2
-
-
-def _no_rows(content):
-    content["rows"] = []
-
-
-def _unknown_field(content):
-    content["rows"][0]["mean"] = 1.0
-
-
-def _missing_field(content):
-    del content["machine"]["commit"]
-
-
-def _text_for_a_number(content):
-    content["rows"][0]["median"] = "fast"
-
-
-def _list_for_an_object(content):
-    content["rows"][0]["launches"] = []
-
-
-def _twins(content):
-    content["rows"] *= 2
-
-
-def _other_machine(content):
-    content["machine"]["name"] = "elsewhere"
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("keys", "value", "message"),
     [
-        (_no_schema, "schema 1 is wanted, not None"),
-        (_other_schema, "schema 1 is wanted, not 2"),
-        (_no_rows, "rows: a list of at least one"),
-        (_unknown_field, r"rows\[0\]: exactly the fields of a Row, but for \['mean'\]"),
-        (_missing_field, r"machine: exactly the fields of a Machine, but for \['commit'\]"),
-        (_text_for_a_number, "median: seconds, finite and over 0, not 'fast'"),
-        (_list_for_an_object, r"rows\[0\]: launches: an object"),
-        (_twins, "each name once"),
-        (_other_machine, "machine 'elsewhere' in the folder of 'made-up-cpu'"),
+        (["schema"], GONE, "schema 1 is wanted, not None"),
+        (["schema"], 2, "schema 1 is wanted, not 2"),
+        (["rows"], [], "rows: a list of at least one"),
+        (["rows", 0, "mean"], 1.0, r"rows\[0\]: exactly the fields of a Row, but for \['mean'\]"),
+        (["machine", "commit"], GONE, r"machine: exactly the fields of a Machine, but for \['commit'\]"),
+        (["machine"], [], "machine: exactly the fields of a Machine, but for list"),
+        (["rows", 0, "name"], 1, "name: some text, not 1"),
+        (["rows", 0, "median"], "fast", "median: seconds, finite and over 0, not 'fast'"),
+        (["rows", 0, "launches"], [], r"launches: numbers of 0 or more by name, not \[\]"),
+        (["rows"], 2 * [asdict(STEP)], "each name once"),
+        (["machine", "name"], "elsewhere", "machine 'elsewhere' in the folder of 'made-up-cpu'"),
     ],
 )
-def test_a_broken_file_is_refused_in_one_line_that_names_it(damage, message, tmp_path):
+def test_a_broken_file_is_refused_in_one_line_that_names_it(keys, value, message, tmp_path):
     (path,) = save(HERE, [STEP], tmp_path)
     content = json.loads(path.read_text())
-    damage(content)
+    *outer, last = keys
+    inner = reduce(getitem, outer, content)
+    inner[last] = value
+    if value is GONE:
+        del inner[last]
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=message) as caught:
         stored(tmp_path)
