@@ -57,6 +57,7 @@ class Ready:
     launches: dict[str, float] = field(default_factory=dict)  # counted, for one unit
     work: Work | None = None  # of one unit, for its floor
     conditions: dict[str, Any] = field(default_factory=dict)  # may still change while it runs
+    timed: tuple[str, str] | None = None  # what is in the time, and what is out
 
     def grouped(self, size: float) -> Ready:
         """The same with `size` units as one."""
@@ -299,6 +300,8 @@ def _row(
     }  # fmt: skip
     if one.device == "cpu":
         conditions["threads"] = torch.get_num_threads()
+    if ready.timed:
+        conditions["timed"] = dict(zip(("in", "out"), ready.timed, strict=True))
     return Row(
         name=one.name, group=one.group, title=one.title, work=one.work, device=one.device,
         median=median, low=low, high=high, repeats=len(times), launches=ready.launches,

@@ -10,9 +10,8 @@ import torch
 
 from benchmarks import floors, launches
 from benchmarks.contenders.agreement import check_evaluator, checked_trainer
-from benchmarks.floors import Work
 from benchmarks.measure import Context, Ready
-from benchmarks.problem import Parameters, Problem, Trainer
+from benchmarks.problem import Problem, Trainer
 
 Counter = Callable[[Callable[[], object], float, torch.device], dict[str, float]]
 
@@ -43,29 +42,15 @@ class Implementation:
     count_whole: bool = False  # whether launches are counted in the timed call, not in a few steps
     threads: int | None = None  # that it keeps to, where torch's number is not its own
 
-    def step_work(self, problem: Problem) -> Work:
-        """The least work of one training step."""
-        return floors.training_step(
-            problem.batch_size, problem.hidden, image_bytes=self._image_bytes(problem), label_bytes=self.label_bytes,
-            inked=problem.inked if self.sparse else 1.0, held=self.held,
-        )  # fmt: skip
+    def traffic(self, problem: Problem) -> dict[str, float]:
+        """Arguments of `floors`: bytes of an image and a label, and the share of the first layer that is computed.
 
-    def evaluation_work(self, problem: Problem, images: int, networks: int) -> Work:
-        """The least work of evaluating one network on so many images, when `networks` are evaluated together."""
-        return floors.evaluation(
-            images, problem.hidden, models=networks, image_bytes=self._image_bytes(problem),
-            label_bytes=self.label_bytes, inked=problem.inked if self.sparse else 1.0,
-        )  # fmt: skip
-
-    def _image_bytes(self, problem: Problem) -> float:
-        """Of one image: sparse, four bytes of value and two of place for each inked pixel, read twice a step."""
+        A sparse image has four bytes of value and two of place for each inked pixel, and is read twice in a step.
+        """
         if not self.sparse:
-            return self.image_bytes
-        return problem.inked * 784 * 6.0 * (1 if self.evaluates else 2)
-
-    @property
-    def _threads(self) -> dict[str, int]:
-        return {} if self.threads is None else {"threads": self.threads}
+            return {"image_bytes": self.image_bytes, "label_bytes": self.label_bytes}
+        read = problem.inked * 784 * 6.0 * (1 if self.evaluates else 2)
+        return {"image_bytes": read, "label_bytes": self.label_bytes, "inked": problem.inked}
 
 
 def prepare_training(
@@ -99,16 +84,21 @@ def prepare_training(
     context.warm_up(trainer.train)
     if count and implementation.count_whole:
         counted = implementation.count(trainer.train, units, problem.device)
-    found = {
-        "batch": problem.batch_size, "images": len(problem.labels), "models": len(problems), "epochs": epochs,
-        "timed": {
-            "in": "the steps until the device is done" + (", a checkpoint an epoch" if implementation.held else ""),
-            "out": "compiling, moving and converting data, evaluation",
-        },
-    }  # fmt: skip
-    if len(problems) == 1:
-        found |= implementation._threads
-    return Ready(trainer.train, units, counted, implementation.step_work(problem), found | conditions)
+    held, many = implementation.held, len(problems)
+    work = floors.training_step(
+        problem.batch_size, problem.hidden, held=held, **implementation.traffic(problem)
+    )
+    conditions |= {
+        "batch": problem.batch_size,
+        "images": len(problem.labels),
+        "models": many,
+        "epochs": epochs,
+    }
+    if many == 1 and implementation.threads is not None:
+        conditions["threads"] = implementation.threads
+    timed = "the steps until the device is done" + (", a checkpoint an epoch" if held else "")
+    out = "compiling, moving and converting data, evaluation"
+    return Ready(trainer.train, units, counted, work, conditions, (timed, out))
 
 
 def prepare_evaluation(
@@ -116,39 +106,31 @@ def prepare_evaluation(
     context: Context,
     *,
     networks: int | None = None,
-    count: bool = True,
-    checked: int | None = None,
     timed: str = "images and networks already there",
     **conditions: Any,
 ) -> Ready:
     """Check evaluations of some images against float64, then prepare all images; a unit is one network.
 
     Args:
-        networks: evaluated by one timed call; the implementation's own number by default.
-        count: whether launches are counted.
-        checked: networks that are checked; all by default.
+        networks: evaluated by one timed call; the implementation's own number by default. Of a given number, which
+            can be large, only some are checked and called before, and launches are not counted.
         timed: in the times or before them, beside outputs and results.
         conditions: more of them; `images`, the size's by default, says how many each network is evaluated on.
     """
     images = conditions.setdefault("images", context.size.evaluated_images)
-    problem = context.evaluation(images)
-    if networks is None:
-        networks = context.size.checkpoints if implementation.together else 1
-    models, sample = context.networks(networks), context.size.sampled_images
-    some: Parameters = {name: value[:checked] for name, value in models.items()}
+    problem, sample = context.evaluation(images), context.size.sampled_images
+    own = context.size.checkpoints if implementation.together else 1
+    count = own if networks is None else networks
+    models = context.networks(count)
+    some = {name: value[: own if networks is None else 3] for name, value in models.items()}
     check_evaluator(implementation.build, some, problem, sample)
-    if checked is not None:
-        context.warm_up(implementation.build(some, problem))  # with few networks: all of them can take long
     part = problem.first(min(sample, len(problem.labels))) if implementation.sampled else problem
     evaluate = implementation.build(models, part)
-    if checked is None:
-        context.warm_up(evaluate)
+    context.warm_up(evaluate if networks is None else implementation.build(some, problem))
     # a part of the images makes a part of a unit, and the time of a unit is extrapolated
-    units = networks * len(part.labels) / images
-    counted = implementation.count(evaluate, units, problem.device) if count else {}
-    found = {
-        "models": networks, "timed_images": len(part.labels), "extrapolated": len(part.labels) != images,
-        "timed": {"in": f"outputs, results on the host ({timed})", "out": "compiling, moving and converting images"},
-    }  # fmt: skip
-    work = implementation.evaluation_work(problem, images, networks)
-    return Ready(evaluate, units, counted, work, found | implementation._threads | conditions)
+    units = count * len(part.labels) / images
+    counted = implementation.count(evaluate, units, problem.device) if networks is None else {}
+    work = floors.evaluation(images, problem.hidden, models=count, **implementation.traffic(problem))
+    found = {"models": count, "timed_images": len(part.labels), "extrapolated": len(part.labels) != images}
+    times = f"outputs, results on the host ({timed})", "compiling, moving and converting images"
+    return Ready(evaluate, units, counted, work, found | conditions, times)

@@ -33,13 +33,7 @@ def contenders(context: Context) -> list[Contender]:
 
 def _ready(target: str, cold: bool) -> Ready:
     """A process a call; its own account of the seconds is kept in the conditions."""
-    conditions: dict[str, Any] = {
-        "cold": cold,
-        "timed": {
-            "in": "a process from its start to its end: imports, and the trainer's and evaluation's kernels in threads",
-            "out": "all that needs the GPU",
-        },
-    }  # fmt: skip
+    conditions: dict[str, Any] = {"cold": cold}
     filled = tempfile.TemporaryDirectory()
 
     def run() -> None:
@@ -48,7 +42,10 @@ def _ready(target: str, cold: bool) -> Ready:
 
     if not cold:
         compile_lesson(target, Path(filled.name))
-    return Ready(run, conditions=conditions)
+    parts = (
+        "a process from its start to its end: imports, and the trainer's and evaluation's kernels in threads"
+    )
+    return Ready(run, conditions=conditions, timed=(parts, "all that needs the GPU"))
 
 
 def compile_lesson(target: str, cache: Path) -> dict[str, float]:

@@ -93,5 +93,5 @@ def _ready(context: Context, kind: str, name: str) -> Ready:
 
     context.warm_up(run)
     counted = launches.of_torch(lambda: [call() for _ in range(10)], 10, device)
-    timed = {"in": "the calls, and waiting once for the device at their end", "out": "compiling"}
-    return Ready(run, count, counted, conditions={"batch": 1, "timed": timed})
+    timed = "the calls, and waiting once for the device at their end", "compiling"
+    return Ready(run, count, counted, conditions={"batch": 1}, timed=timed)

@@ -50,9 +50,8 @@ def _ready(context: Context, backend: str, epochs: int, images: int) -> Ready:
     context.warm_up(run)
     conditions = {
         "batch": size.batch_size, "images": len(train), "valid_images": len(valid), "epochs": epochs, "models": 1,
-        "timed": {
-            "in": "moving and compressing data, training, cost and accuracy of both sets after each epoch, checkpoints",
-            "out": "compiling, loading data from disk",
-        },
     }  # fmt: skip
-    return Ready(run, conditions=conditions)
+    parts = (
+        "moving and compressing data, training, cost and accuracy of both sets after each epoch, checkpoints"
+    )
+    return Ready(run, conditions=conditions, timed=(parts, "compiling, loading data from disk"))

@@ -42,7 +42,4 @@ def contenders(context: Context) -> list[Contender]:
 def _ready(context: Context, how: Implementation, count: int, images: int, timed: str) -> Ready:
     if len(context.evaluation(images).labels) != images:
         raise ValueError(f"images: {images:,} are wanted, and the data has fewer")
-    ready = prepare_evaluation(
-        how, context, networks=count, checked=3, count=False, images=images, timed=timed
-    )
-    return ready.grouped(count)
+    return prepare_evaluation(how, context, networks=count, images=images, timed=timed).grouped(count)

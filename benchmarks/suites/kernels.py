@@ -65,8 +65,8 @@ def _barrier(context: Context) -> Ready:
     loop = BarrierLoop(programs, ROUNDS[context.size.name], context.place)
     loop.run()
     loop.check()
-    timed = {"in": "one launch of many meetings, until the device is done", "out": "compiling"}
-    return Ready(loop.run, loop.rounds, conditions={"programs": programs, "timed": timed})
+    timed = "one launch of many meetings, until the device is done", "compiling"
+    return Ready(loop.run, loop.rounds, conditions={"programs": programs}, timed=timed)
 
 
 @contextmanager
@@ -106,7 +106,5 @@ def _packed_evaluation(context: Context, epochs: int) -> Ready:
     """Evaluation of all their checkpoints, for the networks a second with it; a unit is those of one network."""
     networks = kernel_trainers.packed_capacity(context.training(context.size.train_images))
     how, count = IMPLEMENTATIONS["all-checkpoints"], networks * epochs
-    ready = prepare_evaluation(
-        how, context, networks=count, checked=3, count=False, models=networks, checkpoints=count
-    )
+    ready = prepare_evaluation(how, context, networks=count, models=networks, checkpoints=count)
     return ready.grouped(epochs)

@@ -43,40 +43,41 @@ NOTEBOOK_PART = {"rehearse": 1e-5, "quick": 1e-3, "full": 1e-3}
 CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME")
 
 
+#: Whole processes: their titles and ends, the sizes at which they are measured (the command line takes no prototypes,
+#: and a cold process compiles everything, however few the epochs), and repeats at full size.
+PROCESSES: dict[str, tuple[str, str, tuple[str, ...], int]] = {
+    "process-warm": ("breaknet lesson, again", "figure", ("quick", "full"), 3),
+    "process-cold": ("breaknet lesson, first", "figure", ("full",), 1),
+    "bare-warm": ("no figures, again", "fit", ("quick", "full"), 2),
+    "bare-cold": ("no figures, first", "fit", ("rehearse", "full"), 1),
+}
+
+
 def contenders(context: Context) -> list[Contender]:
     device, size, backend = context.device, context.size.name, context.backend
     scale = SCALE[size]
     part = "" if scale == 1 else f", {scale:g} of its epochs"
     computing = "the lesson's three runs and all their evaluations"
-    whole = f"the lesson from process start to the last figure{part}"
-    bare = f"the lesson from process start to the last fit{part}"
-    figures = ("typer", "matplotlib", "jinja2", "scipy", backend)
 
-    def process(cold: bool, drawn: bool) -> Callable[[], Ready]:
-        return partial(_process_ready, context, scale, cold, drawn)
+    def one(
+        name: str, title: str, work: str, repeats: int, prepare: Callable[[], Ready], *needs: str
+    ) -> Contender:
+        return Contender(
+            f"lesson/{device}/{name}", "lesson", title, work, f"lesson/{name}", prepare, needs, repeats
+        )
 
-    # name, title, work, prepare, needs, repeats, sizes
-    every: list[tuple[str, str, str, Callable[[], Ready], tuple[str, ...], int, tuple[str, ...]]] = [
-        ("compute", "breaknet", computing + part, partial(_compute_ready, context, scale), (backend,), 3, tuple(SCALE)),
-        ("notebook", "the notebook's code, extrapolated", computing, partial(_notebook_ready, context), (), 5,
-         tuple(SCALE)),
-        # the command line takes no prototypes
-        ("process-warm", "breaknet lesson, again", whole, process(False, True), figures, 3 if size == "full" else 1,
-         ("quick", "full")),
-        # a cold process compiles everything, however few the epochs
-        ("process-cold", "breaknet lesson, first", whole, process(True, True), figures, 1, ("full",)),
-    ]  # fmt: skip
-    if context.gpu:  # machines with GPUs often lack what figures need
-        needs = ("scipy", backend)
-        every += [
-            ("bare-warm", "no figures, again", bare, process(False, False), needs, 2, ("quick", "full")),
-            ("bare-cold", "no figures, first", bare, process(True, False), needs, 1, ("rehearse", "full")),
-        ]
-    return [
-        Contender(f"lesson/{device}/{name}", "lesson", title, work, f"lesson/{name}", prepare, needs, repeats)
-        for name, title, work, prepare, needs, repeats, sizes in every
-        if size in sizes
+    found = [
+        one("compute", "breaknet", computing + part, 3, partial(_compute_ready, context, scale), backend),
+        one("notebook", "the notebook's code, extrapolated", computing, 5, partial(_notebook_ready, context)),
     ]
+    for name, (title, end, sizes, repeats) in PROCESSES.items():
+        drawn, cold = name.startswith("process"), name.endswith("cold")
+        if size in sizes and (drawn or context.gpu):  # machines with GPUs often lack what figures need
+            work = f"the lesson from process start to the last {end}{part}"
+            prepare = partial(_process_ready, context, scale, cold, drawn)
+            needs = (*(("typer", "matplotlib", "jinja2") if drawn else ()), "scipy", backend)
+            found.append(one(name, title, work, repeats if size == "full" else 1, prepare, *needs))
+    return found
 
 
 def _compute_ready(context: Context, scale: float) -> Ready:
@@ -92,13 +93,7 @@ def _compute_ready(context: Context, scale: float) -> Ready:
         )
         for experiment in EXPERIMENTS
     ]
-    conditions: dict[str, Any] = {
-        "batch": BATCH_SIZE, "scale": scale,
-        "timed": {
-            "in": "moving and compressing data, training, costs and accuracies after each epoch, checkpoints",
-            "out": "imports, compiling, loading data from disk, fits, figures, report",
-        },
-    }  # fmt: skip
+    conditions: dict[str, Any] = {"batch": BATCH_SIZE, "scale": scale}
 
     def run() -> None:
         runs = train_many(jobs, backend=backend, device=context.place)
@@ -108,7 +103,9 @@ def _compute_ready(context: Context, scale: float) -> Ready:
             assert runs[2].train_accuracy[-1] > 0.9, f"hundred accuracy {runs[2].train_accuracy[-1]:.2f}"
 
     context.warm_up(run)
-    return Ready(run, conditions=conditions)
+    parts = "moving and compressing data, training, costs and accuracies after each epoch, checkpoints"
+    out = "imports, compiling, loading data from disk, fits, figures, report"
+    return Ready(run, conditions=conditions, timed=(parts, out))
 
 
 def _notebook_ready(context: Context) -> Ready:
@@ -138,14 +135,9 @@ def _notebook_ready(context: Context) -> Ready:
         costs.wait()
 
     context.warm_up(run)
-    conditions = {
-        "batch": batch, "extrapolated": True, "timed_part": part, "whole": NOTEBOOK,
-        "timed": {
-            "in": "a part of its steps, costs, accuracies sample by sample and copies of the model",
-            "out": "imports, loading data, fits, figures",
-        },
-    }  # fmt: skip
-    return Ready(run, fraction, conditions=conditions)
+    conditions = {"batch": batch, "extrapolated": True, "timed_part": part, "whole": NOTEBOOK}
+    parts = "a part of its steps, costs, accuracies sample by sample and copies of the model"
+    return Ready(run, fraction, conditions=conditions, timed=(parts, "imports, loading data, fits, figures"))
 
 
 def _process_ready(context: Context, scale: float, cold: bool, drawn: bool) -> Ready:
@@ -154,11 +146,7 @@ def _process_ready(context: Context, scale: float, cold: bool, drawn: bool) -> R
     The command line finds the data in breaknet's cache, as every start but the first does, unless it is cold.
     """
     cached = drawn and not cold
-    where = "breaknet's cache" if cached else "a local copy"
-    conditions: dict[str, Any] = {
-        "batch": BATCH_SIZE, "scale": scale, "cold": cold,
-        "timed": {"in": "everything from the start of Python to its end", "out": f"downloads: the data is in {where}"},
-    }  # fmt: skip
+    conditions: dict[str, Any] = {"batch": BATCH_SIZE, "scale": scale, "cold": cold}
     source = "prototypes" if context.rehearsing else os.environ.get("BREAKNET_DATA") or "synthetic"
     kept = tempfile.TemporaryDirectory()
 
@@ -178,7 +166,9 @@ def _process_ready(context: Context, scale: float, cold: bool, drawn: bool) -> R
         cache.save(Path(kept.name, "breaknet", KEPT_AS), digits(source))
     if not cold:
         context.warm_up(run)  # fills the caches of others
-    return Ready(run, conditions=conditions)
+    where = "breaknet's cache" if cached else "a local copy"
+    parts = "everything from the start of Python to its end", f"downloads: the data is in {where}"
+    return Ready(run, conditions=conditions, timed=parts)
 
 
 def run_lesson(
@@ -190,8 +180,8 @@ def run_lesson(
     may be None, for the data that is in the cache.
     """
     if drawn:
-        start = ["-c", "import sys; from breaknet.cli.commands import run; sys.exit(run())", "lesson", "-q"]
-        command = [*start, "--out", str(folder / "lesson"), "--backend", context.backend]
+        command = ["-c", "import sys; from breaknet.cli.commands import run; sys.exit(run())", "lesson", "-q"]
+        command += ["--out", str(folder / "lesson"), "--backend", context.backend]
         command += ["--device", context.place.type, "--epochs-scale", str(scale)]
         command += ["--data", source] if source else []
     else:
@@ -199,9 +189,8 @@ def run_lesson(
         command += [str(source), context.backend, context.place.type, str(scale)]
     began = time.time()  # as files' dates
     printed = run_python("the lesson", command, environment, folder)
-    if drawn:
-        seconds = json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
-        figures = [file for file in (folder / "lesson").rglob("*") if file.suffix in {".png", ".svg"}]
-        drawn_at = max(figure.stat().st_mtime for figure in figures)
-        return seconds | {"last_figure": drawn_at - began}
-    return json.loads(printed)
+    if not drawn:
+        return json.loads(printed)
+    seconds = json.loads((folder / "lesson" / "results.json").read_text())["seconds"]
+    figures = [file for file in (folder / "lesson").rglob("*") if file.suffix in {".png", ".svg"}]
+    return seconds | {"last_figure": max(figure.stat().st_mtime for figure in figures) - began}

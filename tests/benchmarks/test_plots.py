@@ -19,7 +19,7 @@ def test_the_same_rows_give_the_same_bytes(name: str):
     plot = plots.PLOTS[name]
     sheet = plot.sheet(CPU)
     assert sheet is not None
-    first, second = (plots.svg(plot.draw(sheet), plots.digest(sheet)) for _ in range(2))
+    first, second = (plot.svg(sheet) for _ in range(2))
     assert first == second
     assert first.startswith(b"<?xml")
 
@@ -53,7 +53,7 @@ def test_points_are_where_the_rows_are():
     models = plots.PLOTS["models-cpu"]
     sheet = models.sheet(CPU)
     assert sheet is not None
-    (axes,) = models.draw(sheet).axes
+    (axes,) = models.make(sheet).axes
     ours = next(line for line in axes.lines if line.get_label() == "breaknet")
     assert list(ours.get_xdata()) == [1, 4, 16, 64, 256, 1024, 4096]
     expected = [row.median for row in sheet.rows if row.name.startswith("models/cpu/breaknet/")]
@@ -62,7 +62,7 @@ def test_points_are_where_the_rows_are():
     roofline = plots.PLOTS["roofline-cpu"]
     rows = roofline.sheet(CPU)
     assert rows is not None
-    (axes,) = roofline.draw(rows).axes
+    (axes,) = roofline.make(rows).axes
     first = next(line for line in axes.lines if str(line.get_label()).startswith("A "))
     assert (first.get_xdata()[0], first.get_ydata()[0]) == (5e6 / 4e5, 5e6 / 2e-3)
 
@@ -73,6 +73,6 @@ def test_a_caller_s_style_changes_nothing():
     plot = plots.PLOTS["models-cpu"]
     sheet = plot.sheet(CPU)
     assert sheet is not None
-    plain = plots.svg(plot.draw(sheet), "x")
+    plain = plot.svg(sheet)
     with rc_context({"font.size": 30, "lines.linewidth": 9}):
-        assert plots.svg(plot.draw(sheet), "x") == plain
+        assert plot.svg(sheet) == plain
