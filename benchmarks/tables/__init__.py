@@ -3,7 +3,7 @@
     python -m benchmarks.tables            # write tables, sentences and plots again
     python -m benchmarks.tables --check    # 1 if a document says something else than the rows give
 
-A place for figures is `<!-- table: NAME -->` ... `<!-- end -->`; NAME is one of `__main__.CONTENTS`. What has no row
+A place for figures is `<!-- table: NAME -->` ... `<!-- end -->`; NAME is one of `__main__.contents`. What has no row
 yet is written as nothing, its headings included.
 
 stored.py    the stored rows that a table uses

@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,53 +20,37 @@ _PLACE = re.compile(r"<!-- table: ([\w-]+) -->(.*?)<!-- end -->", re.DOTALL)
 _MARKER = re.compile(r"<!-- (?:table: [^>]*|end) -->")
 
 
-@dataclass(frozen=True)
-class Sources:
-    """All that documents are written from."""
-
-    rows: Sequence[tuple[Machine, Sequence[Row]]]
-    counted: t4_gate.Counted | None
-
-    @property
-    def evidence(self) -> Evidence:
-        """The rows by group and device."""
-        return Evidence(self.rows)
-
-
-_GROUPS = {
-    "ladder": tables.listings,
-    "comparison": tables.listings,
-    "models": partial(tables.grid, down="networks"),
-    "epochs": partial(tables.grid, down="epochs x images"),
-    "evaluation": partial(tables.grid, down="networks x images"),
-    "dispatch": tables.listings,
-    "lesson": lesson.phases,
-    "classroom": tables.listings,
-}
-#: The names that markers use, and the text for each.
-CONTENTS: dict[str, Callable[[Sources], str]] = {
-    **{
-        group: lambda sources, group=group, write=write: tables.section(sources.evidence, group, write)
-        for group, write in _GROUPS.items()
-    },
-    "compiling": lambda sources: tables.section(
-        sources.evidence, "compiling", tables.compiling, heading=False
-    ),
-    "kernels": lambda sources: tables.section(sources.evidence, "kernels", tables.kernels, heading=False),
-    "lesson-summary": lambda sources: lesson.summary(sources.evidence),
-    "lesson-sentence": lambda sources: lesson.sentence(sources.evidence),
-    "t4": lambda sources: t4.table_of(sources.rows, sources.counted),
-}
+def contents(
+    rows: Sequence[tuple[Machine, Sequence[Row]]], counted: t4_gate.Counted | None
+) -> dict[str, Callable[[], str]]:
+    """The names that markers use, and what writes the text for each from these rows."""
+    evidence = Evidence(rows)
+    groups = {
+        "ladder": tables.listings,
+        "comparison": tables.listings,
+        "models": partial(tables.grid, down="networks"),
+        "epochs": partial(tables.grid, down="epochs x images"),
+        "evaluation": partial(tables.grid, down="networks x images"),
+        "dispatch": tables.listings,
+        "lesson": lesson.phases,
+        "classroom": tables.listings,
+    }
+    written = {group: partial(tables.section, evidence, group, write) for group, write in groups.items()}
+    on_one_device = {"compiling": tables.compiling, "kernels": tables.kernels}
+    return written | {
+        **{
+            name: partial(tables.section, evidence, name, on_one_device[name], False)
+            for name in on_one_device
+        },
+        "lesson-summary": partial(lesson.summary, evidence),
+        "lesson-sentence": partial(lesson.sentence, evidence),
+        "t4": partial(t4.table_of, rows, counted),
+    }
 
 
 def documents(root: Path = ROOT) -> list[Path]:
     """README.md and the pages of docs/."""
     return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
-
-
-def places(text: str) -> list[str]:
-    """The names of a document's places, in order."""
-    return [name for name, _ in _PLACE.findall(text)]
 
 
 def rendered(text: str, write: Mapping[str, Callable[[], str]]) -> str:
@@ -99,22 +82,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only say which documents differ from the rows")
     only_check = parser.parse_args(arguments).check
     try:
-        sources = Sources(stored(), t4_gate.load())
-        write = {name: partial(content, sources) for name, content in CONTENTS.items()}
-        new = {path: rendered(path.read_text(encoding="utf-8"), write) for path in documents()}
+        rows = stored()
+        write = contents(rows, t4_gate.load())
+        old = {path: path.read_text(encoding="utf-8") for path in documents()}
+        new = {path: rendered(text, write) for path, text in old.items()}
     except (DataError, ValueError) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 1
-    different = [path for path, text in new.items() if path.read_text(encoding="utf-8") != text]
+    different = [path for path in old if new[path] != old[path]]
     names = [str(path.relative_to(ROOT)) for path in different]
-    names += [f"docs/images/{name}.svg" for name in plots.different(sources.evidence)]
+    names += [f"docs/images/{name}.svg" for name in plots.different(Evidence(rows))]
     if only_check:
         for name in names:
             print(f"{name}: not what the rows give; run python -m benchmarks.tables", file=sys.stderr)
         return 1 if names else 0
     for path in different:
         path.write_text(new[path], encoding="utf-8")
-    plots.write(sources.evidence)
+    plots.write(Evidence(rows))
     for name in names:
         print(f"{name}: written again")
     return 0

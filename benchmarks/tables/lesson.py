@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.tables import listings
@@ -32,7 +34,7 @@ def phases(sheet: Sheet) -> str:
     """The lesson as a process, cold and warm, phase by phase, then its computing against the notebook's."""
     named = {row.name.rpartition("/")[2]: row for row in sheet.rows}
     rows = {heading: named.pop(name) for name, heading in PROCESSES.items() if name in named}
-    return paragraphs(_phase_table(rows), listings(sheet, list(named.values())))
+    return paragraphs(_phase_table(rows), listings(replace(sheet, rows=tuple(named.values()))))
 
 
 def _phase_table(rows: dict[str, Row]) -> str:
@@ -66,11 +68,8 @@ def summary(evidence: Evidence) -> str:
         "", "`breaknet lesson`", "of which training and evaluation", "the first time",
         "the notebook's code, extrapolated",
     ]  # fmt: skip
-    lines = [
-        _line(sheet, kind)
-        for device, kind in (("cpu", "CPU"), ("cuda", "GPU"))
-        for sheet in evidence.sheets("lesson", device)
-    ]
+    kinds = (("cpu", "CPU"), ("cuda", "GPU"))
+    lines = [_line(sheet, kind) for device, kind in kinds for sheet in evidence.sheets("lesson", device)]
     return table(header, lines) if lines else ""
 
 
@@ -101,8 +100,6 @@ def sentence(evidence: Evidence) -> str:
     said = f"The whole lesson takes {time(warm.median, 2)} on {count(sheet.machine.cores, 'CPU core')}"
     ours, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
     if ours is not None and notebook is not None:
-        said += (
-            f"; its computing takes {time(ours.median, 2)}, {ratio(notebook.median / ours.median)} times less than "
-            "with the usual code of a notebook"
-        )
+        said += f"; its computing takes {time(ours.median, 2)}, {ratio(notebook.median / ours.median)} times less than "
+        said += "with the usual code of a notebook"
     return f"{said}."

@@ -11,7 +11,6 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,8 @@ class Plot:
         """The figure as SVG with the digest of its rows in it; the same rows give the same bytes."""
         buffer = io.BytesIO()
         metadata = {"Date": None, "Creator": None, "Description": f"rows {digest(sheet)}"}
-        with style():
+        # matplotlib's own defaults with ours on top, whatever the caller has set
+        with matplotlib.style.context(["default", _RC]):
             self.make(sheet).savefig(buffer, format="svg", metadata=metadata)
         return buffer.getvalue()
 
@@ -72,11 +72,6 @@ def digest(sheet: Sheet | None) -> str | None:
         return None
     content = json.dumps([asdict(sheet.machine), [asdict(row) for row in sheet.rows]], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def style() -> AbstractContextManager[None]:
-    """matplotlib's own defaults with ours on top, whatever the caller has set."""
-    return matplotlib.style.context(["default", _RC])
 
 
 def ladder(sheet: Sheet) -> Figure:

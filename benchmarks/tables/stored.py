@@ -22,10 +22,6 @@ class Sheet:
         """The row of that name."""
         return next((row for row in self.rows if row.name == name), None)
 
-    def starting(self, prefix: str) -> list[Row]:
-        """The rows whose names start so, in their order."""
-        return [row for row in self.rows if row.name.startswith(prefix)]
-
     @property
     def size(self) -> str:
         """One of SIZES."""
@@ -39,9 +35,9 @@ class Evidence:
         self._sheets: dict[tuple[str, str], list[Sheet]] = {}
         for machine, some in rows:
             useful = [row for row in some if row.conditions.get("size") in SIZES]
-            for group, device in dict.fromkeys((row.group, row.device) for row in useful):
-                chosen = tuple(row for row in useful if (row.group, row.device) == (group, device))
-                self._sheets.setdefault((group, device), []).append(Sheet(machine, chosen))
+            for key in dict.fromkeys((row.group, row.device) for row in useful):
+                chosen = tuple(row for row in useful if (row.group, row.device) == key)
+                self._sheets.setdefault(key, []).append(Sheet(machine, chosen))
         for sheets in self._sheets.values():
             sheets.sort(key=lambda sheet: sheet.machine.date, reverse=True)
             sheets.sort(key=lambda sheet: SIZES.index(sheet.size))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks.rows import Row
 from benchmarks.tables import plots
@@ -30,10 +31,10 @@ OURS = (
 def section(evidence: Evidence, group: str, write: Callable[[Sheet], str], heading: bool = True) -> str:
     """A group's plots and its tables on every machine, by device; nothing where there are no rows."""
     parts = []
-    for device in HEADINGS:
+    for device, on_device in HEADINGS.items():
         sheets = evidence.sheets(group, device)
         if sheets and heading:
-            parts.append(HEADINGS[device])
+            parts.append(on_device)
         for name, plot in plots.PLOTS.items():
             if (plot.group, plot.device) == (group, device) and plot.sheet(evidence) is not None:
                 parts.append(f"![{plot.alt}](images/{name}.svg)")
@@ -42,37 +43,27 @@ def section(evidence: Evidence, group: str, write: Callable[[Sheet], str], headi
     return paragraphs(*parts)
 
 
-def listings(sheet: Sheet, rows: Sequence[Row] | None = None) -> str:
+def listings(sheet: Sheet) -> str:
     """A table for each piece of work among the rows: contenders down; all against ours, where ours is among them."""
-    rows = sheet.rows if rows is None else rows
-    by_work: dict[str, list[Row]] = {}
-    for row in rows:
-        by_work.setdefault(row.work, []).append(row)
-    return paragraphs(*(_listing(work, some) for work, some in by_work.items()))
+    works = dict.fromkeys(row.work for row in sheet.rows)
+    return paragraphs(*(_listing(work, [row for row in sheet.rows if row.work == work]) for work in works))
 
 
 def _listing(work: str, rows: list[Row]) -> str:
-    ours = next((row for row in rows if row.name.rpartition("/")[2] in OURS), None)
-    columns: list[tuple[str, Callable[[Row], str], bool]] = [
+    ours = next((row.median for row in rows if row.name.rpartition("/")[2] in OURS), None)
+    launched, floored = any(row.launches for row in rows), any(row.floor for row in rows)
+    columns: list[tuple[str, Callable[[Row], str], Any]] = [
         (work, lambda row: row.title + mark(row), True),
-        ("launches", launches, any(row.launches for row in rows)),
+        ("launches", launches, launched),
         ("time", lambda row: time(row.median), True),
         ("quartiles", spread, True),
-        ("floor", _floor, any(row.floor for row in rows)),
-        ("times the floor", _distance, any(row.floor for row in rows)),
-        ("times ours", lambda row: ratio(row.median / ours.median) if ours else "-", ours is not None),
+        ("floor", lambda row: time(row.floor["seconds"]) if row.floor else "-", floored),
+        ("times the floor", lambda row: ratio(row.distance) if row.distance else "-", floored),
+        ("times ours", lambda row: ratio(row.median / ours) if ours else "-", ours),
     ]
     shown = [(heading, cell) for heading, cell, wanted in columns if wanted]
     lines = [[cell(row) for _, cell in shown] for row in rows]
-    return table([heading for heading, _ in shown], lines, words=1 + columns[1][2])
-
-
-def _floor(row: Row) -> str:
-    return time(row.floor["seconds"]) if row.floor else "-"
-
-
-def _distance(row: Row) -> str:
-    return "-" if row.distance is None else ratio(row.distance)
+    return table([heading for heading, _ in shown], lines, words=1 + launched)
 
 
 def grid(sheet: Sheet, down: str) -> str:
@@ -84,16 +75,16 @@ def grid(sheet: Sheet, down: str) -> str:
         titles.setdefault(contender, row.title)
         points.setdefault(point, {})[contender] = row
     ours, *others = titles
-    header = [down, *titles.values(), *(f"{titles[name]}, times ours" for name in others)]
+
+    def factor(found: dict[str, Row], name: str) -> str:
+        return ratio(found[name].median / found[ours].median) if {name, ours} <= found.keys() else "-"
+
     lines = []
     for point, found in sorted(points.items(), key=lambda pair: [int(part) for part in pair[0].split("x")]):
         times = [time(found[name].median) + mark(found[name]) if name in found else "-" for name in titles]
-        factors = [
-            ratio(found[name].median / found[ours].median) if name in found and ours in found else "-"
-            for name in others
-        ]
-        lines.append([" x ".join(f"{int(part):,}" for part in point.split("x")), *times, *factors])
-    return table(header, lines)
+        shown = " x ".join(f"{int(part):,}" for part in point.split("x"))
+        lines.append([shown, *times, *(factor(found, name) for name in others)])
+    return table([down, *titles.values(), *(f"{titles[name]}, times ours" for name in others)], lines)
 
 
 def compiling(sheet: Sheet) -> str:
@@ -110,13 +101,12 @@ def compiling(sheet: Sheet) -> str:
 def kernels(sheet: Sheet) -> str:
     """The GPU kernels' design, and networks a second, without and with evaluation of their checkpoints."""
     training, evaluation = (sheet.row(f"kernels/cuda/packed/{part}") for part in ("training", "evaluation"))
-    said = ""
-    if training is not None:
-        facts = training.conditions
-        said = f"Networks, {count(facts['epochs'], 'epoch')} of {facts['images']:,} images each: "
-        said += f"{ratio(1 / training.median)} a second trained"
-        if evaluation is not None:
-            both = ratio(1 / (training.median + evaluation.median))
-            said += f", {both} a second with all their checkpoints evaluated"
-        said += "."
-    return paragraphs(listings(sheet), said)
+    if training is None:
+        return listings(sheet)
+    facts = training.conditions
+    said = f"Networks, {count(facts['epochs'], 'epoch')} of {facts['images']:,} images each: "
+    said += f"{ratio(1 / training.median)} a second trained"
+    if evaluation is not None:
+        both = ratio(1 / (training.median + evaluation.median))
+        said += f", {both} a second with all their checkpoints evaluated"
+    return paragraphs(listings(sheet), f"{said}.")

@@ -86,22 +86,19 @@ def count(number: float, what: str) -> str:
 def conditions(sheet: Sheet) -> str:
     """Machine, day, versions and data of a sheet, in a few lines."""
     one, facts = sheet.machine, sheet.rows[0].conditions
-    power = [f"power limit {one.power_limit_w:g} W"] if one.power_limit_w else []
-    driver = [f"driver {one.driver}"] if one.driver else []
-    gpu = [machine(one), *power, *driver] if one.gpu else [machine(one)]
+    where = [machine(one)]
+    where += [f"power limit {one.power_limit_w:g} W"] if one.power_limit_w else []
+    where += [f"driver {one.driver}"] if one.driver else []
     shown = ("python", "torch", "triton", "numba", "jax")
     versions = [f"{name} {one.versions[name]}" for name in shown if name in one.versions]
     batches = sorted({row.conditions["batch"] for row in sheet.rows if row.conditions.get("batch", 1) > 1})
     work = [str(facts.get("data", "")), str(facts.get("dtype", "float32"))]
     work += [f"batches of {' and '.join(map(str, batches))}"] if batches else []
     small = [] if sheet.size == "full" else [f"{sheet.size} size: a first look"]
-    line = "; ".join([", ".join(gpu), ", ".join(versions), ", ".join(work), *small])
-    return f"Measured on {line}; commit {one.commit}, {one.date}. Medians of {_repeats(sheet.rows)} with quartiles."
-
-
-def _repeats(rows: Sequence[Row]) -> str:
-    found = sorted({row.repeats for row in rows})
-    return count(found[0], "call") if len(found) == 1 else f"{found[0]} to {found[-1]} calls"
+    line = "; ".join([", ".join(where), ", ".join(versions), ", ".join(work), *small])
+    few, *_, many = 2 * sorted(row.repeats for row in sheet.rows)
+    calls = count(few, "call") if few == many else f"{few} to {many} calls"
+    return f"Measured on {line}; commit {one.commit}, {one.date}. Medians of {calls} with quartiles."
 
 
 def timed(rows: Iterable[Row]) -> str:
