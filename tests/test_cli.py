@@ -20,21 +20,16 @@ def data(tmp_path_factory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Commands write into the current folder unless told otherwise; and the caller's own data is not used."""
+def surroundings(tmp_path, monkeypatch):
+    """Commands run in a new folder, without the caller's own data; what they set up for a whole process ends."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BREAKNET_DATA", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def notices_as_before(monkeypatch):
-    """What the command line sets up for a whole process ends with the test."""
-    log = logging.getLogger("breaknet")
-    before = log.level, log.propagate, log.handlers
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    log = logging.getLogger("breaknet")
+    level, propagate, handlers = log.level, log.propagate, log.handlers
     yield
-    log.setLevel(before[0])
-    log.propagate, log.handlers = before[1:]
+    log.setLevel(level)
+    log.propagate, log.handlers = propagate, handlers
 
 
 def test_lesson(data, tmp_path, capsys):

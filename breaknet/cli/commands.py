@@ -80,7 +80,10 @@ def lesson(
     from ..lesson.figure_workers import Illustrator
 
     with Illustrator(processes=2) as illustrator:
-        seconds = {"torch": _import_torch()}
+        began = perf_counter()
+        import torch  # noqa: F401 - the slowest import
+
+        seconds = {"torch": perf_counter() - began}
         from ..lesson.experiments import Lesson, Settings
         from ..lesson.output_folder import LessonFolder
 
@@ -243,14 +246,6 @@ def kernels(
     if problems:
         output.notice("\n".join(problems))
         raise typer.Exit(1)
-
-
-def _import_torch() -> float:
-    """Import torch, the slowest import, and return the seconds that it took."""
-    began = perf_counter()
-    import torch  # noqa: F401
-
-    return perf_counter() - began
 
 
 def _load(source: str | None) -> Digits:

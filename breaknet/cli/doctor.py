@@ -20,11 +20,10 @@ def examine() -> dict[str, Any]:
         A dictionary with `versions`, `machine`, `gpus`, `backends` (by name: `usable`, `reason`, `checks`, a
         list of `name`, `ok`, `detail`) and `auto`: the backend, device and why.
     """
-    obstacles = select.reasons()
-    backends: dict[str, dict[str, Any]] = {}
-    for name, reason in obstacles.items():
-        checks = [] if reason else _checks(name)
-        backends[name] = {"usable": reason is None, "reason": reason, "checks": checks}
+    backends = {
+        name: {"usable": reason is None, "reason": reason, "checks": [] if reason else _checks(name)}
+        for name, reason in select.reasons().items()
+    }
     return {
         "versions": versions(),
         "machine": {
@@ -57,20 +56,16 @@ def _checks(name: str) -> list[dict[str, Any]]:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    if not torch.cuda.is_available():
-        return []
-    found = []
-    for number in range(torch.cuda.device_count()):
-        gpu = torch.cuda.get_device_properties(number)
-        found.append(
-            {
-                "name": gpu.name,
-                "capability": f"sm_{gpu.major}{gpu.minor}",
-                "multiprocessors": gpu.multi_processor_count,
-                "gib": round(gpu.total_memory / 2**30, 1),
-            }
-        )
-    return found
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [
+        {
+            "name": gpu.name,
+            "capability": f"sm_{gpu.major}{gpu.minor}",
+            "multiprocessors": gpu.multi_processor_count,
+            "gib": round(gpu.total_memory / 2**30, 1),
+        }
+        for gpu in map(torch.cuda.get_device_properties, range(count))
+    ]
 
 
 def no_gpu_advice() -> str:

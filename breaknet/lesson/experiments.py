@@ -25,10 +25,20 @@ HIDDEN = (16, 16)
 BATCH_SIZE = 100
 LEARNING_RATE = 0.05
 
-#: The phases in results["seconds"], in their order.
-PHASES = (
-    "torch", "imports", "data", "compile", "transfer", "training", "evaluation", "fits", "figures", "report", "total",
-)  # fmt: skip
+#: The phases in results["seconds"], in their order, as the report names them.
+PHASES = {
+    "torch": "importing torch",
+    "imports": "starting Python and its other libraries",
+    "data": "opening the data",
+    "compile": "compiling",
+    "transfer": "moving data and parameters to the device and back",
+    "training": "training",
+    "evaluation": "cost and accuracy of every epoch",
+    "fits": "fits",
+    "figures": "waiting for the figures",
+    "report": "this page",
+    "total": "in all, up to this page",
+}
 
 CURVES = ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")
 

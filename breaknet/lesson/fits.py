@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,41 +69,25 @@ class Logistic:
         return epochs > 0 and missing <= max(0.1 * abs(self.a), 0.002)
 
 
-def fit_line(
-    values: Sequence[float] | NDArray[np.float64],
-    first_epoch: int = FIRST_EPOCH_OF_LINES,
-    *,
-    what: str = "curve",
-) -> Line | None:
-    """Least-squares line through `values` [E] at epochs `first_epoch` to E - 1.
-
-    Args:
-        values: one number an epoch, from epoch 0.
-        first_epoch: the first epoch that counts, 0 or more.
-        what: how messages name the curve.
+def fit_line(values: ArrayLike, *, what: str = "curve") -> Line | None:
+    """Least-squares line through `values` [E], one number an epoch, at epochs 20 to E - 1.
 
     Returns:
-        The line, or None with a notice where fewer than two epochs count or a value is not finite.
-
-    Raises:
-        ValueError: for values that are not one-dimensional, or a negative `first_epoch`.
+        The line, or None with a notice, which names the curve `what`, where fewer than two epochs count or a value
+        is not finite.
     """
-    if first_epoch < 0:
-        raise ValueError(f"first_epoch: 0 or more, not {first_epoch}")
-    curve = _usable(values, first_epoch, 2, f"line through the {what}")
+    curve = _usable(values, FIRST_EPOCH_OF_LINES, 2, f"line through the {what}")
     if curve is None:
         return None
-    epochs, late = np.arange(first_epoch, len(curve), dtype=np.float64), curve[first_epoch:]
+    epochs = np.arange(FIRST_EPOCH_OF_LINES, len(curve), dtype=np.float64)
+    late = curve[FIRST_EPOCH_OF_LINES:]
     centred = epochs - epochs.mean()
     slope = float(centred @ (late - late.mean()) / (centred @ centred))
     return Line(slope, float(late.mean() - slope * epochs.mean()))
 
 
 def fit_logistic(
-    values: Sequence[float] | NDArray[np.float64],
-    start: tuple[float, float, float, float],
-    *,
-    what: str = "curve",
+    values: ArrayLike, start: tuple[float, float, float, float], *, what: str = "curve"
 ) -> Logistic | None:
     """Least-squares logistic curve through accuracies `values` [E], unbounded from `start` = (a, b, c, d).
 
@@ -112,13 +96,7 @@ def fit_logistic(
     Returns:
         The curve, or None with a notice where there are fewer than five epochs, a value is not finite, the
         search does not converge, or the values do not determine the capacity (they have not begun to rise).
-
-    Raises:
-        ValueError: for values that are not one-dimensional, or a `start` that is not four finite numbers.
     """
-    begin = np.asarray(start, np.float64)
-    if begin.shape != (4,) or not np.isfinite(begin).all():
-        raise ValueError(f"start: four finite numbers (a, b, c, d), not {start!r}")
     curve = _usable(values, 0, 5, f"logistic fit to the {what}")
     if curve is None:
         return None
@@ -130,7 +108,7 @@ def fit_logistic(
         # a covariance that cannot be estimated (a flat curve, a clean step) is handled below
         warnings.simplefilter("ignore", OptimizeWarning)
         try:
-            found, covariance = curve_fit(_logistic, epochs, curve, p0=begin, maxfev=MAX_CALLS)
+            found, covariance = curve_fit(_logistic, epochs, curve, p0=start, maxfev=MAX_CALLS)
         except RuntimeError:
             logger.warning("no logistic fit to the %s: the search did not converge", what)
             return None
@@ -175,13 +153,9 @@ def logistic_from(stored: Mapping[str, float] | None) -> Logistic | None:
     return None if stored is None else Logistic(*(stored[key] for key in "abcd"))
 
 
-def _usable(
-    values: Sequence[float] | NDArray[np.float64], first_epoch: int, needed: int, fit: str
-) -> NDArray[np.float64] | None:
+def _usable(values: ArrayLike, first_epoch: int, needed: int, fit: str) -> NDArray[np.float64] | None:
     """The values, or None with a notice unless `needed` or more stand at `first_epoch` and after, all finite."""
     curve = np.asarray(values, np.float64)
-    if curve.ndim != 1:
-        raise ValueError(f"values: one number an epoch, one-dimensional, not {list(curve.shape)}")
     late = curve[first_epoch:]
     if len(late) < needed:
         logger.warning("no %s: it needs %d epochs, here are %d", fit, first_epoch + needed, len(curve))

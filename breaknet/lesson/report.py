@@ -9,25 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..files import written_whole
+from .experiments import PHASES
 from .fits import line_from, logistic_from
 from .report_questions import SECTIONS, Section
 from .report_sentences import closing, cost, notice, parameter_count, percent
 
 Results = Mapping[str, Any]
-
-PHASE_NAMES = {
-    "torch": "importing torch",
-    "imports": "starting Python and its other libraries",
-    "data": "opening the data",
-    "compile": "compiling",
-    "transfer": "moving data and parameters to the device and back",
-    "training": "training",
-    "evaluation": "cost and accuracy of every epoch",
-    "fits": "fits",
-    "figures": "waiting for the figures",
-    "report": "this page",
-    "total": "in all, up to this page",
-}
 
 
 def write_report(results: Results, samples: bytes | None, folder: Path | str) -> Path:
@@ -173,7 +160,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _phases(results: Results) -> list[tuple[str, str]]:
     """The table of times; the page's own is known only when it is rendered again from results.json."""
     return [
-        (PHASE_NAMES.get(phase, phase), f"{seconds:.{1 if seconds >= 1 else 2}f} s")
+        (PHASES.get(phase, phase), f"{seconds:.{1 if seconds >= 1 else 2}f} s")
         for phase, seconds in results["seconds"].items()
         if phase != "report" or seconds > 0
     ]

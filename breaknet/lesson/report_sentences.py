@@ -166,15 +166,9 @@ def _shuffled(results: Results, run: Run) -> list[str]:
         )
     else:
         said.append(f"The training accuracy ends at {percent(right)}: hardly better than guessing.")
-    side = (
-        "below guessing"
-        if unseen < 0.09
-        else "above guessing"
-        if unseen > 0.11
-        else "about the same as guessing"
-    )
+    side = "below" if unseen < 0.09 else "above" if unseen > 0.11 else "about the same as"
     said.append(
-        f"The validation accuracy ends at {percent(unseen)}, {side}. The shuffled labels contain nothing "
+        f"The validation accuracy ends at {percent(unseen)}, {side} guessing. The shuffled labels contain nothing "
         "that could help here. The network gives whole groups of similar images the same answer, and which "
         "answer depends on the shuffle, so the accuracy can end a few points above or below 10 %."
     )

@@ -34,8 +34,7 @@ def test_labels_are_permuted_as_stated(split, fraction, seed):
 
 def test_whole_shuffle(split):
     shuffled = shuffle_labels(split)
-    order = np.random.default_rng(0).permutation(1001)
-    assert np.array_equal(shuffled.labels, split.labels[order])
+    assert np.array_equal(shuffled.labels, split.labels[np.random.default_rng(0).permutation(1001)])
     assert 0.05 < (shuffled.labels == split.labels).mean() < 0.15
     assert len(shuffle_labels(split[:0])) == 0
 

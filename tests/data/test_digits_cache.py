@@ -82,27 +82,20 @@ def test_spoiled_file_is_made_again(kind, kept, digits):
     assert kept.read_bytes() == whole
 
 
-def test_nothing_is_kept_of_what_failed(tmp_path):
-    def fail() -> Digits:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cache.opened_or_made(tmp_path / "x", "", fail)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
-def test_nothing_is_left_of_a_file_that_could_not_be_written(error, digits, tmp_path, monkeypatch):
-    def fail(_: int) -> None:
+@pytest.mark.parametrize("phase", ["making", "writing"])
+def test_nothing_is_left_of_what_failed(phase, error, digits, tmp_path, monkeypatch):
+    def fail(*_: int) -> Digits:
         raise error
 
+    make = fail if phase == "making" else lambda: digits
     monkeypatch.setattr(os, "fsync", fail)
-    if isinstance(error, OSError):
+    if phase == "writing" and isinstance(error, OSError):
         with pytest.warns(RuntimeWarning, match="No space left on device"):
-            assert cache.opened_or_made(tmp_path / "x", "made up", lambda: digits) is digits
+            assert cache.opened_or_made(tmp_path / "x", "made up", make) is digits
     else:
-        with pytest.raises(KeyboardInterrupt):
-            cache.save(tmp_path / "x", digits)
+        with pytest.raises(type(error)):
+            cache.opened_or_made(tmp_path / "x", "made up", make)
     assert not list(tmp_path.iterdir())
 
 
