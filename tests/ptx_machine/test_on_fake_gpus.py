@@ -1,16 +1,18 @@
 """Compiled kernels and the host's side of launches, on fake GPUs: right results, no race, nothing a GPU would refuse.
 
-In processes of their own, since kernels are interpreted in this one. All scenarios of a process are one test: as one
+In processes of their own, since kernels are interpreted in this one. All tests of such a process are one here: as one
 each they would be run by every process that tests run in side by side.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from scenarios import assert_pass, output_of, scenarios_of
 
 from breaknet.kernels.host.targets import TARGETS
 
@@ -19,36 +21,46 @@ pytest.importorskip("triton")
 KERNELS, HOST = "kernel_scenarios.py", "host_scenarios.py"
 #: Of the first target with asynchronous copies and matrix stores: one launch of each kernel.
 OTHER_INSTRUCTIONS = [
-    "scenario_packed_training", "scenario_blocks_take_turns_in_any_order", "scenario_the_fused_layer_and_cost",
-    "scenario_networks_are_evaluated_where_the_images_lie",
+    "test_training[packed]", "test_blocks_take_turns_in_any_order", "test_the_fused_layer_and_cost",
+    "test_networks_are_evaluated_where_the_images_lie",
 ]  # fmt: skip
 
 
+def output_of(*arguments: str, target: str = "sm_75") -> str:
+    """What a Python prints in which kernels are compiled for the target and not interpreted."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, *arguments], env={**environment, "BREAKNET_TEST_TARGET": target},
+        capture_output=True, text=True, timeout=900, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def assert_pass(*tests: str, target: str = "sm_75", mark: str = "not slow") -> None:
+    output = output_of("-m", "pytest", "-q", "-m", mark, "-p", "no:cacheprovider", *tests, target=target)
+    assert re.search(r"\d+ passed", output)
+
+
 @pytest.mark.parametrize(
-    ("target", "names"),
+    ("target", "tests"),
     [
-        pytest.param("sm_75", scenarios_of(KERNELS), id="sm_75"),
-        pytest.param("sm_90", OTHER_INSTRUCTIONS, id="sm_90"),
+        pytest.param("sm_75", [KERNELS], id="sm_75"),
+        pytest.param("sm_90", [f"{KERNELS}::{name}" for name in OTHER_INSTRUCTIONS], id="sm_90"),
     ],
 )
-def test_compiled_kernels(target: str, names: list[str]) -> None:
-    assert_pass(KERNELS, target, names=names)
+def test_compiled_kernels(target: str, tests: list[str]) -> None:
+    assert_pass(*tests, target=target)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [target.name for target in TARGETS.values()])
 def test_all_of_compiled_kernels(target: str) -> None:
-    assert_pass(KERNELS, target, names=scenarios_of(KERNELS, "slow_"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["sm_75", "sm_90"])
-def test_the_host_with_compiled_kernels(target: str) -> None:
-    assert_pass(KERNELS, target, names=[n for n in scenarios_of(KERNELS, "host_") if n.startswith("host_")])
+    assert_pass(KERNELS, target=target, mark="")
 
 
 def test_the_hosts_side() -> None:
-    assert_pass(HOST, names=scenarios_of(HOST))
+    assert_pass(HOST)
 
 
 def test_the_readmes_example(tmp_path: Path, repository: Path) -> None:
