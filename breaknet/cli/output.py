@@ -25,7 +25,7 @@ def configure(verbose: bool, quiet: bool) -> None:
     log.setLevel(logging.ERROR if quiet else logging.INFO)
     log.propagate = False
     log.handlers = [_Handler()]
-    warnings.showwarning = _ignore_warning if quiet else _show_warning
+    warnings.showwarning = lambda message, *_, **__: None if quiet else notice(f"Warning: {message}")
 
 
 class _Handler(logging.Handler):
@@ -33,14 +33,6 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         notice(record.getMessage())
-
-
-def _show_warning(message: Any, *_: Any, **__: Any) -> None:
-    notice(f"Warning: {message}")
-
-
-def _ignore_warning(*_: Any, **__: Any) -> None:
-    return
 
 
 def verbose() -> bool:

@@ -16,7 +16,6 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..versions import versions
 from . import cache
 from .splits import Digits, Split
 
@@ -81,12 +81,8 @@ def _draw_all() -> Digits:
 
 def _recipe_name() -> str:
     """A short name for all that determines the bits: this recipe and the versions of the libraries it uses."""
-    parts = []
-    for library in ("numpy", "scipy", "pillow", "matplotlib"):
-        try:
-            parts.append(version(library))
-        except PackageNotFoundError:  # installed without metadata
-            parts.append("?")
+    found = versions("pillow")
+    parts = [found.get(library, "?") for library in ("numpy", "scipy", "pillow", "matplotlib")]
     return f"{RECIPE}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 

@@ -6,8 +6,8 @@ import gzip
 import hashlib
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from made_up import MadeUp
@@ -38,14 +38,17 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
 Answer = bytes | int | Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
-@dataclass
-class Server:
+class Server(http.server.ThreadingHTTPServer):
     """A web server on the loopback device; `answers` maps paths to content, a status, or a handler."""
 
-    address: str
-    answers: dict[str, Answer] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    closing: threading.Event = field(default_factory=threading.Event)
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server_port}"
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+        self.closing = threading.Event()
 
     def serve(self, made_up: MadeUp, under: str = "mnist") -> str:
         """Give out the four gzipped files; the address of their folder."""
@@ -53,38 +56,42 @@ class Server:
             self.answers[f"/{under}/{name}.gz"] = gzip.compress(content)
         return f"{self.address}/{under}"
 
+    def handle_error(self, *_: object) -> None:  # a client that went away is what the tests are about
+        pass
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        answer = self.server.answers.get(self.path, 404)
+        if isinstance(answer, int):
+            self.send_error(answer)
+        elif callable(answer):
+            answer(self)
+        else:
+            self.send([answer], len(answer))
+
+    def send(self, pieces: list[bytes], size: int, pause: float = 0.0) -> None:
+        """Announce `size` bytes, send the pieces, and pause after each."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
+            time.sleep(pause)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.asked.append(self.path)
-            answer = state.answers.get(self.path, 404)
-            if callable(answer):
-                answer(self)
-            elif isinstance(answer, int):
-                self.send_error(answer)
-            else:
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:  # a client that went away is what the tests are about
-            pass
-
-    listening = Quiet(("127.0.0.1", 0), Handler)
-    state = Server(f"http://127.0.0.1:{listening.server_port}")
-    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield state
-    state.closing.set()
-    listening.shutdown()
-    thread.join()
-    listening.socket.close()
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.closing.set()
+        server.shutdown()
+        thread.join()

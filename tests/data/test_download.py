@@ -69,23 +69,8 @@ def test_bar_on_a_terminal_only(server, published, kept, monkeypatch):
     assert terminal.getvalue().isascii()
 
 
-def slowly(content: bytes, pieces: list[bytes], pause: float = 0.0):
-    """Answers that `content` follows, sends the pieces, and pauses after each."""
-
-    def answer(handler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        for piece in pieces:
-            handler.wfile.write(piece)
-            handler.wfile.flush()
-            time.sleep(pause)
-
-    return answer
-
-
 def cut_off(content: bytes, pause: float = 0.0):
-    return slowly(content, [content[: len(content) // 2]], pause)
+    return lambda handler: handler.send([content[: len(content) // 2]], len(content), pause)
 
 
 def altered(content: bytes) -> bytes:
@@ -159,7 +144,7 @@ def test_slow_but_steady_download_is_left_alone(server, published, kept, monkeyp
     content = server.answers[f"/mnist/{IMAGES}"]
     step = len(content) // 8 + 1  # 0.8 s in all
     pieces = [content[start : start + step] for start in range(0, len(content), step)]
-    server.answers[f"/mnist/{IMAGES}"] = slowly(content, pieces, 0.1)
+    server.answers[f"/mnist/{IMAGES}"] = lambda handler: handler.send(pieces, len(content), 0.1)
     assert_same(load_mnist(cache_dir=kept, mirrors=[mirror]), published.digits())
 
 

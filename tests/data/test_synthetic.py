@@ -111,7 +111,7 @@ def test_other_versions_have_another_file(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(synthetic, "RECIPE", 0)
         names.add(synthetic._recipe_name())
-    monkeypatch.setattr(synthetic, "version", lambda library: "9.9")
+    monkeypatch.setattr(synthetic, "versions", lambda *_: {"pillow": "9.9"})
     names.add(synthetic._recipe_name())
     assert len(names) == 3
 

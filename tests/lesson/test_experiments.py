@@ -105,35 +105,27 @@ def test_an_older_lesson_is_replaced_once_the_new_one_is_whole(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_ctrl_c_keeps_finished_experiments(tmp_path, backend):
+@pytest.mark.parametrize(
+    ("backend", "interrupted", "finished"),
+    [("torch", 250, ["clean", "shuffled"]), ("numba", 250, ["clean", "shuffled"]), ("torch", 25, [])],
+)
+def test_ctrl_c_keeps_finished_experiments(tmp_path, backend, interrupted, finished):
     folder = LessonFolder(tmp_path / "out")
 
     def interrupt(epoch, epochs, cost):
-        if epochs == 250 and epoch == 3:
+        if epochs == interrupted and epoch == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         folder.run(Lesson(tiny_digits(), Settings(0, 0.25, backend, "cpu"), progress=interrupt))
     folder.abandon()
-    assert folder.finished == ["clean", "shuffled"]
-    assert not (tmp_path / "out").exists()
-    kept = files_of(folder.unfinished)
-    assert kept == {"results.json", "checkpoints/clean.safetensors", "checkpoints/shuffled.safetensors"}
-    stored = json.loads((folder.unfinished / "results.json").read_text())
-    assert list(stored["experiments"]) == ["clean", "shuffled"]
-
-
-def test_nothing_is_left_of_a_lesson_that_finished_nothing(tmp_path):
-    folder = LessonFolder(tmp_path / "out")
-
-    def interrupt(epoch, epochs, cost):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        folder.run(Lesson(tiny_digits(), QUICK, progress=interrupt))
-    folder.abandon()
-    assert list(tmp_path.iterdir()) == []
+    assert folder.finished == finished
+    assert list(tmp_path.iterdir()) == [folder.unfinished] * bool(finished)
+    if finished:
+        kept = {"results.json", *(f"checkpoints/{name}.safetensors" for name in finished)}
+        assert files_of(folder.unfinished) == kept
+        stored = json.loads((folder.unfinished / "results.json").read_text())
+        assert list(stored["experiments"]) == finished
 
 
 def test_folders_that_are_not_a_lesson_are_never_replaced(tmp_path):
