@@ -58,9 +58,8 @@ def cooperative_training_kernel(
 ):  # fmt: skip
     OWNERS: tl.constexpr = TILES.width1 // TILES.hidden_block
     PROGRAMS: tl.constexpr = TILES.slices + OWNERS + 1
-    HELD: tl.constexpr = (PHASE == 0) and (
-        TILES.rows == TILES.row_block
-    )  # a batch's pixels stay in registers
+    # a batch's pixels stay in registers
+    HELD: tl.constexpr = (PHASE == 0) and (TILES.rows == TILES.row_block)
     W2: tl.constexpr = NET.hidden1 * (NET.inputs + 1)
     B2: tl.constexpr = W2 + NET.hidden2 * NET.hidden1
     P: tl.constexpr = B2 + NET.hidden2 + NET.outputs * (NET.hidden2 + 1)
@@ -94,11 +93,15 @@ def cooperative_training_kernel(
         epochs = tl.where(epoch < epochs, 1, 0)
         steps = 1
 
-    if part < TILES.slices:
+    if PHASE == 2:
+        if (part < TILES.slices) & (epochs > 0):
+            # in no loop over epochs and steps: what the compiler moves out of those costs 16 registers
+            rows = tl.minimum(batch, examples - done)
+            row_deltas(live, labels + done, partials, deltas, part, rows, NET, TILES)
+    elif part < TILES.slices:
         first_input = part * TILES.input_block
         own_partials = partials + part * (TILES.rows * TILES.width1)
-        if PHASE != 2:
-            w1 = load_slice(live, first_input, NET, TILES)
+        w1 = load_slice(live, first_input, NET, TILES)
         if HELD:
             rows = tl.minimum(batch, examples)
             x = load_slice_inputs(images_ptr, image_row, rows, first_input, NET, TILES)
@@ -108,14 +111,12 @@ def cooperative_training_kernel(
                 row = image_row + done
                 if HELD:
                     store_partials(own_partials, grouped_dot(x, w1, TILES.input_groups), TILES)
-                elif PHASE < 2:
+                elif PHASE != 3:
                     slice_forward(images_ptr, w1, own_partials, row, rows, first_input, NET, TILES)
                 if PHASE == 0:
                     target += PROGRAMS
                     grid_barrier(counter, target)
-                if (PHASE == 0) or (PHASE == 2):
-                    for first in range(part * TILES.delta_rows, rows, TILES.slices * TILES.delta_rows):
-                        row_deltas(live, labels + done, partials, deltas, first, rows, NET, TILES)
+                    row_deltas(live, labels + done, partials, deltas, part, rows, NET, TILES)
                 following = tl.where(done + batch < examples, done + batch, 0)
                 if HELD:
                     next_rows = tl.minimum(batch, examples - following)
@@ -129,7 +130,7 @@ def cooperative_training_kernel(
                     d1 = load_d1(deltas, 0, rows, TILES)
                     w1 -= learning_rate * tl.trans(grouped_dot(tl.trans(d1), x, TILES.row_groups))
                     x = next_x
-                elif (PHASE == 0) or (PHASE == 3):
+                elif PHASE != 1:
                     w1 -= learning_rate * slice_gradient(
                         images_ptr, deltas, row, rows, first_input, NET, TILES
                     )
@@ -144,7 +145,7 @@ def cooperative_training_kernel(
             store_slice(live, w1, first_input, NET, TILES)
             if (epochs > 0) & (done == 0):
                 store_slice(checkpoint, w1, first_input, NET, TILES)
-    elif (PHASE == 0) or (PHASE == 3):
+    elif PHASE != 1:
         if part < TILES.slices + OWNERS:
             unit = (part - TILES.slices) * TILES.hidden_block
             w2 = load_w2(live + W2, unit, NET, TILES)

@@ -1,11 +1,20 @@
-"""Device functions that several kernels share: activation, pixels, and products of small matrices.
+"""What several kernels share: activation, pixels, products of small matrices, and sums in a fixed order.
 
-All arithmetic is float32, and every product is IEEE float32 on every GPU.
+All arithmetic is float32, and every product is IEEE float32 on every GPU; only `ordered_sum` adds in float64.
 """
+
+import torch
+from torch import Tensor
 
 from breaknet.kernels import jobs
 from breaknet.kernels._triton import INTERPRETED as _INTERPRETED
-from breaknet.kernels._triton import jit, tl
+from breaknet.kernels._triton import jit, tl, triton
+
+#: Tiles (BLOCK_S, BLOCK_M) of `ordered_sum`: few columns with many parts each, or many columns. A caller always names
+#: the same one, so that its bits do not depend on how many columns happen to stand side by side.
+ONE_COLUMN = (1024, 1)
+MANY_COLUMNS = (16, 32)
+SUM_OPTIONS = {"num_warps": 4, "num_stages": 1}
 
 INTERPRETED = tl.constexpr(_INTERPRETED)
 JOB_COLUMNS = tl.constexpr(jobs.JOB_COLUMNS)
@@ -107,3 +116,40 @@ def grouped_dot(a, b, GROUPS: tl.constexpr):
         a3 = tl.permute(tl.reshape(a, [a.shape[0], GROUPS, LENGTH]), [1, 0, 2])
         b3 = tl.reshape(b, [GROUPS, LENGTH, b.shape[1]])
         return sum_groups(tl.dot(a3, b3, input_precision="ieee"))
+
+
+@jit(do_not_specialize=["parts", "columns"])
+def ordered_sum_forward_kernel(
+    partial_ptr, total_ptr, parts, columns, BLOCK_S: tl.constexpr, BLOCK_M: tl.constexpr
+):
+    """Grid (M / BLOCK_M): a program holds BLOCK_S running sums for each of its BLOCK_M columns.
+
+    Running sum i takes the parts i, i + BLOCK_S, i + 2 BLOCK_S, ... in that order, and a fixed tree adds the running
+    sums at the end. The order depends on S and BLOCK_S alone, never on M or on timing.
+    """
+    column = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    part = tl.arange(0, BLOCK_S)
+    sums = tl.zeros([BLOCK_S, BLOCK_M], tl.float64)
+    for first in range(0, parts, BLOCK_S):
+        row = first + part
+        inside = (row < parts)[:, None] & (column < columns)[None, :]
+        offset = row.to(tl.int64)[:, None] * columns + column[None, :]
+        sums += tl.load(partial_ptr + offset, mask=inside, other=0.0).to(tl.float64)
+    total = tl.sum(sums, 0).to(total_ptr.dtype.element_ty)
+    tl.store(total_ptr + column, total, mask=column < columns)
+
+
+def ordered_sum(partial: Tensor, dtype: torch.dtype, tile: tuple[int, int]) -> Tensor:
+    """The sums [M] over the first axis of `partial`, contiguous float32 [S, M], as float32 or float64.
+
+    Added in float64 and in a fixed order: the kernels' replacement for floating-point atomics.
+    """
+    parts, columns = partial.shape
+    total = torch.empty(columns, dtype=dtype, device=partial.device)
+    block_s, block_m = tile
+    if columns:
+        grid = (triton.cdiv(columns, block_m),)
+        ordered_sum_forward_kernel[grid](
+            partial, total, parts, columns, BLOCK_S=block_s, BLOCK_M=block_m, **SUM_OPTIONS
+        )
+    return total

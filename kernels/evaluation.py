@@ -28,16 +28,15 @@ import torch
 from torch import Tensor
 
 from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.device_functions import sigmoid
+from breaknet.kernels.device_functions import MANY_COLUMNS, ordered_sum, sigmoid
 from breaknet.kernels.jobs import MAX_HIDDEN, MAX_OUTPUTS, Shape, padded
-from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 
-#: BLOCK_C, BLOCK_M, warps and the registers a thread may take, by the padded wider hidden layer: a tile of 64 x 64
-#: sums by 4 warps, two programs to an SM of every generation, T4 included (three, at 168 registers, would spill), or
-#: 32 x 128 by 8 for the largest width, where 4 would spill. Both layers are padded alike, which keeps the
-#: configurations few enough to compile each for every generation. Nothing depends on the number of checkpoints or
-#: images, so no bit of a result does.
-TILES = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
+Tile = tuple[int, int, int, int]  # BLOCK_C, BLOCK_M, warps and the registers a thread may take
+#: By the padded wider hidden layer: 64 x 64 sums by 4 warps, two programs to an SM of every generation, T4 included
+#: (three, at 168 registers, would spill), or 32 x 128 by 8 for the largest width, where 4 would spill. Both layers are
+#: padded alike, which keeps the configurations few enough to compile each for every generation. Nothing depends on the
+#: number of checkpoints or images, so no bit of a result does.
+TILES: dict[int, Tile] = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
 BLOCK_K = 16
 BLOCK_H = 16
 #: `image_columns` pads to whole multiples of this many images: a multiple of every BLOCK_M.
@@ -132,10 +131,10 @@ def evaluation_forward_kernel(
         tl.atomic_add(confusion_ptr + cell, 1, mask=counted, sem="relaxed")
 
 
-def tile_config(net: Shape) -> tuple[dict[str, Any], dict[str, int]]:
+def tile_config(net: Shape, tile: Tile | None = None) -> tuple[dict[str, Any], dict[str, int]]:
     """The kernel's constants for such networks, WIDTH the padded width of both hidden layers, and compiler options."""
     width = padded(max(net.hidden1, net.hidden2))
-    block_c, block_m, warps, registers = TILES[width]
+    block_c, block_m, warps, registers = tile or TILES[width]
     constants = {
         "NET": net, "WIDTH": width, "BLOCK_C": block_c, "BLOCK_M": block_m,
         "BLOCK_K": BLOCK_K, "BLOCK_H": BLOCK_H, "BLOCK_O": MAX_OUTPUTS,
@@ -219,6 +218,7 @@ def evaluate_checkpoints(
     confusion: bool = False,
     columns: Tensor | None = None,
     partial_bytes: int = PARTIAL_BYTES,
+    tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Summed cost float64 [C], hits int64 [C] and confusion int64 [C, O, O] (or None), on the tensors' device.
 
@@ -234,6 +234,7 @@ def evaluate_checkpoints(
         columns: `image_columns(images)`, where it is at hand; else it is made.
         partial_bytes: the most that partial results, and transposed weights, may take; checkpoints are split over
             launches beyond it.
+        tile: instead of that of `TILES`, to measure another.
 
     Raises:
         ValueError: a size beyond the kernel's, or a tensor that does not fit, naming the argument.
@@ -251,7 +252,7 @@ def evaluate_checkpoints(
         scale = 1 / 256 if images.dtype == torch.uint8 else 1.0
     columns = image_columns(images) if columns is None else columns
     labels = labels.contiguous()
-    constants, options = tile_config(net)
+    constants, options = tile_config(net, tile)
     width, block_c = constants["WIDTH"], constants["BLOCK_C"]
     tiles = triton.cdiv(len(images), constants["BLOCK_M"])
     bytes_each = max(8 * tiles, 4 * len(columns) * width)

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
 from breaknet.kernels._triton import capability_of, jit, tl, triton
-from breaknet.kernels.device_functions import sigmoid, sigmoid_derivative
+from breaknet.kernels.device_functions import MANY_COLUMNS, ordered_sum, sigmoid, sigmoid_derivative
 from breaknet.kernels.jobs import padded
-from breaknet.kernels.ordered_sum import MANY_COLUMNS, ordered_sum
 
 #: BLOCK_B, BLOCK_N, BLOCK_K and warps by the padded width N (64 stands for every wider layer), for all GPUs.
 TILES = {16: (32, 16, 32, 4), 32: (32, 32, 32, 4), 64: (32, 64, 32, 4)}

@@ -18,9 +18,9 @@ from breaknet.kernels.packed_training import OUTPUT_BLOCK, copy_parameters, outp
 
 
 @jit
-def load_tile(x_ptr, pitch, row, rows, k, IMAGES: tl.constexpr):
-    """[rows, columns] of a layer's input: the images, or an activation in the scratch area (no mask needed)."""
-    if IMAGES:
+def load_tile(x_ptr, pitch, row, rows, k, LAYER: tl.constexpr):
+    """[rows, columns] of a layer's input: of layer 1 the images, else an activation in scratch (no mask needed)."""
+    if LAYER == 1:
         x = load_images(x_ptr, pitch, row, row < rows, k)
     else:
         x = tl.load(x_ptr + row[:, None] * pitch + k[None, :])
@@ -28,41 +28,38 @@ def load_tile(x_ptr, pitch, row, rows, k, IMAGES: tl.constexpr):
 
 
 @jit
-def layer_output(
-    x_ptr, pitch, row, rows, w_ptr, b_ptr, inside, outside,
-    IMAGES: tl.constexpr, N: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
-    """y = sigmoid(x W^T + b) for one tile of rows; `inside` inputs and `outside` <= N outputs."""
+def layer_output(x_ptr, pitch, row, rows, w_ptr, inside, outside, LAYER: tl.constexpr, TILES: tl.constexpr):
+    """y = sigmoid(x W^T + b) for one tile of rows; `inside` inputs and `outside` outputs; b lies behind W."""
+    N: tl.constexpr = OUTPUT_BLOCK if LAYER == 3 else TILES.width
     n = tl.arange(0, N)
     z = tl.full([TILES.rows, N], 0.0, tl.float32)
     for start_k in range(0, inside, TILES.chunk):
         k = start_k + tl.arange(0, TILES.chunk)
-        x = load_tile(x_ptr, pitch, row, rows, k, IMAGES)
+        x = load_tile(x_ptr, pitch, row, rows, k, LAYER)
         mask = (k < inside)[:, None] & (n < outside)[None, :]
         w = tl.load(w_ptr + n[None, :] * inside + k[:, None], mask=mask, other=0.0)
         z = tl.dot(x, w, z, input_precision="ieee")
-    b = tl.load(b_ptr + n, mask=n < outside, other=0.0)
+    b = tl.load(w_ptr + outside * inside + n, mask=n < outside, other=0.0)
     return sigmoid(z + b[None, :])
 
 
 @jit
-def hidden_layer(
-    x_ptr, pitch, rows, w_ptr, b_ptr, inside, outside, y_ptr, IMAGES: tl.constexpr, TILES: tl.constexpr
-):
+def hidden_layer(x_ptr, pitch, rows, w_ptr, inside, outside, y_ptr, LAYER: tl.constexpr, TILES: tl.constexpr):
     """A hidden layer's output for the whole batch, written to y_ptr [rows, width]."""
     WIDTH: tl.constexpr = TILES.width
     for start in range(0, rows, TILES.rows):
         row = start + tl.arange(0, TILES.rows)
-        y = layer_output(x_ptr, pitch, row, rows, w_ptr, b_ptr, inside, outside, IMAGES, WIDTH, TILES)
+        y = layer_output(x_ptr, pitch, row, rows, w_ptr, inside, outside, LAYER, TILES)
         tl.store(y_ptr + row[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :], y)
 
 
 @jit
 def hidden_deltas(
-    delta_ptr, w_ptr, y_ptr, into_ptr, rows, inside, outside,
-    DELTA: tl.constexpr, BLOCK_N: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
+    delta_ptr, w_ptr, y_ptr, into_ptr, rows, inside, outside, LAYER: tl.constexpr, TILES: tl.constexpr
+):
     """The deltas below a layer, (delta W) y (1 - y), written to `into_ptr` [rows, width]; delta [rows, DELTA]."""
+    DELTA: tl.constexpr = OUTPUT_BLOCK if LAYER == 3 else TILES.width
+    BLOCK_N: tl.constexpr = OUTPUT_BLOCK if LAYER == 3 else TILES.chunk
     h = tl.arange(0, TILES.width)
     n = tl.arange(0, BLOCK_N)
     for start in range(0, rows, TILES.rows):
@@ -79,10 +76,19 @@ def hidden_deltas(
 
 @jit
 def update_layer(
-    x_ptr, pitch, delta_ptr, w_ptr, b_ptr, rows, learning_rate, inside, outside,
-    IMAGES: tl.constexpr, N: tl.constexpr, TILES: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    pitch,
+    delta_ptr,
+    w_ptr,
+    rows,
+    learning_rate,
+    inside,
+    outside,
+    LAYER: tl.constexpr,
+    TILES: tl.constexpr,
+):
     """W -= learning_rate delta^T x and b -= learning_rate sum of delta, over the whole batch; delta [rows, N]."""
+    N: tl.constexpr = OUTPUT_BLOCK if LAYER == 3 else TILES.width
     GROUPS: tl.constexpr = TILES.rows // 16
     CHUNK: tl.constexpr = TILES.chunk
     k = tl.arange(0, CHUNK)
@@ -91,7 +97,7 @@ def update_layer(
         sums = tl.zeros([GROUPS, CHUNK, N], tl.float32)
         for start in range(0, rows, TILES.rows):
             row = start + tl.arange(0, TILES.rows)
-            x = load_tile(x_ptr, pitch, row, rows, start_k + k, IMAGES)
+            x = load_tile(x_ptr, pitch, row, rows, start_k + k, LAYER)
             delta = tl.load(delta_ptr + row[:, None] * N + n[None, :])
             x = tl.permute(tl.reshape(x, [GROUPS, 16, CHUNK]), [0, 2, 1])
             sums = tl.dot(x, tl.reshape(delta, [GROUPS, 16, N]), sums, input_precision="ieee")
@@ -103,6 +109,7 @@ def update_layer(
     for start in range(0, rows, TILES.rows):
         row = start + tl.arange(0, TILES.rows)
         total += tl.sum(tl.load(delta_ptr + row[:, None] * N + n[None, :]), 0)
+    b_ptr = w_ptr + outside * inside
     b = tl.load(b_ptr + n, mask=n < outside, other=0.0)
     tl.debug_barrier()  # every warp loads all of b, and one of them stores it
     tl.store(b_ptr + n, b - learning_rate * total, mask=n < outside)
@@ -124,11 +131,8 @@ def packed_looped_kernel(
 
     # torch's order: each weight [out, in], then its bias
     w1_ptr = live_ptr + live_row * count
-    b1_ptr = w1_ptr + hidden1 * inputs
-    w2_ptr = b1_ptr + hidden1
-    b2_ptr = w2_ptr + hidden2 * hidden1
-    w3_ptr = b2_ptr + hidden2
-    b3_ptr = w3_ptr + outputs * hidden2
+    w2_ptr = w1_ptr + hidden1 * (inputs + 1)
+    w3_ptr = w2_ptr + hidden2 * (hidden1 + 1)
 
     y1_ptr = scratch_ptr + job.to(tl.int64) * scratch_rows * (4 * WIDTH + OUTPUT_BLOCK)
     y2_ptr = y1_ptr + scratch_rows * WIDTH
@@ -142,56 +146,24 @@ def packed_looped_kernel(
         for first in range(0, examples, batch):
             rows = tl.minimum(batch, examples - first)
 
-            hidden_layer(x_ptr, pitch, rows, w1_ptr, b1_ptr, inputs, hidden1, y1_ptr, True, TILES)
+            hidden_layer(x_ptr, pitch, rows, w1_ptr, inputs, hidden1, y1_ptr, 1, TILES)
             tl.debug_barrier()
-            hidden_layer(y1_ptr, WIDTH, rows, w2_ptr, b2_ptr, hidden1, hidden2, y2_ptr, False, TILES)
+            hidden_layer(y1_ptr, WIDTH, rows, w2_ptr, hidden1, hidden2, y2_ptr, 2, TILES)
             tl.debug_barrier()
             for start in range(0, rows, TILES.rows):
                 row = start + tl.arange(0, TILES.rows)
-                y3 = layer_output(
-                    y2_ptr, WIDTH, row, rows, w3_ptr, b3_ptr, hidden2, outputs, False, OUTPUT_BLOCK, TILES
-                )
+                y3 = layer_output(y2_ptr, WIDTH, row, rows, w3_ptr, hidden2, outputs, 3, TILES)
                 label = keep_float32(tl.load(labels_ptr + first + row, mask=row < rows, other=0))
                 d3 = output_delta(y3, label, row < rows, o)
                 tl.store(d3_ptr + row[:, None] * OUTPUT_BLOCK + o[None, :], d3)
             tl.debug_barrier()
-            hidden_deltas(
-                d3_ptr, w3_ptr, y2_ptr, d2_ptr, rows, hidden2, outputs, OUTPUT_BLOCK, OUTPUT_BLOCK, TILES
-            )
+            hidden_deltas(d3_ptr, w3_ptr, y2_ptr, d2_ptr, rows, hidden2, outputs, 3, TILES)
             tl.debug_barrier()
-            hidden_deltas(d2_ptr, w2_ptr, y1_ptr, d1_ptr, rows, hidden1, hidden2, WIDTH, TILES.chunk, TILES)
+            hidden_deltas(d2_ptr, w2_ptr, y1_ptr, d1_ptr, rows, hidden1, hidden2, 2, TILES)
             tl.debug_barrier()
-            update_layer(
-                x_ptr, pitch, d1_ptr, w1_ptr, b1_ptr, rows, learning_rate, inputs, hidden1, True, WIDTH, TILES
-            )
-            update_layer(
-                y1_ptr,
-                WIDTH,
-                d2_ptr,
-                w2_ptr,
-                b2_ptr,
-                rows,
-                learning_rate,
-                hidden1,
-                hidden2,
-                False,
-                WIDTH,
-                TILES,
-            )
-            update_layer(
-                y2_ptr,
-                WIDTH,
-                d3_ptr,
-                w3_ptr,
-                b3_ptr,
-                rows,
-                learning_rate,
-                hidden2,
-                outputs,
-                False,
-                OUTPUT_BLOCK,
-                TILES,
-            )
+            update_layer(x_ptr, pitch, d1_ptr, w1_ptr, rows, learning_rate, inputs, hidden1, 1, TILES)
+            update_layer(y1_ptr, WIDTH, d2_ptr, w2_ptr, rows, learning_rate, hidden1, hidden2, 2, TILES)
+            update_layer(y2_ptr, WIDTH, d3_ptr, w3_ptr, rows, learning_rate, hidden2, outputs, 3, TILES)
             tl.debug_barrier()
             x_ptr += batch.to(tl.int64) * pitch
         copy_parameters(w1_ptr, checkpoints_ptr, count, BLOCK=1024)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from breaknet.kernels._operators import register
 from breaknet.kernels._triton import jit, tl, triton
+from breaknet.kernels.device_functions import ONE_COLUMN, ordered_sum
 from breaknet.kernels.jobs import padded
-from breaknet.kernels.ordered_sum import ONE_COLUMN, ordered_sum
 
 #: BLOCK_B and BLOCK_C by the padded number of classes (64 stands for every larger one), for all GPUs.
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}

@@ -19,12 +19,7 @@ each, d3 [rows, 16], one after another. `rows` is the batch rounded up to whole 
 
 from breaknet.kernels import jobs
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import (
-    grouped_dot,
-    load_images,
-    sigmoid,
-    sigmoid_derivative,
-)
+from breaknet.kernels.device_functions import grouped_dot, load_images, sigmoid, sigmoid_derivative
 
 OUTPUT_BLOCK = tl.constexpr(jobs.MAX_OUTPUTS)
 #: Products that `times_transposed` holds at once, in 256 threads.
@@ -161,60 +156,61 @@ def store_outputs(row_ptr, b2, w3, b3, NET: tl.constexpr, TILES: tl.constexpr):
 
 @jit
 def row_deltas(
-    live_ptr, labels_ptr, partials_ptr, deltas_ptr, first_row, rows, NET: tl.constexpr, TILES: tl.constexpr
+    live_ptr, labels_ptr, partials_ptr, deltas_ptr, program, rows, NET: tl.constexpr, TILES: tl.constexpr
 ):
-    """Phase 2: layers 2 and 3 and all deltas of delta_rows rows, from the partial sums; `rows` is the batch's length.
+    """Phase 2: layers 2 and 3 and all deltas, from the partial sums, of every slices-th run of delta_rows rows.
 
     hidden_block units of hidden1 are held at a time; wider networks add the partial sums once more on the way back,
     which costs less than it would to read back what this program has just written.
     """
     W2: tl.constexpr = NET.hidden1 * (NET.inputs + 1)
     B2: tl.constexpr = W2 + NET.hidden2 * NET.hidden1
-    row = first_row + tl.arange(0, TILES.delta_rows)
-    unit = tl.arange(0, TILES.hidden_block)
-    unit2 = tl.arange(0, TILES.width2)
-    digit = tl.arange(0, OUTPUT_BLOCK)
-    b2, w3, b3 = load_outputs(live_ptr + B2, NET, TILES)
-    label = tl.load(labels_ptr + row, mask=row < rows, other=-1)
-
-    if TILES.hidden_block == TILES.width1:
-        w2 = load_w2(live_ptr + W2, 0, NET, TILES)
-        a1 = first_hidden(partials_ptr, row, rows, unit, TILES)
-        z2 = times_transposed(a1, w2)
-    else:
-        z2 = tl.full([TILES.delta_rows, TILES.width2], 0.0, tl.float32)
-        for first in range(0, TILES.width1, TILES.hidden_block):
-            part = load_w2(live_ptr + W2, first, NET, TILES)
-            z2 += times_transposed(first_hidden(partials_ptr, row, rows, first + unit, TILES), part)
-    a2 = sigmoid(z2 + b2[None, :])
-    a3 = sigmoid(times_transposed(a2, w3) + b3[None, :])
-
-    target = tl.where(label[:, None] == digit[None, :], 1.0, 0.0)
-    real = (label >= 0)[:, None] & (digit < NET.outputs)[None, :]
-    d3 = tl.where(real, 2.0 * (a3 - target) * sigmoid_derivative(a3), 0.0)
-    d2 = times_transposed(d3, tl.trans(w3)) * sigmoid_derivative(a2)
-
     D1: tl.constexpr = TILES.rows * TILES.width1
     A2: tl.constexpr = 2 * TILES.rows * TILES.width1
     D2: tl.constexpr = A2 + TILES.rows * TILES.width2
     D3: tl.constexpr = D2 + TILES.rows * TILES.width2
-    whole = (row < rows)[:, None]
-    tile1 = row[:, None] * TILES.width1 + unit[None, :]
-    tile2 = row[:, None] * TILES.width2 + unit2[None, :]
-    if TILES.hidden_block == TILES.width1:
-        d1 = times_transposed(d2, tl.trans(w2)) * sigmoid_derivative(a1)
-        tl.store(deltas_ptr + tile1, a1, mask=whole)
-        tl.store(deltas_ptr + D1 + tile1, d1, mask=whole)
-    else:
-        for first in range(0, TILES.width1, TILES.hidden_block):
-            part = load_w2(live_ptr + W2, first, NET, TILES)
-            a = first_hidden(partials_ptr, row, rows, first + unit, TILES)
-            d = times_transposed(d2, tl.trans(part)) * sigmoid_derivative(a)
-            tl.store(deltas_ptr + tile1 + first, a, mask=whole)
-            tl.store(deltas_ptr + D1 + tile1 + first, d, mask=whole)
-    tl.store(deltas_ptr + A2 + tile2, a2, mask=whole)
-    tl.store(deltas_ptr + D2 + tile2, d2, mask=whole)
-    tl.store(deltas_ptr + D3 + row[:, None] * OUTPUT_BLOCK + digit[None, :], d3, mask=whole)
+    unit = tl.arange(0, TILES.hidden_block)
+    unit2 = tl.arange(0, TILES.width2)
+    digit = tl.arange(0, OUTPUT_BLOCK)
+    for start in range(program * TILES.delta_rows, rows, TILES.slices * TILES.delta_rows):
+        row = start + tl.arange(0, TILES.delta_rows)
+        b2, w3, b3 = load_outputs(live_ptr + B2, NET, TILES)
+        label = tl.load(labels_ptr + row, mask=row < rows, other=-1)
+
+        if TILES.hidden_block == TILES.width1:
+            w2 = load_w2(live_ptr + W2, 0, NET, TILES)
+            a1 = first_hidden(partials_ptr, row, rows, unit, TILES)
+            z2 = times_transposed(a1, w2)
+        else:
+            z2 = tl.full([TILES.delta_rows, TILES.width2], 0.0, tl.float32)
+            for first in range(0, TILES.width1, TILES.hidden_block):
+                part = load_w2(live_ptr + W2, first, NET, TILES)
+                z2 += times_transposed(first_hidden(partials_ptr, row, rows, first + unit, TILES), part)
+        a2 = sigmoid(z2 + b2[None, :])
+        a3 = sigmoid(times_transposed(a2, w3) + b3[None, :])
+
+        target = tl.where(label[:, None] == digit[None, :], 1.0, 0.0)
+        real = (label >= 0)[:, None] & (digit < NET.outputs)[None, :]
+        d3 = tl.where(real, 2.0 * (a3 - target) * sigmoid_derivative(a3), 0.0)
+        d2 = times_transposed(d3, tl.trans(w3)) * sigmoid_derivative(a2)
+
+        whole = (row < rows)[:, None]
+        tile1 = row[:, None] * TILES.width1 + unit[None, :]
+        tile2 = row[:, None] * TILES.width2 + unit2[None, :]
+        if TILES.hidden_block == TILES.width1:
+            d1 = times_transposed(d2, tl.trans(w2)) * sigmoid_derivative(a1)
+            tl.store(deltas_ptr + tile1, a1, mask=whole)
+            tl.store(deltas_ptr + D1 + tile1, d1, mask=whole)
+        else:
+            for first in range(0, TILES.width1, TILES.hidden_block):
+                part = load_w2(live_ptr + W2, first, NET, TILES)
+                a = first_hidden(partials_ptr, row, rows, first + unit, TILES)
+                d = times_transposed(d2, tl.trans(part)) * sigmoid_derivative(a)
+                tl.store(deltas_ptr + tile1 + first, a, mask=whole)
+                tl.store(deltas_ptr + D1 + tile1 + first, d, mask=whole)
+        tl.store(deltas_ptr + A2 + tile2, a2, mask=whole)
+        tl.store(deltas_ptr + D2 + tile2, d2, mask=whole)
+        tl.store(deltas_ptr + D3 + row[:, None] * OUTPUT_BLOCK + digit[None, :], d3, mask=whole)
 
 
 @jit

@@ -212,7 +212,7 @@ pictures.partial_sums()
 
 # %% [markdown]
 # So every program stores its own partial sum, and a second kernel adds those up in a fixed order
-# (`kernels/ordered_sum.py`). Two runs then agree to the last bit, and a difference between two runs is a bug.
+# (`kernels/device_functions.py`). Two runs then agree to the last bit, and a difference between two runs is a bug.
 
 # %%
 shown(specs.summed_cost_spec)

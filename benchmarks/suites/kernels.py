@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-
-import numpy as np
 
 from benchmarks.contenders import IMPLEMENTATIONS, all_checkpoints, kernel_trainers
 from benchmarks.contenders.implementation import prepare_evaluation, prepare_training
 from benchmarks.measure import Contender, Context, Ready
 from benchmarks.microbenchmarks.barrier import BarrierLoop
-from benchmarks.problem import Evaluator, Parameters, Problem
 from breaknet.kernels import evaluation
 
 ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loop
@@ -69,27 +65,8 @@ def _barrier(context: Context) -> Ready:
     return Ready(loop.run, loop.rounds, conditions={"programs": programs}, timed=timed)
 
 
-@contextmanager
-def tile_in_use(tile: tuple[int, int, int, int]) -> Iterator[None]:
-    """Let the evaluation of the lesson's widths use another tile for a while."""
-    default = evaluation.TILES[16]
-    evaluation.TILES[16] = tile
-    try:
-        yield
-    finally:
-        evaluation.TILES[16] = default
-
-
-def _tiles(context: Context, tile: tuple[int, int, int, int]) -> Ready:
-    def build(models: Parameters, problem: Problem) -> Evaluator:
-        inner = all_checkpoints.evaluator(models, problem)
-
-        def evaluate() -> tuple[np.ndarray | None, np.ndarray]:
-            with tile_in_use(tile):
-                return inner()
-
-        return evaluate
-
+def _tiles(context: Context, tile: evaluation.Tile) -> Ready:
+    build = partial(all_checkpoints.evaluator, tile=tile)
     names = ("checkpoints", "images", "warps", "registers")
     how = replace(IMPLEMENTATIONS["all-checkpoints"], build=build)
     return prepare_evaluation(how, context, tile=dict(zip(names, tile, strict=True)))

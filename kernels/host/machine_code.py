@@ -115,7 +115,7 @@ def compile_case(case: CompileCase, capability: int) -> Any:
         constexprs=dict(case.constexprs),
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=case.options())
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=case.options)
 
 
 def _build(compiled: Any, instructions: dict[str, int]) -> Build:

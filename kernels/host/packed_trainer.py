@@ -12,6 +12,7 @@ the limits). All products are IEEE float32 FMAs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -30,15 +31,12 @@ _PITCH = 16  # rows of images start at multiples of this many elements, so that 
 class PackedTrainer(Trainer):
     """All epochs of its jobs in one launch, one program a job; `launch` as of every `Trainer`."""
 
-    def __init__(
-        self, shape: Shape, config: PackedConfig, images: Tensor, labels: Tensor, live: Tensor, capacity: int
-    ) -> None:
-        super().__init__(shape, config, images, labels, live, capacity)
-        self.config = config
-        self._rows = aligned_images(images)
-        sizes = [shape.inputs, shape.hidden1, shape.hidden2, shape.outputs]
-        self._sizes = to_device(torch.tensor(sizes, dtype=torch.int32), self.device)
-        if config.form == "looped":
+    config: PackedConfig
+
+    def _allocate(self) -> None:
+        self._rows = aligned_images(self.images)
+        self._sizes = to_device(torch.tensor(astuple(self.shape), dtype=torch.int32), self.device)
+        if self.config.form == "looped":
             self.max_batch = MAX_BATCH
 
     def _launch(self, checkpoints: Tensor, jobs: Sequence[JobRow], table: Tensor, rates: Tensor) -> None:

@@ -50,11 +50,12 @@ class ResourceRow:
         """What `case` took when it was built for `target`, by the Triton at hand."""
         import triton
 
+        warps = case.options["num_warps"]
         return cls(
             case.name, case.config, target.name, triton.__version__,
             built.registers, built.stack_bytes, built.spill_instructions,
-            built.shared_bytes, target.shared_per_block, case.num_warps,
-            target.blocks_per_sm(built.registers, case.num_warps, built.shared_bytes), built.instructions,
+            built.shared_bytes, target.shared_per_block, warps,
+            target.blocks_per_sm(built.registers, warps, built.shared_bytes), built.instructions,
         )  # fmt: skip
 
     def problem(self) -> str | None:

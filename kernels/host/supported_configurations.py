@@ -6,10 +6,17 @@ Every kernel stands here with the widths, dtypes and options that the lesson and
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
-from breaknet.kernels import evaluation, linear_sigmoid, ordered_sum, summed_mse
+from breaknet.kernels import evaluation, linear_sigmoid, summed_mse
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
+from breaknet.kernels.device_functions import (
+    MANY_COLUMNS,
+    ONE_COLUMN,
+    SUM_OPTIONS,
+    ordered_sum_forward_kernel,
+)
 from breaknet.kernels.host import packed_trainer, trainers
 from breaknet.kernels.host.targets import CompileCase
 from breaknet.kernels.host.tiles import PACKED, TileConfig, cooperative_tiles, split_tiles
@@ -17,7 +24,6 @@ from breaknet.kernels.jobs import Shape
 
 #: The SMs of GPUs that differ in the slices of a cooperative launch, by capability.
 SMS = {75: (16, 40), 80: (108,), 86: (28, 72), 89: (24, 58), 90: (132,), 100: (148,), 120: (36, 170)}
-
 
 _TRAINER_TYPES = {"labels_ptr": "*i32", "jobs_ptr": "*i64"}
 
@@ -36,88 +42,63 @@ def supported_configurations(capability: int) -> list[CompileCase]:
 
 
 def _case(
-    kernel: Any, name: str, config: str, constexprs: dict[str, Any], types: dict[str, str], **options: Any
+    kernel: Any, name: str, config: str, constexprs: Any, options: Any, types: Any = (), divisible: Any = ()
 ) -> CompileCase:
     """A configuration in which arguments that `types` does not name are float32 tensors or int32 numbers."""
+    types = dict(types)
     signature = {
         argument: types.get(argument, "*fp32" if argument.endswith("_ptr") else "i32")
         for argument in inspect.signature(kernel.fn).parameters
         if argument not in constexprs
     }
-    return CompileCase(kernel, name, config, signature, constexprs, **options)
+    return CompileCase(kernel, name, config, signature, constexprs, options, divisible)
 
 
-def _linear_sigmoid(capability: int) -> list[CompileCase]:
+def _linear_sigmoid(capability: int) -> Iterator[CompileCase]:
     """Three kernels by three widths, for contiguous tensors with a bias."""
-    kernels = {
-        "forward": (linear_sigmoid.linear_sigmoid_forward_kernel, ("xk", "wk", "bias")),
-        "backward_input": (linear_sigmoid.linear_sigmoid_input_backward_kernel, ("gn", "yn", "wk")),
-        "backward_parameters": (linear_sigmoid.linear_sigmoid_parameters_backward_kernel, ("gn", "yn", "xk")),
-    }
-    cases = []
-    for name, (kernel, units) in kernels.items():
+    for name, kernel, units in (
+        ("forward", linear_sigmoid.linear_sigmoid_forward_kernel, ("xk", "wk", "bias")),
+        ("backward_input", linear_sigmoid.linear_sigmoid_input_backward_kernel, ("gn", "yn", "wk")),
+        ("backward_parameters", linear_sigmoid.linear_sigmoid_parameters_backward_kernel, ("gn", "yn", "xk")),
+    ):
         for width in linear_sigmoid.TILES:
             blocks, options = linear_sigmoid.tile_config(width, capability)
             constexprs = {f"stride_{unit}": 1 for unit in units} | blocks
             if name == "forward":
                 constexprs["HAS_BIAS"] = True
-            cases.append(_case(kernel, f"linear_sigmoid_{name}", f"N{width}", constexprs, {}, **options))
-    return cases
+            yield _case(kernel, f"linear_sigmoid_{name}", f"N{width}", constexprs, options)
 
 
-def _summed_mse() -> list[CompileCase]:
+def _summed_mse() -> Iterator[CompileCase]:
     """Three widths, values or int64 labels, contiguous, with the gradient."""
-    cases = []
+    kernel = summed_mse.summed_mse_forward_kernel
     for width in summed_mse.TILES:
-        for labels in (False, True):
-            blocks, options = summed_mse.tile_config(width)
-            constexprs = blocks | {"WITH_GRADIENT": True, "stride_pc": 1, "LABELS": labels}
-            types = {}
-            if labels:
-                constexprs["stride_tc"] = 0
-                types["target_ptr"] = "*i64"
-            config = f"C{width} {'labels' if labels else 'values'}"
-            kernel = summed_mse.summed_mse_forward_kernel
-            cases.append(_case(kernel, "summed_mse_forward", config, constexprs, types, **options))
-    return cases
+        blocks, options = summed_mse.tile_config(width)
+        constexprs = blocks | {"WITH_GRADIENT": True, "stride_pc": 1}
+        values, labels = constexprs | {"LABELS": False}, constexprs | {"LABELS": True, "stride_tc": 0}
+        yield _case(kernel, "summed_mse_forward", f"C{width} values", values, options)
+        yield _case(kernel, "summed_mse_forward", f"C{width} labels", labels, options, {"target_ptr": "*i64"})
 
 
-def _ordered_sum() -> list[CompileCase]:
+def _ordered_sum() -> Iterator[CompileCase]:
     """Both tiles, and the two result types that their callers ask for."""
-    few, many = ordered_sum.ONE_COLUMN, ordered_sum.MANY_COLUMNS
-    return [
-        _case(
-            ordered_sum.ordered_sum_forward_kernel,
-            "ordered_sum",
-            f"{tile[0]}x{tile[1]} {result}",
-            {"BLOCK_S": tile[0], "BLOCK_M": tile[1]},
-            {"total_ptr": f"*{result}"},
-            num_warps=ordered_sum.WARPS,
-        )
-        for tile, result in ((few, "fp32"), (many, "fp32"), (many, "fp64"))
-    ]
+    kernel, one, many = ordered_sum_forward_kernel, ONE_COLUMN, MANY_COLUMNS
+    for tile, result in ((one, "fp32"), (many, "fp32"), (many, "fp64")):
+        config, blocks = f"{tile[0]}x{tile[1]} {result}", {"BLOCK_S": tile[0], "BLOCK_M": tile[1]}
+        yield _case(kernel, "ordered_sum", config, blocks, SUM_OPTIONS, {"total_ptr": f"*{result}"})
 
 
-def _evaluation() -> list[CompileCase]:
+def _evaluation() -> Iterator[CompileCase]:
     """784 bytes or floats an image, every padded width; with the confusion counts or without."""
-    cases = []
+    kernel, divisible = evaluation.evaluation_forward_kernel, ("stride_weight", "stride_column")
+    types = {"scale": "fp32"} | dict.fromkeys(("label_ptr", "hits_ptr", "confusion_ptr"), "*i32")
     for width in evaluation.TILES:
         constants, options = evaluation.tile_config(Shape(784, width, width, 10))
         for pixels, confusion in (("*u8", False), ("*u8", True), ("*fp32", True)):
-            types = {"column_ptr": pixels, "scale": "fp32"}
-            types |= dict.fromkeys(("label_ptr", "hits_ptr", "confusion_ptr"), "*i32")
-            cases.append(
-                _case(
-                    evaluation.evaluation_forward_kernel,
-                    "evaluation_forward",
-                    f"{width}-{width} {pixels[1:]}{' confusion' if confusion else ''}",
-                    constants | {"CONFUSION": confusion},
-                    types,
-                    divisible=("stride_weight", "stride_column"),
-                    **options,
-                )
-            )
-    return cases
+            config = f"{width}-{width} {pixels[1:]}{' confusion' if confusion else ''}"
+            constexprs = constants | {"CONFUSION": confusion}
+            types["column_ptr"] = pixels
+            yield _case(kernel, "evaluation_forward", config, constexprs, options, types, divisible)
 
 
 def _cooperative_training(capability: int) -> list[CompileCase]:
@@ -136,44 +117,33 @@ def _cooperative_training(capability: int) -> list[CompileCase]:
             tiles = cooperative_tiles(shape, batch, capability, sms)
             if isinstance(tiles, TileConfig):
                 config = f"{shape} batch {batch} {pixels[1:]}, {tiles.input_block} inputs a slice"
-                cases[config] = _phases("cooperative_training", config, shape, tiles, pixels, 0)
+                cases[config] = _phase("cooperative_training", config, shape, tiles, pixels, 0)
     return list(cases.values())
 
 
-def _split_training() -> list[CompileCase]:
+def _split_training() -> Iterator[CompileCase]:
     """The same by phase, for widths that need it or may."""
-    cases = []
     for width, batch, pixels in ((16, 100, "*u8"), (64, 100, "*u8"), (128, 10, "*u8"), (128, 1024, "*fp32")):
         shape = Shape(784, width, width, 10)
         tiles = split_tiles(shape, batch)
         assert isinstance(tiles, TileConfig), tiles
         for phase in (1, 2, 3):
             config = f"{shape} batch {batch} {pixels[1:]}, phase {phase}"
-            cases.append(_phases("split_training", config, shape, tiles, pixels, phase))
-    return cases
+            yield _phase("split_training", config, shape, tiles, pixels, phase)
 
 
-def _phases(name: str, config: str, shape: Shape, tiles: TileConfig, pixels: str, phase: int) -> CompileCase:
+def _phase(name: str, config: str, shape: Shape, tiles: TileConfig, pixels: str, phase: int) -> CompileCase:
     types = _TRAINER_TYPES | {"images_ptr": pixels, "counters_ptr": "*i32"}
     constexprs = {"PHASE": phase, "NET": shape, "TILES": tiles}
-    kernel = cooperative_training_kernel
-    return _case(kernel, name, config, constexprs, types, cooperative=phase == 0, **trainers.OPTIONS)
+    options = trainers.OPTIONS | {"launch_cooperative_grid": phase == 0}
+    return _case(cooperative_training_kernel, name, config, constexprs, options, types)
 
 
-def _packed_training() -> list[CompileCase]:
+def _packed_training() -> Iterator[CompileCase]:
     """Every tile configuration; they are the same on all targets."""
-    cases = []
     for tiles in PACKED:
+        kernel, name = packed_trainer.kernel_of(tiles), f"packed_{tiles.form}"
         types = _TRAINER_TYPES | {"images_ptr": "*u8" if tiles.byte_images else "*fp32", "shape_ptr": "*i32"}
-        cases.append(
-            _case(
-                packed_trainer.kernel_of(tiles),
-                f"packed_{tiles.form}",
-                tiles.name,
-                {"TILES": tiles},
-                types,
-                divisible=("pitch", "transposed_rows" if tiles.form == "fused" else "scratch_rows"),
-                **trainers.OPTIONS | {"num_warps": tiles.num_warps},
-            )
-        )
-    return cases
+        divisible = ("pitch", "transposed_rows" if tiles.form == "fused" else "scratch_rows")
+        options = trainers.OPTIONS | {"num_warps": tiles.num_warps}
+        yield _case(kernel, name, tiles.name, {"TILES": tiles}, options, types, divisible)

@@ -6,7 +6,7 @@ Nothing here imports triton or asks for a device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 REGISTERS_PER_SM = 65_536
@@ -87,7 +87,8 @@ class CompileCase:
     `kernel` is the jitted function, `name` its short name and `config` what sets this configuration apart from
     the kernel's others. `signature` names the type of every argument that is not a constexpr, as Triton writes
     them ("*fp32", "i32"); pointers are taken to be aligned to 16 bytes, as every tensor of torch's is.
-    `divisible` names integer arguments that are always multiples of 16.
+    `divisible` names integer arguments that are always multiples of 16, `options` the compiler's options as both
+    `triton.compile` and a launch take them.
     """
 
     kernel: Any
@@ -95,22 +96,5 @@ class CompileCase:
     config: str
     signature: dict[str, str]
     constexprs: dict[str, object]
-    num_warps: int
-    num_stages: int = 1
-    maxnreg: int | None = None
-    cooperative: bool = False
-    enable_fp_fusion: bool = True
-    divisible: tuple[str, ...] = field(default=())
-
-    def options(self) -> dict[str, object]:
-        """The compiler options, by the names that both `triton.compile` and a launch take."""
-        options: dict[str, object] = {
-            "num_warps": self.num_warps,
-            "num_stages": self.num_stages,
-            "enable_fp_fusion": self.enable_fp_fusion,
-        }
-        if self.maxnreg is not None:
-            options["maxnreg"] = self.maxnreg
-        if self.cooperative:
-            options["launch_cooperative_grid"] = True
-        return options
+    options: dict[str, Any]
+    divisible: tuple[str, ...] = ()

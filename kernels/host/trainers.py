@@ -22,7 +22,7 @@ from breaknet.kernels._triton import HAVE_TRITON, INTERPRETED, why_not
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.grid_barrier import COUNTER_STRIDE
 from breaknet.kernels.host.targets import target_for
-from breaknet.kernels.host.tiles import WARPS, PackedConfig, TileConfig
+from breaknet.kernels.host.tiles import WARPS, TileConfig
 from breaknet.kernels.jobs import JOB_COLUMNS, JobRow, Shape, job_tables, to_device
 
 #: Registers are said outright: left to itself the assembler may stop at 128 a thread and spill.
@@ -50,13 +50,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        shape: Shape,
-        config: TileConfig | PackedConfig,
-        images: Tensor,
-        labels: Tensor,
-        live: Tensor,
-        capacity: int,
+        self, shape: Shape, config: Any, images: Tensor, labels: Tensor, live: Tensor, capacity: int
     ) -> None:
         reason = shape.unsupported()
         if reason is not None:
@@ -73,8 +67,12 @@ class Trainer:
             raise RuntimeError(f"training needs Triton: {why_not()}")
         if images.device.type != "cuda" and not INTERPRETED:
             raise RuntimeError("training needs a CUDA device, or TRITON_INTERPRET=1 to run on the CPU")
-        self.shape, self.capacity, self.max_batch = shape, capacity, config.rows
+        self.shape, self.config, self.capacity, self.max_batch = shape, config, capacity, config.rows
         self.images, self.labels, self.live, self.device = images, labels, live, images.device
+        self._allocate()
+
+    def _allocate(self) -> None:
+        raise NotImplementedError
 
     def launch(self, checkpoints: Tensor, jobs: Sequence[JobRow]) -> None:
         """Train; returns at once on a GPU.
@@ -115,15 +113,13 @@ class Trainer:
 class _PhasedTrainer(Trainer):
     """Both trainers of `cooperative_training_kernel`: scratch and counters for `capacity` jobs."""
 
-    def __init__(
-        self, shape: Shape, config: TileConfig, images: Tensor, labels: Tensor, live: Tensor, capacity: int
-    ) -> None:
-        super().__init__(shape, config, images, labels, live, capacity)
-        self.config = config
-        partials, deltas = config.scratch
-        self._partials = torch.empty(capacity * partials, dtype=torch.float32, device=self.device)
-        self._deltas = torch.empty(capacity * deltas, dtype=torch.float32, device=self.device)
-        self._counters = torch.zeros(capacity, COUNTER_STRIDE, dtype=torch.int32, device=self.device)
+    config: TileConfig
+
+    def _allocate(self) -> None:
+        partials, deltas = self.config.scratch
+        self._partials = torch.empty(self.capacity * partials, dtype=torch.float32, device=self.device)
+        self._deltas = torch.empty(self.capacity * deltas, dtype=torch.float32, device=self.device)
+        self._counters = torch.zeros(self.capacity, COUNTER_STRIDE, dtype=torch.int32, device=self.device)
 
     def arguments(self, checkpoints: Tensor, table: Tensor, rates: Tensor) -> list[Any]:
         """The kernel's arguments before `first_program`."""
@@ -193,15 +189,13 @@ class CooperativeTrainer(_PhasedTrainer):
 
 
 class SplitTrainer(_PhasedTrainer):
-    """Three launches a step; on a GPU as replays of a CUDA graph."""
+    """Three launches a step; on a GPU as replays of a CUDA graph, under the interpreter one by one."""
 
-    def __init__(
-        self, shape: Shape, config: TileConfig, images: Tensor, labels: Tensor, live: Tensor, capacity: int
-    ) -> None:
-        super().__init__(shape, config, images, labels, live, capacity)
+    def _allocate(self) -> None:
+        super()._allocate()
         # a graph remembers addresses, so what changes from launch to launch is copied to where it looks
-        self._table = torch.zeros(capacity, JOB_COLUMNS, dtype=torch.int64, device=self.device)
-        self._rates = torch.zeros(capacity, dtype=torch.float32, device=self.device)
+        self._table = torch.zeros(self.capacity, JOB_COLUMNS, dtype=torch.int64, device=self.device)
+        self._rates = torch.zeros(self.capacity, dtype=torch.float32, device=self.device)
         self._graphs: dict[tuple[int, int, int], Any] = {}
 
     def _launch(self, checkpoints: Tensor, jobs: Sequence[JobRow], table: Tensor, rates: Tensor) -> None:
@@ -210,20 +204,14 @@ class SplitTrainer(_PhasedTrainer):
         self._rates[:count].copy_(rates)
         self._counters.zero_()
         steps = max(job.epochs * job.steps_an_epoch for job in jobs)
-        if not self.graphed:
+        if self.device.type == "cpu":
             for _ in range(steps):
                 self._step(checkpoints, count)
-            return
-        held = min(steps, GRAPH_STEPS)
-        if held:
+        elif steps:
+            held = min(steps, GRAPH_STEPS)
             graph = self._graph(checkpoints, count, held)
             for _ in range(-(-steps // held)):  # steps past the end find every job done
                 graph.replay()
-
-    @property
-    def graphed(self) -> bool:
-        """Whether steps are replays of a CUDA graph; the interpreter takes them one by one."""
-        return self.device.type != "cpu"
 
     def _step(self, checkpoints: Tensor, jobs: int) -> None:
         arguments = self.arguments(checkpoints, self._table, self._rates)

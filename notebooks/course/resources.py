@@ -90,5 +90,5 @@ def _compile(name: str, config: str, capability: int, cap: int | None) -> Resour
     fitting = [case for case in cases if case.name == name and case.config.startswith(config)]
     case = fitting[-1]  # the trainer's last configuration has the thinnest slices, for the larger GPUs
     if cap is not None:
-        case = replace(case, maxnreg=cap, config=f"{_CAPPED} {cap} registers")
+        case = replace(case, options=case.options | {"maxnreg": cap}, config=f"{_CAPPED} {cap} registers")
     return ResourceRow.of(case, build(case, capability), TARGETS[capability])

@@ -12,7 +12,7 @@ from checks import assert_run, random_labels, sparse_images
 
 import breaknet
 from breaknet.backends.interface import Examples
-from breaknet.backends.triton_gpu import backend, device_data, grouping, rounds
+from breaknet.backends.triton_gpu import backend, grouping, rounds
 from breaknet.kernels.host import trainers
 from breaknet.kernels.jobs import Shape
 
@@ -144,7 +144,7 @@ def test_shared_tensors_are_uploaded_once():
     labels, others, two = torch.tensor([1, 2, 3]), torch.tensor([3, 2, 1]), torch.tensor([5, 6])
     sets = [Examples(images, labels), Examples(images, others), Examples(more, two)]
     sets.append(Examples(images.float(), labels))
-    uploaded = device_data.upload([*sets, sets[0]], torch.device("cpu"))
+    uploaded = rounds.upload([*sets, sets[0]], torch.device("cpu"))
     assert len(uploaded[id(sets[0])].images) == 5
     assert len(uploaded[id(sets[0])].labels) == 8
     for examples in sets:
@@ -214,7 +214,7 @@ def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkey
 
 def test_rounds_share_their_rows_fairly(monkeypatch):
     def job(number: int, examples: int, epochs: int) -> rounds.RunningJob:
-        data = device_data.DeviceData(torch.empty(0), torch.empty(0), 0, 0, examples)
+        data = rounds.DeviceData(torch.empty(0), torch.empty(0), 0, 0, examples)
         return rounds.RunningJob(number, data, None, epochs, 10, 0.1, number)
 
     jobs = [job(0, 100, 50), job(1, 1000, 50), job(2, 10, 3)]

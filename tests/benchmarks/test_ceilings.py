@@ -17,8 +17,6 @@ from benchmarks.contenders import kernel_trainers
 from benchmarks.microbenchmarks import ceilings
 from benchmarks.microbenchmarks.barrier import BarrierLoop
 from benchmarks.problem import Problem
-from benchmarks.suites.kernels import TILES, tile_in_use
-from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
@@ -124,12 +122,3 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, sms, monkeypatch)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
     assert kernel_trainers.packed_capacity(problem) % sms == 0
     assert 1 < kernel_trainers.tiles(problem, "cooperative").programs <= sms
-
-
-def test_another_tile_is_used_for_a_while_only():
-    default = evaluation.TILES[16]
-    assert TILES[0] == default
-    assert len(set(TILES)) == len(TILES)
-    with tile_in_use(TILES[1]):
-        assert evaluation.TILES[16] == TILES[1]
-    assert evaluation.TILES[16] == default

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from kernel_checks import guarded_outputs, surrounded
 from torch import Tensor
@@ -50,7 +52,7 @@ def example(case: Case, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return rows, pixels.float() / 256 if floating else pixels, labels
 
 
-def check(device: torch.device, case: Case, confusion: bool = False, seed: int = 0, **options: int) -> None:
+def check(device: torch.device, case: Case, confusion: bool = False, seed: int = 0, **options: Any) -> None:
     """Costs within the contract, hits and counts exact, nothing outside written or read."""
     rows, images, labels = example(case, seed)
     # a result's partial parts are filled with NaN, its tensors surrounded by it, before the kernel runs

@@ -49,6 +49,11 @@ def test_against_float64(device: torch.device, case: Case) -> None:
     check(device, case, confusion=case[0] != 5)
 
 
+def test_another_tile(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "TILES", {})  # none of its own
+    check(device, (5, 70, 20, (7, 16), 10, False), tile=(2, 32, 4, 168))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_every_size_against_float64(device: torch.device, case: Case) -> None:

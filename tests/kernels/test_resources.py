@@ -54,7 +54,7 @@ def build_together(capability: int) -> tuple[str, list[tuple[int, int, int]], li
     found = {case.name: case for case in reversed(supported_configurations(capability))}
     cases = [
         found["ordered_sum"],
-        replace(found["packed_fused"], maxnreg=64),
+        replace(found["packed_fused"], options=found["packed_fused"].options | {"maxnreg": 64}),
         found["linear_sigmoid_forward"],
     ]
     broken, *built = builds([replace(cases[0], signature={}), *cases], capability)

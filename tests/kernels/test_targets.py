@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from breaknet.kernels.host.targets import TARGETS, CompileCase, parse_target, target_for
+from breaknet.kernels.host.targets import TARGETS, parse_target, target_for
 from breaknet.kernels.jobs import padded
 
 
@@ -55,14 +55,6 @@ def test_padding():
     assert [padded(width) for width in (1, 16, 17, 33, 128)] == [16, 16, 32, 64, 128]
     assert padded(3, least=1) == 4
     assert padded(1, least=1) == 1
-
-
-def test_options_hold_only_what_was_asked_for():
-    plain = CompileCase(None, "k", "c", {}, {}, num_warps=4)
-    assert plain.options() == {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}
-    full = CompileCase(None, "k", "c", {}, {}, num_warps=8, maxnreg=255, cooperative=True)
-    assert full.options()["maxnreg"] == 255
-    assert full.options()["launch_cooperative_grid"] is True
 
 
 def test_importing_the_table_imports_neither_torch_nor_triton(repository):

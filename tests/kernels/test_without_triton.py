@@ -10,7 +10,7 @@ import pytest
 
 from breaknet.kernels import _triton
 
-MODULES = "device_functions", "evaluation", "linear_sigmoid", "ordered_sum", "summed_mse"
+MODULES = "device_functions", "evaluation", "linear_sigmoid", "summed_mse"
 
 PROGRAM = """
 import importlib, sys, types

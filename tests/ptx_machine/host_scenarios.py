@@ -110,7 +110,7 @@ def _same(launch: Launch, case: CompileCase) -> bool:
 
 
 def _same_options(launch: Launch, case: CompileCase) -> bool:
-    return all(launch.options[name] == value for name, value in case.options().items())
+    return all(launch.options[name] == value for name, value in case.options.items())
 
 
 @pytest.mark.parametrize("refused_by", ["driver", "registers", "kernel"])

@@ -26,7 +26,6 @@ from ...errors import BackendError
 from ...kernels.jobs import Shape
 from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
-from .device_data import upload
 from .grouping import effective_batch, grouped, shape_of
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         BackendError: a named plan cannot take some job, with the reason.
     """
     from ...kernels.host.trainers import NotResident
-    from .rounds import RunningJob, run_rounds
+    from .rounds import RunningJob, run_rounds, upload
 
     began = perf_counter()
     asked, device = device, _numbered(device)
@@ -162,6 +161,7 @@ def _result(job: RunningJob, plan: str, device: torch.device) -> Trained:
 def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
     from ...kernels.evaluation import evaluate_checkpoints
+    from .rounds import upload
 
     device = _numbered(device)
     widths = [parameters[f"{layer}.bias"].shape[1] for layer in ("hidden1", "hidden2", "output")]

@@ -25,10 +25,10 @@ from ...kernels.host.tiles import (
 from ...kernels.jobs import Shape, pack_parameters
 from ...model import PARAMETER_NAMES
 from ..interface import TrainingJob
-from .device_data import DeviceData
 
 if TYPE_CHECKING:
     from ...kernels.host.trainers import Trainer
+    from .rounds import DeviceData
 
 #: Packed, a network is trained by one program, about ten times as slowly as cooperatively, but all SMs have one: from
 #: this many full rounds of cooperative jobs on, packing is expected to win.

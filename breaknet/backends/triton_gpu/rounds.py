@@ -1,4 +1,6 @@
-"""Jobs of one kind trained in rounds, each some epochs of the jobs that fit the device at once.
+"""The data of all jobs on the device, and jobs of one kind trained in rounds of some epochs each.
+
+Images and labels lie on the device once: jobs that share a tensor share its upload.
 
 A round trains, evaluates its checkpoints and starts copying the results, all asynchronously; the next round is
 launched before the last one's results are looked at, so that the device never waits for the host. How long a round
@@ -7,6 +9,7 @@ is changes no bit of any result.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from time import perf_counter
@@ -15,12 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels.evaluation import evaluate_checkpoints, image_columns
 from breaknet.kernels.host.trainers import Trainer
 from breaknet.kernels.jobs import JobRow, Shape
 
-from ..interface import Report
-from .device_data import DeviceData
+from ..interface import Examples, Report
 
 #: A round is made to last about this long, so that progress shows while launches stay negligible.
 ROUND_SECONDS = 0.25
@@ -28,6 +30,67 @@ ROUND_SECONDS = 0.25
 FIRST_STEPS = {"cuda": 10_000, "cpu": 20}
 #: The checkpoints of one round take at most this many bytes on the device.
 ROUND_BYTES = 128 * 2**20
+
+
+@dataclass(frozen=True, eq=False)  # two are never equal: comparing them would compare their tensors
+class DeviceData:
+    """Where one set of examples lies: rows of `images` and entries of `labels` in the uploads of its dtype."""
+
+    images: Tensor  # uint8 or float32 [M, K], the upload that all sets of this dtype share
+    labels: Tensor  # int32 [L], likewise
+    image_row: int
+    label: int
+    examples: int
+    #: `columns` of all sets of this dtype, by image_row and examples.
+    transposed: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def own(self) -> tuple[Tensor, Tensor]:
+        """Views of this set's images [N, K] and labels [N]."""
+        rows = slice(self.image_row, self.image_row + self.examples)
+        return self.images[rows], self.labels[self.label : self.label + self.examples]
+
+    def columns(self) -> Tensor:
+        """This set's images as evaluation reads them, made once for all sets that share them."""
+        key = self.image_row, self.examples
+        if key not in self.transposed:
+            self.transposed[key] = image_columns(self.own()[0])
+        return self.transposed[key]
+
+
+def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, DeviceData]:
+    """Copy every set to `device`; the result is by `id` of the set.
+
+    One tensor of images for each dtype and one of labels, which hold each distinct tensor of the caller's once.
+    """
+    distinct = {id(examples): examples for examples in sets}
+    uploaded: dict[int, DeviceData] = {}
+    for dtype in (torch.uint8, torch.float32):
+        chosen = {key: examples for key, examples in distinct.items() if examples.images.dtype == dtype}
+        if not chosen:
+            continue
+        images, image_rows = _joined([examples.images for examples in chosen.values()], dtype, device)
+        labels, label_starts = _joined([examples.labels for examples in chosen.values()], torch.int32, device)
+        transposed: dict[tuple[int, int], Tensor] = {}
+        for key, examples in chosen.items():
+            row, start = image_rows[id(examples.images)], label_starts[id(examples.labels)]
+            uploaded[key] = DeviceData(images, labels, row, start, len(examples.images), transposed)
+    return uploaded
+
+
+def _joined(tensors: list[Tensor], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, dict[int, int]]:
+    """The distinct tensors one below the other, contiguous, and the first row of each by its `id`."""
+    distinct = {id(tensor): tensor for tensor in tensors}
+    starts, rows = {}, 0
+    for key, tensor in distinct.items():
+        starts[key] = rows
+        rows += len(tensor)
+    only = next(iter(distinct.values()))
+    if len(distinct) == 1 and only.device == device and only.dtype == dtype and only.is_contiguous():
+        return only, starts  # already there: the kernels only read
+    joined = torch.empty(rows, *only.shape[1:], dtype=dtype, device=device)
+    for key, tensor in distinct.items():
+        joined[starts[key] : starts[key] + len(tensor)].copy_(tensor, non_blocking=True)
+    return joined, starts
 
 
 @dataclass(eq=False)
