@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -48,7 +46,14 @@ def of_torch(run: Callable[[], object], units: float, device: torch.device) -> d
 
 def operators(events: Iterable[Any]) -> int:
     """Torch operators that were called for themselves, not by another operator."""
-    return sum(1 for event in events if _is_operator(event) and not _inside_operator(event))
+
+    def for_itself(event: Any) -> bool:
+        parent = event.cpu_parent
+        while parent is not None and not _OPERATOR.match(parent.name):
+            parent = parent.cpu_parent
+        return parent is None
+
+    return sum(1 for event in events if _OPERATOR.match(event.name) and for_itself(event))
 
 
 def gpu_launches(events: Iterable[Any]) -> dict[str, int]:
@@ -63,57 +68,19 @@ def gpu_launches(events: Iterable[Any]) -> dict[str, int]:
     return counted
 
 
-def _is_operator(event: Any) -> bool:
-    return bool(_OPERATOR.match(event.name))
-
-
-def _inside_operator(event: Any) -> bool:
-    parent = event.cpu_parent
-    while parent is not None:
-        if _is_operator(parent):
-            return True
-        parent = parent.cpu_parent
-    return False
-
-
 def of_numba(run: Callable[[], object], units: float, device: torch.device) -> dict[str, float]:
     """For one of `units` units: calls from Python of functions that numba has compiled, in whatever thread."""
-    with _counted_dispatchers() as calls:
-        run()
-        # a counter can only be read by moving it on
-        return {"compiled_calls": next(calls) / units}
-
-
-class _Counted:
-    """A compiled function whose calls are counted; everything else is passed on."""
-
-    def __init__(self, compiled: Any, calls: Iterator[int]) -> None:
-        self._compiled, self._calls = compiled, calls
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        next(self._calls)  # a single step of the interpreter, so no thread's call is lost
-        return self._compiled(*arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._compiled, name)
-
-
-@contextmanager
-def _counted_dispatchers() -> Iterator[Iterator[int]]:
-    """Every numba function that a module of ours holds by name, wrapped; compiled code calls the originals."""
     from numba.core.dispatcher import Dispatcher
 
-    calls = itertools.count()
-    replaced = []
-    for module in [
-        module for name, module in sys.modules.items() if name.startswith(("breaknet", "benchmarks"))
-    ]:
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Dispatcher):
-                replaced.append((module, name, value))
-                setattr(module, name, _Counted(value, calls))
+    calls, original = itertools.count(), Dispatcher.__call__
+
+    def counted(dispatcher: Any, *arguments: Any, **named: Any) -> Any:
+        next(calls)  # a single step of the interpreter, so no thread's call is lost
+        return original(dispatcher, *arguments, **named)
+
+    Dispatcher.__call__ = counted  # compiled code does not come through here
     try:
-        yield calls
+        run()
     finally:
-        for module, name, value in replaced:
-            setattr(module, name, value)
+        del Dispatcher.__call__  # what is left is the inherited one
+    return {"compiled_calls": next(calls) / units}

@@ -98,10 +98,7 @@ def names_of(notebook: NotebookNode) -> dict[str, Any]:
     """What the notebook's imports, classes and functions give, by name: its cells up to the data are run here."""
     space: dict[str, Any] = {}
     for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        imports = all(isinstance(one, (ast.Import, ast.ImportFrom)) for one in ast.parse(cell.source).body)
-        if imports or _defines(cell) or cell.source.startswith("device ="):
+        if cell.source.startswith(("import ", "device =")) or _defines(cell):
             exec(compile(cell.source, str(SOURCE), "exec"), space)
     return space
 

@@ -11,6 +11,7 @@ import io
 import tempfile
 from collections.abc import Callable
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +55,16 @@ class Stage:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._agreed = False
 
     @cached_property
     def notebooks(self) -> dict[str, Any]:
-        from benchmarks.classroom import drop_in, original
-
-        return {"original": original(), "drop-in": drop_in()}
+        return {"original": classroom().original(), "drop-in": classroom().drop_in()}
 
     @cached_property
     def names(self) -> dict[str, dict[str, Any]]:
         """Each notebook's train_model, accuracy and so on."""
-        from benchmarks.classroom import names_of
-
         with contextlib.redirect_stdout(io.StringIO()):
-            found = {version: names_of(notebook) for version, notebook in self.notebooks.items()}
+            found = {version: classroom().names_of(notebook) for version, notebook in self.notebooks.items()}
         for space in found.values():
             if space["device"].type != self.context.device:
                 raise Missing(f"the notebook would run on {space['device']}, not on {self.context.device}")
@@ -77,49 +73,55 @@ class Stage:
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """Images and labels to train on, and to validate with."""
-        from benchmarks.classroom import as_float
-
-        return (*as_float(self.context.data.train), *as_float(self.context.data.valid))
-
-    @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory()
+        splits = self.context.data.train, self.context.data.valid
+        return tuple(array for split in splits for array in classroom().as_float(split))
 
     @cached_property
     def data_file(self) -> Path:
-        from benchmarks.classroom import write_pickle
+        self._folder = tempfile.TemporaryDirectory()  # is deleted with the stage
+        return classroom().write_pickle(self.context.data, Path(self._folder.name) / "mnist.pkl.gz")
 
-        return write_pickle(self.context.data, Path(self._folder.name) / "mnist.pkl.gz")
+    @cached_property
+    def agreed(self) -> bool:
+        """Both train_model give the same costs. Raises AssertionError if they do not."""
+        plain, ours = (self._train(version, 2, 1_000) for version in TITLES)
+        for found, expected in zip(ours, plain, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4)
+        return True
 
     def whole(self, version: str) -> Ready:
-        from benchmarks.classroom import run
-
-        self.check()
-        notebook, file = self.notebooks[version], self.data_file
+        assert self.agreed
         epochs_all, epochs_few = WHOLE[self.context.size.name]
-        conditions: dict[str, Any] = {
-            "batch": 100, "epochs": [epochs_all, epochs_all, epochs_few], "images": len(self.context.data.train),
-            "timed": {"in": "a kernel's start, imports, reading the data, all cells, figures", "out": "downloads"},
-        }  # fmt: skip
+        conditions = {
+            "batch": 100,
+            "epochs": [epochs_all, epochs_all, epochs_few],
+            "images": len(self.arrays[1]),
+        }
+        file = self.data_file
 
         def once() -> None:
-            lists = run(notebook, file, epochs_all=epochs_all, epochs_few=epochs_few).lists
-            assert len(lists["accuracy_valid_few"]) == epochs_few
-            assert all(np.isfinite(values).all() for values in lists.values())
+            done = classroom().run(
+                self.notebooks[version], file, epochs_all=epochs_all, epochs_few=epochs_few
+            )
+            assert len(done.lists["accuracy_valid_few"]) == epochs_few
+            assert all(np.isfinite(values).all() for values in done.lists.values())
 
-        return Ready(once, conditions=conditions)
+        parts = "a kernel's start, imports, reading the data, all cells, figures", "downloads"
+        return Ready(once, conditions=conditions, timed=parts)
 
     def train_model(self, version: str) -> Ready:
-        self.check()
+        assert self.agreed
         epochs = TRAINED[self.context.size.name][version == "drop-in"]
         run = partial(self._train, version, epochs)
         run()
-        conditions = {
-            "batch": 100, "epochs": epochs, "images": len(self.context.data.train),
-            "extrapolated": version == "original",
-            "timed": {"in": "train_model, its prints", "out": "reading the data, compiling"},
-        }  # fmt: skip
-        return Ready(run, epochs, conditions=conditions)
+        conditions = {"batch": 100, "epochs": epochs, "images": len(self.arrays[1])}
+        conditions["extrapolated"] = version == "original"
+        return Ready(
+            run,
+            epochs,
+            conditions=conditions,
+            timed=("train_model, its prints", "reading the data, compiling"),
+        )
 
     def accuracy(self, version: str) -> Ready:
         names, (images, labels, *_) = self.names[version], self.arrays
@@ -130,20 +132,9 @@ class Stage:
         target = names["get_target"](labels)
         shares = {space["accuracy"](prediction, target) for space in self.names.values()}
         assert len(shares) == 1, f"accuracies {sorted(shares)}"
-        conditions = {
-            "batch": len(labels), "images": len(labels),
-            "timed": {"in": "accuracy", "out": "the model's outputs, the one-hot targets"},
-        }  # fmt: skip
-        return Ready(partial(names["accuracy"], prediction, target), conditions=conditions)
-
-    def check(self) -> None:
-        """Both train_model give the same costs, once a session."""
-        if self._agreed:
-            return
-        plain, ours = (self._train(version, 2, 1_000) for version in TITLES)
-        for found, expected in zip(ours, plain, strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-4)
-        self._agreed = True
+        conditions = {"batch": len(labels), "images": len(labels)}
+        parts = "accuracy", "the model's outputs, the one-hot targets"
+        return Ready(partial(names["accuracy"], prediction, target), conditions=conditions, timed=parts)
 
     def _train(self, version: str, epochs: int, images: int | None = None) -> tuple[list[float], list[float]]:
         names, (train, labels, valid, valid_labels) = self.names[version], self.arrays
@@ -154,3 +145,8 @@ class Stage:
                 epochs, 100, 0.05, train[:images], labels[:images], model, valid, valid_labels
             )
         return cost_valid, cost_train
+
+
+def classroom() -> Any:
+    """The notebooks' module, which needs what machines with GPUs often lack."""
+    return import_module("benchmarks.classroom")
