@@ -35,23 +35,19 @@ UNROLLED = 4
 def measured(device: str, small: bool = False) -> dict[str, float]:
     """The ceilings of "cpu" or "cuda", measured once in a process; `small` tries the code, its figures mean nothing."""
     place = torch.device(device)
-    rates = [_product_rate(place, small)]
-    loop = _loop_rate(place, small)
-    if loop is not None:
-        rates.append(loop)
-    return {"bytes_per_s": _copy_rate(place, small), "flop_per_s": max(rates)}
+    operations = max(_product_rate(place, small), _loop_rate(place, small))
+    return {"bytes_per_s": _copy_rate(place, small), "flop_per_s": operations}
 
 
 def _least_seconds(call: Callable[[], object], device: torch.device) -> float:
     """Of several calls after a first that warms up; the least, since a ceiling is what can be reached."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     times = []
     for _ in range(_REPEATS + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait()
         began = perf_counter()
         call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait()
         times.append(perf_counter() - began)
     return min(times[1:])
 
@@ -66,38 +62,27 @@ def _copy_rate(device: torch.device, small: bool) -> float:
 def _product_rate(device: torch.device, small: bool) -> float:
     """Of a float32 matrix product, without TF32, which is torch's own default for products."""
     side = 64 if small else 8192 if device.type == "cuda" else 2048
-    left, right = torch.rand(side, side, device=device), torch.rand(side, side, device=device)
-    out = torch.empty_like(left)
+    left, right, out = (torch.rand(side, side, device=device) for _ in range(3))
     return 2.0 * side**3 / _least_seconds(lambda: torch.mm(left, right, out=out), device)
 
 
-def _loop_rate(device: torch.device, small: bool) -> float | None:
-    """Of FMAs in registers; None without a compiler for them, or where it fails."""
+def _loop_rate(device: torch.device, small: bool) -> float:
+    """Of FMAs in registers; 0 without a compiler for them, or where it fails."""
     try:
-        if device.type == "cuda":
-            call, operations = triton_loop(device, small)
-        else:
-            one, each = numba_loop(small)
-            cores = core_count()
-            pool = ThreadPoolExecutor(cores)
-
-            def call() -> object:
-                return list(pool.map(lambda _: one(), range(cores)))
-
-            operations = each * cores
+        call, operations = triton_loop(device, small) if device.type == "cuda" else numba_loop(small)
         return operations / _least_seconds(call, device)
     except ImportError:
-        return None
+        return 0.0
     except Exception as error:  # such as Triton's without a C compiler: the other ceilings are worth having
         log.warning("the loop of FMAs is left out: %s: %s", type(error).__name__, error)
-        return None
+        return 0.0
 
 
 # chains x = x * a + b with 0 < a < 1, so that values settle near b / (1 - a) and never vanish or overflow
 
 
 def numba_loop(small: bool) -> tuple[Callable[[], Any], float]:
-    """A call for one thread, which releases the interpreter lock, and the operations it does.
+    """A call that keeps every core busy, and the operations it does.
 
     Raises:
         ImportError: without numba.
@@ -118,12 +103,13 @@ def numba_loop(small: bool) -> tuple[Callable[[], Any], float]:
 
     steps = 100 if small else 4_000_000
 
-    def call() -> None:
-        values = np.linspace(0.4, 0.6, 128, dtype=np.float32)
-        chains(values, steps)
+    def one(_: int) -> None:
+        chains(np.linspace(0.4, 0.6, 128, dtype=np.float32), steps)
 
-    call()  # compiles
-    return call, 2.0 * LANES * CHAINS * steps
+    one(0)  # compiles
+    cores = core_count()
+    pool = ThreadPoolExecutor(cores)
+    return lambda: list(pool.map(one, range(cores))), 2.0 * LANES * CHAINS * steps * cores
 
 
 @jit
@@ -153,9 +139,8 @@ def triton_loop(device: torch.device, small: bool) -> tuple[Callable[[], Any], f
     if not HAVE_TRITON:
         raise ImportError(why_not())
     block = 64 if small else 1024  # by 4 warps: 8 values in each of 4 chains a thread
-    programs = 1
-    if device.type == "cuda":
-        programs = 16 * torch.cuda.get_device_properties(device).multi_processor_count
+    gpu = device.type == "cuda"
+    programs = 16 * torch.cuda.get_device_properties(device).multi_processor_count if gpu else 1
     steps = 10 if small else 5_000
     out = torch.empty(programs * block, device=device)
 

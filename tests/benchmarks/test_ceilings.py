@@ -33,7 +33,7 @@ def test_ceilings_are_measured_once(monkeypatch):
 def test_the_faster_of_product_and_loop_is_the_ceiling(monkeypatch):
     monkeypatch.setattr(ceilings, "_product_rate", lambda *_: 3.0)
     monkeypatch.setattr(ceilings, "_copy_rate", lambda *_: 2.0)
-    for loop, expected in ((5.0, 5.0), (1.0, 3.0), (None, 3.0)):
+    for loop, expected in ((5.0, 5.0), (1.0, 3.0), (0.0, 3.0)):
         monkeypatch.setattr(ceilings, "_loop_rate", lambda *_, loop=loop: loop)
         ceilings.measured.cache_clear()
         assert ceilings.measured("cpu", True) == {"bytes_per_s": 2.0, "flop_per_s": expected}
