@@ -1,14 +1,12 @@
 """Interleaved timing under pytest-benchmark.
 
-Contenders have to be timed in turn, A B A B, which tests that run one after another cannot do. So
-`benchmarks.measure.measure` times all selected contenders of a suite when the first of them comes up; and each test
-hands its own contender's times to pytest-benchmark, through a timer that reads them out. What pytest-benchmark then
-shows, compares and writes was measured once, in one place.
+Contenders have to be timed in turn, A B A B, which tests that run one after another cannot do. So all selected
+contenders of a suite are timed when the first of them comes up, and each test hands its own contender's times to
+pytest-benchmark, through a clock that reads them out.
 
 BREAKNET_BENCH_SIZE is `quick` (the default) or `full`; BREAKNET_BENCH_DEVICE `cpu` (the default) or `cuda`. A group's
 rows are saved under benchmarks/results/ if all of its contenders were selected and none failed; quick ones only
-where there are no full ones. Without `--benchmark-enable` every contender is checked against float64, and nothing is
-timed or saved.
+where there are no full ones. Without `--benchmark-enable` every contender is only checked against float64.
 """
 
 from __future__ import annotations

@@ -21,40 +21,27 @@ Parameters = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of one run of the benchmarks; images are capped by what the data holds."""
+    """Sizes of one run of the benchmarks, by default the full ones; images are capped by what the data holds."""
 
     name: str
-    batch_size: int
-    check_steps: int  # of the training that is compared with float64 before anything is timed
-    train_images: int  # of an epoch
-    evaluated_images: int  # that a network is evaluated on
-    checkpoints: int  # that are evaluated together
-    sampled_images: int  # of the loops that are too slow to be timed whole
-    repeats: int
-    models: tuple[int, ...]  # of the curve over models
-    models_images: int  # that each of them trains on
-    epochs: tuple[int, ...]  # of the curve over epochs
-    epochs_images: int  # that each of its points trains on
-    images: tuple[int, ...]  # of the curve over images
+    batch_size: int = 100
+    check_steps: int = 5  # of the training that is compared with float64 before anything is timed
+    train_images: int = 50_000  # of an epoch
+    evaluated_images: int = 60_000  # that a network is evaluated on
+    checkpoints: int = 100  # that are evaluated together
+    sampled_images: int = 2_000  # of the loops that are too slow to be timed whole
+    repeats: int = 9
+    models: tuple[int, ...] = (1, 4, 16, 64, 256, 1_024, 4_096)  # of the curve over models
+    models_images: int = 1_000  # that each of them trains on
+    epochs: tuple[int, ...] = (1, 3, 10, 30)  # of the curve over epochs
+    epochs_images: int = 10_000  # that each of its points trains on
+    images: tuple[int, ...] = (1_000, 3_000, 20_000, 50_000)  # of the curve over images
 
 
+_REHEARSE = Size("rehearse", 10, 1, 10, 40, 3, 20, 1, (2,), 10, (1,), 10, ())
+_QUICK = Size("quick", 100, 5, 10_000, 10_000, 20, 500, 5, (1, 4, 16), epochs=(1, 4), images=(1_000,))
 #: `quick` to look, `full` for the rows that are stored, `rehearse` to run every path; its times mean nothing.
-SIZES = {
-    size.name: size
-    for size in (
-        Size("rehearse", 10, 1, 10, 40, 3, 20, 1, (2,), 10, (1,), 10, ()),
-        Size(
-            "quick", batch_size=100, check_steps=5, train_images=10_000, evaluated_images=10_000, checkpoints=20,
-            sampled_images=500, repeats=5, models=(1, 4, 16), models_images=1_000, epochs=(1, 4),
-            epochs_images=10_000, images=(1_000,),
-        ),
-        Size(
-            "full", batch_size=100, check_steps=5, train_images=50_000, evaluated_images=60_000, checkpoints=100,
-            sampled_images=2_000, repeats=9, models=(1, 4, 16, 64, 256, 1_024, 4_096), models_images=1_000,
-            epochs=(1, 3, 10, 30), epochs_images=10_000, images=(1_000, 3_000, 20_000, 50_000),
-        ),
-    )
-}  # fmt: skip
+SIZES = {size.name: size for size in (_REHEARSE, _QUICK, Size("full"))}
 
 
 def size_of(name: str | None = None) -> Size:
@@ -63,8 +50,9 @@ def size_of(name: str | None = None) -> Size:
     Raises:
         ValueError: for another name.
     """
-    where = "size" if name is not None else "BREAKNET_BENCH_SIZE"
-    wanted = name if name is not None else os.environ.get("BREAKNET_BENCH_SIZE", "").strip() or "quick"
+    where, wanted = "size", name
+    if wanted is None:
+        where, wanted = "BREAKNET_BENCH_SIZE", os.environ.get("BREAKNET_BENCH_SIZE", "").strip() or "quick"
     if wanted not in SIZES:
         raise ValueError(f"{where}: one of {', '.join(SIZES)}, not {wanted!r}")
     return SIZES[wanted]

@@ -8,15 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.problem import (
-    Evaluator,
-    EvaluatorBuilder,
-    Parameters,
-    Problem,
-    Trainer,
-    TrainerBuilder,
-    unstacked,
-)
+from benchmarks.problem import EvaluatorBuilder, Parameters, Problem, Trainer, TrainerBuilder, unstacked
 from breaknet import reference
 
 
@@ -54,16 +46,14 @@ def checked_trainer(build: TrainerBuilder, problems: Sequence[Problem], check_st
     return trainer
 
 
-def check_evaluator(build: EvaluatorBuilder, models: Parameters, problem: Problem, images: int) -> Evaluator:
-    """Evaluate models [C, ...] on the first `images` images and compare; returns that evaluator.
+def check_evaluator(build: EvaluatorBuilder, models: Parameters, problem: Problem, images: int) -> None:
+    """Evaluate models [C, ...] on the first `images` images and compare.
 
     Raises:
         AssertionError: an accuracy or a cost is off, naming the network.
     """
     few = problem.first(min(images, len(problem.labels)))
-    evaluate = build(models, few)
-    assert_evaluations(*evaluate(), models, few)
-    return evaluate
+    assert_evaluations(*build(models, few)(), models, few)
 
 
 def assert_evaluations(

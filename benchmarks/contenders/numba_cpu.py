@@ -25,18 +25,10 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     stop = np.zeros(1, np.int64)
 
     def train_one(number: int) -> None:
-        problem, rows = problems[number], slice(number * epochs, (number + 1) * epochs)
-        learning_rate = np.float32(problem.learning_rate)
-        training.train_epochs(
-            current[number],
-            checkpoints[rows],
-            compressed,
-            batches,
-            problem.labels,
-            learning_rate,
-            *hidden,
-            stop,
-        )
+        one, rows = problems[number], checkpoints[number * epochs : (number + 1) * epochs]
+        learning_rate = np.float32(one.learning_rate)
+        job = current[number], rows, compressed, batches, one.labels, learning_rate, *hidden, stop
+        training.train_epochs(*job)
 
     def train() -> None:
         if len(problems) == 1:
