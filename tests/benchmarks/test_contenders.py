@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -74,14 +75,13 @@ def test_jax_refuses_a_partial_batch(context):
         IMPLEMENTATIONS["jax"].build([context.training(30).first(25)], 1)
 
 
-def test_epochs_go_on_where_the_last_ended(context):
-    """Two calls of one epoch and one call of two come to the same as float64 does."""
+@pytest.mark.parametrize(("epochs", "calls"), [(1, 2), (2, 1)])
+def test_epochs_go_on_where_the_last_ended(epochs, calls, context):
     problem = context.training(20)
-    for epochs, calls in ((1, 2), (2, 1)):
-        trainer = torch_func.trainer([problem], epochs)
-        for _ in range(calls):
-            trainer.train()
-        assert_agrees(trainer.parameters()[0], exact_epochs(problem, 2), problem.start)
+    trainer = torch_func.trainer([problem], epochs)
+    for _ in range(calls):
+        trainer.train()
+    assert_agrees(trainer.parameters()[0], exact_epochs(problem, 2), problem.start)
 
 
 @pytest.mark.parametrize("build", [torch_evaluation.one_by_one, torch_evaluation.wide])
@@ -122,18 +122,6 @@ def altered(monkeypatch, build, **fields):
     monkeypatch.setattr(contenders, "LADDER", (*contenders.LADDER, "altered"))
 
 
-@pytest.mark.parametrize(
-    "build",
-    [without_the_last_batch, with_a_mean_cost, with_a_slightly_wrong_learning_rate, that_does_nothing],
-)
-def test_wrong_training_is_refused_a_time(build, monkeypatch):
-    altered(monkeypatch, single(build))
-    context = Context("cpu", replace(size_of("rehearse"), check_steps=2))
-    wrong = [one for one in contenders.ladder(context) if one.name == "step/cpu/altered"]
-    with pytest.raises(WrongResult, match=r"step/cpu/altered is wrong and gets no time: hidden1\.weight"):
-        contenders.measure(wrong, context)
-
-
 def off_by_one_image(models, problem):
     right = contenders.vectorised.evaluator(models, problem)
     return lambda: (None, right()[1] + 1 / len(problem.labels))
@@ -149,41 +137,48 @@ def wrong_cost_of_the_second(models, problem):
     return evaluate
 
 
+TRAINS, ONE = r"hidden1\.weight: error", {"evaluates": True}
+MANY = {"evaluates": True, "together": True, "needs": ("numba",)}
+
+
 @pytest.mark.parametrize(
     ("build", "fields", "message"),
     [
-        (off_by_one_image, {}, r"accuracy of network 0 off by 5\.0e-02"),
-        (
-            wrong_cost_of_the_second,
-            {"together": True, "needs": ("numba",)},
-            r"cost of network 1 off by 1\.0e-03",
-        ),
+        (single(without_the_last_batch), {}, TRAINS),
+        (single(with_a_mean_cost), {}, TRAINS),
+        (single(with_a_slightly_wrong_learning_rate), {}, TRAINS),
+        (single(that_does_nothing), {}, TRAINS),
+        (off_by_one_image, ONE, r"accuracy of network 0 off by 5\.0e-02"),
+        (wrong_cost_of_the_second, MANY, r"cost of network 1 off by 1\.0e-03"),
     ],
 )
-def test_wrong_evaluation_is_refused_a_time(build, fields, message, monkeypatch):
-    altered(monkeypatch, build, evaluates=True, **fields)
-    with pytest.raises(WrongResult, match=message):
-        compare("cpu", only=["altered"], size="rehearse")
+def test_what_is_wrong_is_refused_a_time(build, fields, message, monkeypatch):
+    """Training in two steps, of which the last can be missing."""
+    altered(monkeypatch, build, **fields)
+    context = Context("cpu", replace(size_of("rehearse"), check_steps=2))
+    wrong = [one for one in contenders.ladder(context) if one.name.endswith("/altered")]
+    with pytest.raises(WrongResult, match=f"cpu/altered is wrong and gets no time: {message}"):
+        contenders.measure(wrong, context)
 
 
-def test_every_network_of_many_is_checked(context):
-    """A trainer that is right about the first network and trains the second on the first one's labels."""
-
-    def careless(problems, epochs):
-        second = replace(problems[1], labels=problems[0].labels, _others=[])
-        return torch_func.trainer([problems[0], second], epochs)
-
-    with pytest.raises(AssertionError, match="error"):
-        checked_trainer(careless, context.training(20).variants(2), 2)
+def careless(problems, epochs):
+    """Right about the first network; trains the second on the first one's labels."""
+    return torch_func.trainer(
+        [problems[0], replace(problems[1], labels=problems[0].labels, _others=[])], epochs
+    )
 
 
-def test_a_trainer_that_forgets_networks_is_noticed(context):
-    def forgetful(problems, epochs):
-        right = torch_func.trainer(problems, epochs)
-        return Trainer(right.train, lambda: right.parameters()[:1])
+def forgetful(problems, epochs):
+    right = torch_func.trainer(problems, epochs)
+    return Trainer(right.train, lambda: right.parameters()[:1])
 
-    with pytest.raises(AssertionError, match="parameters of 1 networks, not 2"):
-        checked_trainer(forgetful, context.training(20).variants(2), 2)
+
+@pytest.mark.parametrize(
+    ("build", "message"), [(careless, "error"), (forgetful, "parameters of 1 networks, not 2")]
+)
+def test_every_network_of_many_is_checked(build, message, context):
+    with pytest.raises(AssertionError, match=message):
+        checked_trainer(build, context.training(20).variants(2), 2)
 
 
 def test_variants_share_images_and_nothing_else(context):
@@ -199,14 +194,14 @@ def test_variants_share_images_and_nothing_else(context):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("size", ["rehearse", "quick", "full"])
 def test_every_contender_has_a_name_of_its_own_that_says_the_device(size, device):
-    """Listing them needs neither data nor a GPU."""
-    every = [one for suite in SUITES.values() for one in suite(Context(device, size_of(size)))]
-    names = [one.name for one in every]
-    assert len(set(names)) == len(names)
-    assert all(one.device == device for one in every)
-    comparisons = [one.comparison for one in every]
-    changes = [one for one, before in zip(comparisons, [None, *comparisons], strict=False) if one != before]
-    assert len(set(changes)) == len(changes), "contenders of one comparison stand together"
+    """Listing them needs neither data nor a GPU. Contenders of one comparison stand together; a suite is a group."""
+    every = {name: suite(Context(device, size_of(size))) for name, suite in SUITES.items()}
+    some = [one for suite in every.values() for one in suite]
+    assert len({one.name for one in some}) == len(some)
+    assert all(one.device == device for one in some)
+    assert all(one.group == name for name, suite in every.items() for one in suite)
+    comparisons = [comparison for comparison, _ in groupby(some, key=lambda one: one.comparison)]
+    assert len(set(comparisons)) == len(comparisons)
 
 
 def test_a_failing_implementation_is_survived(monkeypatch, caplog):
