@@ -22,7 +22,7 @@ from breaknet.kernels._triton import HAVE_TRITON
 needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
 
-def test_ceilings_are_measured_once(monkeypatch):
+def test_ceilings_are_measured_once():
     ceilings.measured.cache_clear()
     found = ceilings.measured("cpu", True)
     assert set(found) == {"bytes_per_s", "flop_per_s"}
@@ -30,14 +30,11 @@ def test_ceilings_are_measured_once(monkeypatch):
     assert ceilings.measured("cpu", True) is found
 
 
-def test_the_faster_of_product_and_loop_is_the_ceiling(monkeypatch):
-    monkeypatch.setattr(ceilings, "_product_rate", lambda *_: 3.0)
-    monkeypatch.setattr(ceilings, "_copy_rate", lambda *_: 2.0)
-    for loop, expected in ((5.0, 5.0), (1.0, 3.0), (0.0, 3.0)):
-        monkeypatch.setattr(ceilings, "_loop_rate", lambda *_, loop=loop: loop)
-        ceilings.measured.cache_clear()
-        assert ceilings.measured("cpu", True) == {"bytes_per_s": 2.0, "flop_per_s": expected}
-    ceilings.measured.cache_clear()
+@pytest.mark.parametrize(("loop", "expected"), [(5.0, 5.0), (1.0, 3.0), (0.0, 3.0)])
+def test_the_faster_of_product_and_loop_is_the_ceiling(loop, expected, monkeypatch):
+    for name, rate in (("_product_rate", 3.0), ("_copy_rate", 2.0), ("_loop_rate", loop)):
+        monkeypatch.setattr(ceilings, name, lambda *_, rate=rate: rate)
+    assert ceilings.measured.__wrapped__("cpu") == {"bytes_per_s": 2.0, "flop_per_s": expected}
 
 
 def test_the_least_of_the_calls_after_the_first_counts(monkeypatch):

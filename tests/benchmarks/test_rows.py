@@ -70,45 +70,37 @@ def test_what_cannot_be_written_whole_leaves_the_old_file(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("owner", "field", "value", "message"),
     [
-        ("name", "", "name: some text"),
-        ("group", "ladders", "group: one of ladder,"),
-        ("device", "tpu", "device: one of cpu, cuda"),
-        ("median", float("nan"), "median: seconds, finite and over 0"),
-        ("median", 0.0, "median: seconds"),
-        ("low", True, "low: seconds"),
-        ("low", 1.0, "low <= median <= high"),
-        ("repeats", 0, "repeats: 1 or more"),
-        ("launches", {"kernels": -1.0}, "launches: numbers of 0 or more by name"),
-        ("floor", {"bytes": 1.0}, "floor: bytes, operations and seconds"),
-        ("conditions", {"size": float("inf")}, "conditions: what JSON gives back unchanged"),
-        ("conditions", {1: "one"}, "conditions: what JSON gives back unchanged"),
-        ("conditions", {"tile": (1, 2)}, "conditions: what JSON gives back unchanged"),
+        (STEP, "name", "", "name: some text"),
+        (STEP, "group", "ladders", "group: one of ladder,"),
+        (STEP, "device", "tpu", "device: one of cpu, cuda"),
+        (STEP, "median", float("nan"), "median: seconds, finite and over 0"),
+        (STEP, "median", 0.0, "median: seconds"),
+        (STEP, "low", True, "low: seconds"),
+        (STEP, "low", 1.0, "low <= median <= high"),
+        (STEP, "repeats", 0, "repeats: 1 or more"),
+        (STEP, "launches", {"kernels": -1.0}, "launches: numbers of 0 or more by name"),
+        (STEP, "floor", {"bytes": 1.0}, "floor: bytes, operations and seconds"),
+        (STEP, "conditions", {"size": float("inf")}, "conditions: what JSON gives back unchanged"),
+        (STEP, "conditions", {1: "one"}, "conditions: what JSON gives back unchanged"),
+        (STEP, "conditions", {"tile": (1, 2)}, "conditions: what JSON gives back unchanged"),
+        (HERE, "name", "NVIDIA H200", "name: small letters"),
+        (HERE, "name", "../elsewhere", "name: small letters"),
+        (HERE, "cpu", "", "cpu: some text"),
+        (HERE, "cores", 0, "cores: 1 or more"),
+        (HERE, "gpu", 1, "gpu: some text or None"),
+        (HERE, "power_limit_w", -700.0, "power_limit_w: watts or None"),
+        (HERE, "date", "yesterday", "date: YYYY-MM-DD"),
+        (HERE, "versions", {"torch": 2}, "versions: text by package"),
+        (HERE, "ceilings", {"bytes_per_s": 0.0}, "ceilings: numbers over 0 by name"),
     ],
 )
-def test_a_row_that_is_none_is_refused(field, value, message):
-    with pytest.raises(ValueError, match=f"row .*{message}") as caught:
-        replace(STEP, **{field: value})
+def test_other_values_are_refused_in_one_line(owner, field, value, message):
+    called = "machine" if owner is HERE else "row '.*'"
+    with pytest.raises(ValueError, match=f"^{called}: {message}") as caught:
+        replace(owner, **{field: value})
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("name", "NVIDIA H200", "name: small letters"),
-        ("name", "../elsewhere", "name: small letters"),
-        ("cpu", "", "cpu: some text"),
-        ("cores", 0, "cores: 1 or more"),
-        ("power_limit_w", -700.0, "power_limit_w: watts or None"),
-        ("date", "yesterday", "date: YYYY-MM-DD"),
-        ("versions", {"torch": 2}, "versions: text by package"),
-        ("ceilings", {"bytes_per_s": 0.0}, "ceilings: numbers over 0 by name"),
-    ],
-)
-def test_a_machine_that_is_none_is_refused(field, value, message):
-    with pytest.raises(ValueError, match=f"machine: {message}"):
-        replace(HERE, **{field: value})
 
 
 def test_no_rows_twins_and_rehearsals_are_not_saved(tmp_path):
