@@ -121,10 +121,10 @@ def run_parts(
     end = perf_counter() + limit
     gathered = Gathered()
     for number, part in enumerate(chosen):
-        left_out: set[str] = set()
         later = sum(one.seconds for one in chosen[number + 1 :])
         # all its tries together: its own seconds, and those that the parts before it left
         ends = max(min(end, perf_counter() + part.seconds), end - later)
+        left_out = set(_last(work))
         for attempt in range(part.tries):
             seconds = ends - perf_counter()
             if seconds < 1:
@@ -135,10 +135,10 @@ def run_parts(
             gathered.outcomes.append(outcome)
             _gather(work, gathered)
             finished(gathered)
-            again = to_leave_out(_lines(work), attempt)
-            if not part.suites or outcome.status == "done" or again <= left_out:
+            again = to_leave_out(_last(work), attempt)
+            if outcome.status == "done" or again <= left_out:
                 break
-            left_out |= again
+            left_out = again
     _gather(work, gathered)
     return gathered
 
@@ -176,51 +176,43 @@ def run_part(
 
 def _arguments(part: Part, work: Path, left_out: set[str]) -> list[str]:
     if part.suites:
-        measured = {line["row"]["name"] for line in _lines(work) if "row" in line}
-        return [str(work), part.suites, *sorted(measured | left_out | part.less)]
+        return [str(work), part.suites, *sorted(left_out | part.less)]
     return [str(work)] if "benchmarks.gpu_part" in part.command else []
 
 
-def _lines(work: Path) -> list[dict[str, Any]]:
-    """The messages of the parts that measure, so far."""
+#: The last messages on contenders, by name: "started", "row", "failed" or "missing", and a row's fields or a reason.
+Messages = dict[str, tuple[str, Any]]
+
+
+def _last(work: Path) -> Messages:
+    """What the parts that measure have said so far, in the order in which it was said."""
     path = work / "rows.jsonl"
-    found = []
+    found: Messages = {}
     for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue  # cut off in the middle
+        with suppress(ValueError):  # cut off in the middle
+            kind, name, content = json.loads(line)
+            found.pop(name, None)
+            found[name] = kind, content
     return found
 
 
-def _by_kind(lines: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The messages by kind and contender; `unfinished` are those begun that have no other."""
-    found: dict[str, dict[str, Any]] = {"started": {}, "row": {}, "failed": {}, "missing": {}}
-    for line in lines:
-        for kind, content in line.items():
-            name = content if kind == "started" else content["name"]
-            found[kind].pop(name, None)  # one that is begun again stands last
-            found[kind][name] = content
-    ended = {*found["row"], *found["failed"], *found["missing"]}
-    found["unfinished"] = {name: name for name in found["started"] if name not in ended}
-    return found
-
-
-def to_leave_out(lines: Sequence[dict[str, Any]], attempt: int) -> set[str]:
-    """Contenders that failed, and the one begun last; from the second time on, all unfinished ones."""
-    found = _by_kind(lines)
-    begun = list(found["unfinished"])
-    return {*found["failed"], *found["missing"], *(begun[-1:] if attempt == 0 else begun)}
+def to_leave_out(messages: Messages, attempt: int) -> set[str]:
+    """Contenders that ended, and the one begun last; from the second time on, all that were begun."""
+    begun = [name for name, (kind, _) in messages.items() if kind == "started"]
+    return messages.keys() - set(begun[:-1] if attempt == 0 else ())
 
 
 def _gather(work: Path, gathered: Gathered) -> None:
-    found = _by_kind(_lines(work))
+    messages = _last(work)
     machine = work / "machine.json"
     gathered.machine = json.loads(machine.read_text()) if machine.exists() else None
-    gathered.rows = [Row(**row) for row in found["row"].values()]
-    gathered.failed = {name: one["reason"] for name, one in found["failed"].items()}
-    gathered.failed |= dict.fromkeys(found["unfinished"], "its process ended or ran out of time")
-    gathered.missing = {name: one["reason"] for name, one in found["missing"].items()}
+
+    def of(kind: str) -> dict[str, Any]:
+        return {name: content for name, (found, content) in messages.items() if found == kind}
+
+    gathered.rows = [Row(**row) for row in of("row").values()]
+    gathered.failed = of("failed") | dict.fromkeys(of("started"), "its process ended or ran out of time")
+    gathered.missing = of("missing")
 
 
 def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
@@ -241,18 +233,12 @@ def environment_for(data: str | None, rehearse: bool) -> dict[str, str]:
     return environment
 
 
-def pack_profiles(folder: Path, target: Path) -> None:
-    """All traces as one file, if there are any."""
-    if folder.exists():
-        with tarfile.open(target, "w:gz") as archive:
-            for trace in sorted(folder.iterdir()):
-                archive.add(trace, trace.name)
-
-
 def write(out: Path, work: Path, gathered: Gathered, rehearse: bool) -> None:
     """All files but the log, of everything gathered by now."""
     write_rows(out / "rows.json", gathered, rehearse)
-    pack_profiles(work / "profiles", out / "profiles.tar.gz")
+    if (work / "profiles").exists():
+        with tarfile.open(out / "profiles.tar.gz", "w:gz") as archive:
+            archive.add(work / "profiles", "")
     resources = work / "resources.txt"
     text = report(gathered, rehearse, resources.read_text() if resources.exists() else "")
     (out / "report.txt").write_text(text)

@@ -6,8 +6,7 @@
     python -m benchmarks.gpu_part resources FOLDER               registers, spills, shared memory -> resources.txt
     python -m benchmarks.gpu_part profiles  FOLDER               torch profiler traces -> FOLDER/profiles/
 
-SUITES are some of `benchmarks.suites` with commas between them; one can also be "module:function", a function like
-theirs. NAMEs are contenders to leave out.
+SUITES are some of `benchmarks.suites` with commas between them. NAMEs are contenders to leave out.
 BREAKNET_BENCH_DEVICE and BREAKNET_BENCH_SIZE are as in `benchmarks/conftest.py`.
 """
 
@@ -19,9 +18,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -86,15 +83,16 @@ def checks(folder: Path) -> int:
 
 def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int:
     """Comparison by comparison, so that every measured row is on disk whatever comes next."""
+    from benchmarks.suites import SUITES
+
     context = context_of(folder)
     if not (folder / "machine.json").exists():  # that part was left out, or had no time
         write_machine(folder, context, {})
-    contenders = [one for suite in suites for one in _suite(suite)(context) if one.name not in leave_out]
+    contenders = [one for suite in suites for one in SUITES[suite](context) if one.name not in leave_out]
     with (folder / "rows.jsonl").open("a") as file:
 
-        def write(kind: str, content: Any) -> None:
-            file.write(json.dumps({kind: content}) + "\n")
-            file.flush()
+        def write(kind: str, name: str, content: Any = None) -> None:
+            print(json.dumps([kind, name, content]), file=file, flush=True)
 
         def started(contender: Contender) -> None:
             write("started", contender.name)
@@ -104,24 +102,15 @@ def measure_suites(folder: Path, suites: list[str], leave_out: list[str]) -> int
         session = Session(started=started, prepared=lambda _: faulthandler.cancel_dump_traceback_later())
         for _, some in groupby(contenders, key=lambda one: one.comparison):
             for row in measure(some, context, survive=True, session=session):
-                write("row", asdict(row))
+                write("row", row.name, asdict(row))
             for kind, reasons in (("failed", session.failures), ("missing", session.missing)):
                 for name, reason in reasons.items():
-                    write(kind, {"name": name, "reason": reason})
+                    write(kind, name, reason)
             if any(lost in reason for reason in session.failures.values() for lost in _LOST):
                 return DEVICE_LOST
             session.failures.clear()
             session.missing.clear()
     return 0
-
-
-def _suite(suite: str) -> Callable[[Context], list[Contender]]:
-    if ":" in suite:
-        module, _, function = suite.partition(":")
-        return getattr(import_module(module), function)
-    from benchmarks.suites import SUITES
-
-    return SUITES[suite]
 
 
 def resources(folder: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,20 +92,12 @@ def report(gathered: Gathered, rehearse: bool, resources: str) -> str:
 
 
 def pytest_summary(output: str) -> list[str]:
-    """Its last line, or, if it did not come to it, the number of tests by result; and every test that failed."""
+    """The number of tests by result, even if pytest did not come to its end; and every test that failed."""
     lines = output.splitlines()
-    tests = [line for line in lines if "::" in line]
-    counts = [
-        f"{sum(f' {word}' in line for line in tests)} {word.lower()}"
-        for word in ("PASSED", "FAILED", "ERROR")
-    ]
-    last = [
-        line.strip("= ")
-        for line in lines
-        if re.search(r"\d+ (passed|failed|error|skipped).* in [\d.]+s", line)
-    ]
-    found = last[-1:] or [", ".join(counts) + " when it ended"]
-    return found + [line for line in lines if line.startswith(("FAILED ", "ERROR "))][:40]
+    words = [word for line in lines if "::" in line for word in line.split()[1:]]
+    counts = [f"{words.count(word)} {word.lower()}" for word in ("PASSED", "FAILED", "ERROR", "SKIPPED")]
+    wrong = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    return [", ".join(counts), *wrong[:40]]
 
 
 def line_of(row: Row) -> str:

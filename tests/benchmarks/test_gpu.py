@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, gpu_part, gpu_report
+from benchmarks import gpu, gpu_report
 from benchmarks.gpu import environment_for, run_part, run_parts, to_leave_out
-from benchmarks.gpu_report import Gathered, Outcome, Part, line_of, pytest_summary, report, store, write_rows
+from benchmarks.gpu_report import Gathered, Part, line_of, pytest_summary, report, store, write_rows
 from benchmarks.rows import Row, stored
 from benchmarks.suites import SUITES
 from breaknet.kernels._triton import HAVE_TRITON
@@ -123,17 +123,19 @@ def test_all_parts_together_keep_within_the_limit():
         assert f"def {name}" in (gpu.ROOT / file).read_text(), test
 
 
-def unruly(tries: int, seconds: float = 120) -> Part:
-    command = (sys.executable, "-m", "benchmarks.gpu_part", "measure")
-    return Part("unruly", seconds, command, "unruly_contenders:contenders", tries)
+def part_of(suite: str, tries: int) -> Part:
+    """A part that measures one of the misbehaving suites."""
+    script = Path(__file__).parent / "unruly_contenders.py"
+    return Part(suite, 120, (sys.executable, str(script), "measure"), suite, tries)
 
 
 def test_a_part_whose_contenders_fail_and_crash_is_survived(tmp_path):
-    environment = environment_for(None, rehearse=True)
-    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
-    log = io.StringIO()
+    log, heard = io.StringIO(), []
     after = Part("after", 20, (sys.executable, "-c", "print('still here')"))
-    gathered = run_parts([unruly(3), after], tmp_path, environment, log, 200)
+    gathered = run_parts(
+        [part_of("unruly", 3), after], tmp_path, environment_for(None, rehearse=True), log, 200,
+        lambda gathered: heard.append((len(gathered.outcomes), len(gathered.rows))),
+    )  # fmt: skip
     assert [row.name for row in gathered.rows] == ["step/cuda/first", "step/cuda/last"]
     assert gathered.failed == {
         "step/cuda/fails": "RuntimeError: this contender fails",
@@ -145,24 +147,37 @@ def test_a_part_whose_contenders_fail_and_crash_is_survived(tmp_path):
     assert [(one.part.name, one.status) for one in gathered.outcomes] == [
         ("unruly", "failed (11)"), ("unruly", "done"), ("after", "done"),
     ]  # fmt: skip
+    assert heard == [(1, 1), (2, 2), (3, 2)], "told after every process"
     assert "still here" in log.getvalue()
     text = report(gathered, False, "")
     assert "FAILED: 3" in text
     assert "NOT TRIED: 1" in text
+    assert sum(line.startswith("unruly") for line in text.splitlines()) == 2, "each try has its line"
 
 
-def test_a_part_stops_where_its_device_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setenv("BREAKNET_BENCH_SIZE", "rehearse")
-    monkeypatch.setenv("BREAKNET_BENCH_DEVICE", "cuda")
-    assert gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], []) == gpu_part.DEVICE_LOST
-    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [next(iter(line)) for line in lines] == ["started", "row", "started", "failed"]
-    assert "CUDA error" in lines[-1]["failed"]["reason"]
-    # the rest is another process's
-    assert (
-        gpu_part.measure_suites(tmp_path, ["unruly_contenders:lost"], ["step/cuda/before", "step/cuda/loses"])
-        == 3
-    )
+@pytest.mark.parametrize(
+    ("suite", "size", "statuses", "rows", "reasons"),
+    [
+        (
+            "lost",
+            "rehearse",
+            ["failed (3)", "failed (3)", "done"],
+            ["before"],
+            ["RuntimeError: CUDA error"] * 2,
+        ),
+        ("hanging", "quick", ["failed (1)", "done"], ["before", "after"], ["its process ended"]),
+    ],
+)
+def test_what_follows_a_lost_device_or_a_hang_is_another_processs(
+    suite, size, statuses, rows, reasons, tmp_path
+):
+    environment = environment_for(None, rehearse=True)
+    environment |= {"BREAKNET_BENCH_SIZE": size, "BREAKNET_BENCH_DEVICE": "cpu"}
+    gathered = run_parts([part_of(suite, 3)], tmp_path, environment, io.StringIO(), 120)
+    assert [one.status for one in gathered.outcomes] == statuses
+    assert [row.name.rpartition("/")[2] for row in gathered.rows] == rows
+    for found, reason in zip(gathered.failed.values(), reasons, strict=True):
+        assert found.startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -185,21 +200,37 @@ def test_a_part_is_ended_with_its_children(start, limit, status, said, tmp_path)
     assert not mark.exists()
 
 
-def test_parts_without_time_left_are_not_started(tmp_path):
-    part = Part("late", 20, (sys.executable, "-c", ""))
-    gathered = run_parts([part], tmp_path, dict(os.environ), io.StringIO(), 0.5)
-    assert [one.status for one in gathered.outcomes] == ["not started: no time left"]
+def sleeping(name: str, limit: float, seconds: float) -> Part:
+    return Part(name, limit, (sys.executable, "-c", f"import time; time.sleep({seconds})"))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "limit", "statuses"),
+    [
+        ([sleeping("late", 20, 0)], 0.5, ["not started: no time left"]),
+        # what a part leaves over the next may use
+        ([sleeping("short", 4, 0), sleeping("long", 1, 2), sleeping("last", 1, 0)], 6, ["done"] * 3),
+        # no part takes what the later ones are promised
+        ([sleeping("hangs", 1.5, 60), sleeping("last", 2, 0)], 3.5, ["out of time after 1 s", "done"]),
+    ],
+)
+def test_parts_share_their_seconds(chosen, limit, statuses, tmp_path):
+    gathered = run_parts(chosen, tmp_path, dict(os.environ), io.StringIO(), limit)
+    assert [one.status for one in gathered.outcomes] == statuses
 
 
 def test_what_is_not_tried_again():
-    lines = [
-        {"started": "a"}, {"started": "b"}, {"row": {"name": "a"}}, {"started": "c"},
-        {"failed": {"name": "b", "reason": "bad"}}, {"started": "d"}, {"started": "e"},
-    ]  # fmt: skip
-    assert to_leave_out(lines, 0) == {"b", "e"}
-    assert to_leave_out(lines, 1) == {"b", "c", "d", "e"}
-    # begun again and hanging again: it stands last
-    assert to_leave_out([*lines, {"started": "c"}], 0) == {"b", "c"}
+    messages = {"a": ("row", {}), "c": ("started", None), "b": ("failed", "bad"), "d": ("started", None)}
+    assert to_leave_out(messages, 0) == {"a", "b", "d"}
+    assert to_leave_out(messages, 1) == {"a", "b", "c", "d"}
+
+
+def test_the_last_message_on_a_contender_counts(tmp_path):
+    """One that was begun again and hangs again stands last; a line that was cut off does not count."""
+    lines = [["started", "c", None], ["started", "d", None], ["started", "c", None], ["row", "d", {}]]
+    text = "\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "rows.jsonl").write_text(text[:-3])
+    assert list(gpu._last(tmp_path)) == ["d", "c"]
 
 
 def gathered_rows() -> Gathered:
@@ -238,11 +269,15 @@ def test_the_report_tells_a_row_with_its_launches_and_floor():
         assert part in line
 
 
-def test_the_report_counts_tests_even_when_pytest_was_cut_off():
-    cut_off = "a.py::test_one PASSED [ 1%]\na.py::test_two PASSED [ 2%]\na.py::test_three FAILED [ 3%]\n"
-    assert pytest_summary(cut_off) == ["2 passed, 1 failed, 0 error when it ended"]
-    whole = cut_off + "FAILED a.py::test_three - assert 1 == 2\n=== 1 failed, 2 passed in 3.21s ===\n"
-    assert pytest_summary(whole) == ["1 failed, 2 passed in 3.21s", "FAILED a.py::test_three - assert 1 == 2"]
+@pytest.mark.parametrize("before", ["", "[gw0] "], ids=["alone", "side by side"])
+def test_the_report_counts_tests_even_when_pytest_was_cut_off(before):
+    words = {"one": "PASSED", "two": "PASSED", "three": "FAILED"}
+    cut_off = [f"a.py::test_{name} {word} [ 1%]" for name, word in words.items()]
+    if before:
+        cut_off = [f"{before}[ 1%] {word} a.py::test_{name}" for name, word in words.items()]
+    assert pytest_summary("\n".join(cut_off)) == ["2 passed, 1 failed, 0 error, 0 skipped"]
+    end = ["a log: ERROR", "FAILED a.py::test_three - assert 1 == 2", "=== 1 failed, 2 passed in 3.21s ==="]
+    assert pytest_summary("\n".join(cut_off + end)) == ["2 passed, 1 failed, 0 error, 0 skipped", end[1]]
 
 
 def test_unknown_parts_are_refused(capsys):
@@ -259,9 +294,3 @@ def test_data_is_what_the_environment_or_the_option_names(tmp_path, monkeypatch,
     with pytest.raises(SystemExit):
         gpu.main(["--out", str(tmp_path / "out")])
     assert "--data or BREAKNET_DATA: a folder that exists, not" in capsys.readouterr().err
-
-
-def test_a_part_that_was_tried_again_is_told_each_time():
-    gathered = Gathered(outcomes=[Outcome(unruly(2), "failed (3)", 1.0), Outcome(unruly(2), "done", 2.0)])
-    lines = report(gathered, False, "").splitlines()
-    assert sum(line.startswith("unruly") for line in lines) == 2

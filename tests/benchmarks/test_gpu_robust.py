@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -14,65 +13,13 @@ import pytest
 import torch
 
 from benchmarks import gpu, gpu_part, launches
-from benchmarks.gpu import environment_for, run_parts
-from benchmarks.gpu_report import Part, store
+from benchmarks.gpu import environment_for
+from benchmarks.gpu_report import store
 from benchmarks.measure import Contender, Context, Missing, Ready, Session, measure
 from benchmarks.microbenchmarks import ceilings
 from benchmarks.problem import size_of
 from benchmarks.suites import SUITES
 from breaknet.kernels._triton import HAVE_TRITON
-
-
-def sleeping(name: str, limit: float, seconds: float) -> Part:
-    return Part(name, limit, (sys.executable, "-c", f"import time; time.sleep({seconds})"))
-
-
-def test_what_a_part_leaves_over_the_next_may_use(tmp_path):
-    chosen = [sleeping("short", 4, 0), sleeping("long", 1, 2), sleeping("last", 1, 0)]
-    gathered = run_parts(chosen, tmp_path, dict(os.environ), io.StringIO(), 6)
-    assert [one.status for one in gathered.outcomes] == ["done"] * 3
-
-
-def test_no_part_takes_what_the_later_ones_are_promised(tmp_path):
-    chosen = [sleeping("hangs", 1.5, 60), sleeping("last", 2, 0)]
-    gathered = run_parts(chosen, tmp_path, dict(os.environ), io.StringIO(), 3.5)
-    assert gathered.outcomes[0].status.startswith("out of time")
-    assert gathered.outcomes[1].status == "done"
-
-
-def test_what_there_is_is_told_after_every_part(tmp_path):
-    rows = {"name": "step/cuda/first", "group": "ladder", "title": "first", "work": "one step", "device": "cuda",
-            "median": 1.0, "low": 1.0, "high": 1.0, "repeats": 1}  # fmt: skip
-    line = json.dumps({"row": rows})
-    first = Part(
-        "first", 20, (sys.executable, "-c", f"open({str(tmp_path / 'rows.jsonl')!r}, 'w').write({line!r})")
-    )
-    found = []
-    run_parts(
-        [first, sleeping("second", 20, 0)], tmp_path, dict(os.environ), io.StringIO(), 60,
-        lambda gathered: found.append((len(gathered.outcomes), [row.name for row in gathered.rows])),
-    )  # fmt: skip
-    assert found == [(1, ["step/cuda/first"]), (2, ["step/cuda/first"])]
-
-
-def test_a_contender_that_hangs_ends_its_process(tmp_path):
-    """Which contender that was stands in the rows' file."""
-    code = (
-        "import sys; from pathlib import Path; from benchmarks import gpu_part; gpu_part.PATIENCE = 1\n"
-        f"gpu_part.measure_suites(Path({str(tmp_path)!r}), ['unruly_contenders:hanging'], [])"
-    )
-    paths = os.pathsep.join([str(gpu.ROOT), os.path.dirname(__file__)])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": paths,
-        "BREAKNET_BENCH_SIZE": "quick",
-        "BREAKNET_BENCH_DEVICE": "cpu",
-    }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Timeout" in done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert [next(iter(line)) for line in lines] == ["started", "row", "started"]
 
 
 def test_the_end_of_every_preparation_is_told_however_it_ended():

@@ -147,7 +147,7 @@ def test_the_table_shows_no_figure_that_the_rows_refuse():
     rows = measured(2.1)
     assert table_of(rows, made(rows)).count("not shown: the model is off by a factor of 2.1") == len(FIGURES)
     earlier = table_of(rows, made(rows, now=replace(COUNTS, shared=2_000_000)))
-    assert earlier.count("no, an earlier kernel") == 3
+    assert earlier.count("| 0.48 | no, an earlier kernel") == 3
 
 
 def test_rows_that_are_newer_than_the_counts_show_nothing():

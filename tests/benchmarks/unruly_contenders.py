@@ -1,13 +1,19 @@
-"""A suite whose contenders misbehave in turn, for the tests of what runs suites in processes."""
+"""Suites whose contenders misbehave in turn, for the tests of what runs suites in processes.
+
+python unruly_contenders.py PART FOLDER ...     as benchmarks.gpu_part, with these suites beside its own
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from benchmarks import gpu_part
 from benchmarks.measure import Contender, Context, Ready
+from benchmarks.suites import SUITES
 
 
 def _good() -> Ready:
@@ -21,7 +27,7 @@ def _contenders(context: Context, prepares: dict[str, Callable[[], Ready]]) -> l
     ]
 
 
-def contenders(context: Context) -> list[Contender]:
+def unruly(context: Context) -> list[Contender]:
     def fail() -> Ready:
         raise RuntimeError("this contender fails")
 
@@ -47,9 +53,11 @@ def lost(context: Context) -> list[Contender]:
 
 def hanging(context: Context) -> list[Contender]:
     """The second is never prepared."""
+    return _contenders(context, {"before": _good, "hangs": lambda: time.sleep(60), "after": _good})
 
-    def hang() -> Ready:
-        time.sleep(60)
-        return _good()
 
-    return _contenders(context, {"before": _good, "hangs": hang})
+SUITES |= {"unruly": unruly, "lost": lost, "hanging": hanging}
+
+if __name__ == "__main__":
+    gpu_part.PATIENCE = 1.0
+    os._exit(gpu_part.main(sys.argv[1:]))
