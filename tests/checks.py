@@ -101,7 +101,7 @@ def run_python(
         [sys.executable, *arguments], env=dict(os.environ, PYTHONPATH=python_path(*paths), **environment),
         capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     return done
 
 

@@ -102,27 +102,28 @@ def test_all_that_orders_blocks_is_needed(where: str, old: str, new: str, reposi
         train_small(edit)
 
 
-def train_form(form: PackedConfig) -> None:
-    """A packed network that needs the form, held against float64."""
+#: Others are for `make test-all`.
+QUICK = [
+    next(form for form in PACKED if form.form == kind and form.width > 16) for kind in ("fused", "looped")
+]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, marks=[] if form in QUICK else pytest.mark.slow)
+        for form in PACKED
+        if form.form == "looped" or form.rows <= 64  # more rows are the same code, and slow here
+    ],
+    ids=str,
+)
+def test_networks_of_every_packed_form(form: PackedConfig) -> None:
     batch = form.rows - 1 if form.form == "fused" else 19
     shape = Shape(18, form.width, max(1, form.width - 5), 10)
     with largest(TARGET):
         problem = Problem(shape, batch + 5, not form.byte_images, device=CUDA)
         job = problem.job(batch, epochs=1, rate=min(0.5, 8 / batch))
-        checkpoints = train_packed(problem, form, [job]).cpu()
-        problem.assert_trained(job, checkpoints)
-
-
-@pytest.mark.parametrize("kind", ["fused", "looped"])
-def test_networks_of_a_packed_form(kind: str) -> None:
-    train_form(next(form for form in PACKED if form.form == kind and form.width > 16))
-
-
-@pytest.mark.slow
-def test_networks_of_every_packed_form() -> None:
-    for form in PACKED:
-        if form.form == "looped" or form.rows <= 64:  # more rows are the same code, and slow here
-            train_form(form)
+        problem.assert_trained(job, train_packed(problem, form, [job]).cpu())
 
 
 @pytest.mark.parametrize(

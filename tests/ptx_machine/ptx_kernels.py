@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from tools.ptx_machine.machine import Machine
 
@@ -40,18 +43,6 @@ def module(body: str, parameters: int = 3, threads: int = THREADS) -> str:
 """
 
 
-def run(
-    body: str, *tensors: torch.Tensor, shared: int = 1024, blocks: int = 1, **options: bool | int
-) -> None:
-    Machine(module(body, len(tensors)), shared).run((blocks, 1, 1), tensors, **options)
-
-
-def words(numbers: list[int]) -> torch.Tensor:
-    """A number for each thread, as int32; the last one again and again."""
-    bits = [(number + (1 << 31)) % (1 << 32) - (1 << 31) for number in numbers]
-    return torch.tensor(bits + bits[-1:] * (THREADS - len(bits)), dtype=torch.int32)
-
-
 #: Each thread's number of the first two tensors into %r1 and %r2, and %r3 into the third.
 LOAD = """
     mul.wide.u32 %rd9, %r0, 4;
@@ -62,3 +53,17 @@ LOAD = """
     ld.global.b32 { %r2 }, [ %rd5 + 0 ];
 """
 STORE = "\nst.global.b32 [ %rd6 + 0 ], { %r3 };"
+NUMBERS = torch.arange(THREADS, dtype=torch.int32)
+
+
+def run(
+    body: str, *tensors: Tensor, shared: int = 1024, blocks: int = 1, threads: int = THREADS, **options: Any
+) -> None:
+    Machine(module(body, len(tensors), threads), shared).run((blocks, 1, 1), tensors, **options)
+
+
+def result(body: str, a: Tensor = NUMBERS, b: Tensor = NUMBERS, **options: Any) -> Tensor:
+    """%r3 of each thread, of a's type, after instructions on its numbers of a in %r1 and of b in %r2."""
+    out = torch.zeros_like(a)
+    run(LOAD + body + STORE, a, b, out, threads=len(a), **options)
+    return out

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from ptx_kernels import LOAD, STORE, THREADS, module, run, words
+from ptx_kernels import THREADS, module, result
 
 from tools.ptx_machine.machine import Machine
 from tools.ptx_machine.parser import Address, Immediate, Instruction, Name, Register, Vector, parse
@@ -74,19 +76,6 @@ INTEGERS: dict[str, Callable[[int, int], int]] = {
 }
 
 
-@pytest.mark.parametrize("text", INTEGERS)
-def test_integer_instructions(text: str) -> None:
-    pairs = [(a, b) for a in SOME for b in SOME]
-    found: list[int] = []
-    for first in range(0, len(pairs), THREADS):
-        some = pairs[first : first + THREADS]
-        out = words([0])
-        run(LOAD + text + ";" + STORE, words([a for a, _ in some]), words([b for _, b in some]), out)
-        found += out.tolist()[: len(some)]
-    wanted = [signed(INTEGERS[text](a % 2**32, b % 2**32)) for a, b in pairs]
-    assert found == wanted
-
-
 #: The same of two float32 numbers.
 FLOATS: dict[str, Callable[[float, float], float]] = {
     "add.f32 %r3, %r1, %r2": lambda a, b: a + b,
@@ -107,50 +96,64 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
     "mov.b64 %rd7, {%r1, %r2}; fma.rn.f32x2 %rd8, %rd7, %rd7, %rd7; mov.b64 {_, %r3}, %rd8": lambda a, b: (
         b * b + b
     ),
-    "cvt.rn.f32.u32 %r3, %r0": lambda a, b: -1.0,  # the thread's number, by the test
+    "mov.b32 %r4, 7; cvt.rn.f32.u32 %r3, %r4": lambda a, b: 7.0,
 }
+for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    text = "setp.{}.f32 %p1, %r1, %r2; selp.f32 %r3, 0f3F800000, 0f00000000, %p1"
+    compare = getattr(operator, name)
+    FLOATS[text.format(name)] = lambda a, b, of=compare: of(a, b) and a == a and b == b
+    FLOATS[text.format(f"{name}u")] = lambda a, b, of=compare: of(a, b) or a != a or b != b
+
+VALUES = [3 - thread for thread in range(THREADS)]
+
+
+def of_warp(combine: Callable[[list[int]], int], thread: int) -> int:
+    first = thread // 32 * 32
+    return combine(VALUES[first : first + 32])
+
+
+#: What a thread gets from the `VALUES` of its warp.
+EXCHANGES: dict[str, Callable[[int], int]] = {
+    "shfl.sync.bfly.b32 %r3, %r1, 5, 31, -1": lambda thread: VALUES[thread ^ 5],
+    "shfl.sync.idx.b32 %r3, %r1, 3, 31, -1": lambda thread: VALUES[3 + thread // 32 * 32],
+    "mov.b32 %r4, -1; redux.sync.add.s32 %r3, %r1, %r4": partial(of_warp, sum),
+    "redux.sync.min.s32 %r3, %r1, -1": partial(of_warp, min),
+    "redux.sync.max.s32 %r3, %r1, -1": partial(of_warp, max),
+    "redux.sync.or.b32 %r3, %r1, -1": lambda thread: -1,
+}
+
+
+@pytest.mark.parametrize("text", INTEGERS)
+def test_integer_instructions(text: str) -> None:
+    pairs = torch.cartesian_prod(*[torch.tensor(SOME, dtype=torch.int32)] * 2)
+    found = result(text + ";", *pairs.T.contiguous())
+    assert found.tolist() == [signed(INTEGERS[text](a % 2**32, b % 2**32)) for a, b in pairs.tolist()]
 
 
 @pytest.mark.parametrize("text", FLOATS)
 def test_floating_instructions(text: str) -> None:
-    some = [0.0, 1.0, -1.5, 3e-5, 1e20, -7.25, float("inf"), float("nan")]
-    a, b = (torch.tensor([pair[i] for pair in ((x, y) for x in some for y in some)]) for i in (0, 1))
-    out = torch.zeros(THREADS)
-    run(LOAD + text + ";" + STORE, a, b, out)
-    if "%r0" in text:
-        wanted = torch.arange(THREADS).float()
-    else:
-        values = [FLOATS[text](x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)]
-        wanted = torch.tensor(values, dtype=torch.float64).float()
-    torch.testing.assert_close(out, wanted, equal_nan=True)
+    some = torch.tensor([0.0, 1.0, -1.5, 3e-5, 1e20, -7.25, math.inf, math.nan])
+    pairs = torch.cartesian_prod(some, some)
+    values = torch.tensor([FLOATS[text](a, b) for a, b in pairs.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(result(text + ";", *pairs.T.contiguous()), values.float(), equal_nan=True)
+
+
+@pytest.mark.parametrize("text", EXCHANGES)
+def test_exchanges_in_a_warp(text: str) -> None:
+    found = result(text + ";", torch.tensor(VALUES, dtype=torch.int32))
+    assert found.tolist() == [EXCHANGES[text](thread) for thread in range(THREADS)]
+
+
+def test_reductions_of_part_of_a_warp_are_refused() -> None:
+    with pytest.raises(ValueError, match="whole warps"):
+        result("redux.sync.add.s32 %r3, %r1, 3;")
 
 
 def test_an_fma_rounds_once() -> None:
     a = 1 + 2.0**-12
-    one, out = torch.full((THREADS,), a), torch.zeros(THREADS)
-    run(LOAD + "fma.rn.f32 %r3, %r1, %r1, 0fBF800000;" + STORE, one, one, out)
-    assert out[0] == a * a - 1
+    one = torch.full((THREADS,), a)
+    assert result("fma.rn.f32 %r3, %r1, %r1, 0fBF800000;", one, one)[0] == a * a - 1
     assert float(np.float32(np.float32(a * a) - np.float32(1))) != a * a - 1
-
-
-def test_shuffles() -> None:
-    numbers, out = words(list(range(100, 100 + THREADS))), words([0])
-    run(LOAD + "shfl.sync.bfly.b32 %r3, %r1, 5, 31, -1;" + STORE, numbers, numbers, out)
-    assert out.tolist() == [100 + (thread ^ 5) for thread in range(THREADS)]
-    run(LOAD + "shfl.sync.idx.b32 %r3, %r1, 3, 31, -1;" + STORE, numbers, numbers, out)
-    assert out.tolist() == [103 + thread // 32 * 32 for thread in range(THREADS)]
-
-
-def test_reductions_of_a_warp() -> None:
-    numbers, out = words([3 - thread for thread in range(THREADS)]), words([0])
-    for how, combined in (("add", sum), ("min", min), ("max", max)):
-        run(LOAD + f"mov.b32 %r4, -1;\nredux.sync.{how}.s32 %r3, %r1, %r4;" + STORE, numbers, numbers, out)
-        both = [combined(3 - thread for thread in range(first, first + 32)) for first in (0, 32)]
-        assert out.tolist() == [both[thread // 32] for thread in range(THREADS)]
-    run(LOAD + "redux.sync.or.b32 %r3, %r1, -1;" + STORE, numbers, numbers, out)
-    assert out.tolist() == [-1] * THREADS
-    with pytest.raises(ValueError, match="whole warps"):
-        run(LOAD + "redux.sync.add.s32 %r3, %r1, 3;" + STORE, numbers, numbers, out)
 
 
 def test_parsed_instructions() -> None:

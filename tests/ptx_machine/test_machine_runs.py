@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ptx_kernels import LOAD, STORE, THREADS, run, words
+from ptx_kernels import NUMBERS, THREADS, result, run
 
 from tools.ptx_machine.memory import Fault
 
@@ -23,57 +23,58 @@ OTHER_HALF = """
 """
 
 
-def test_shared_memory_is_ordered_by_a_barrier() -> None:
-    numbers, out = words(list(range(THREADS))), words([0])
-    run(LOAD + OTHER_HALF.format(between="bar.sync 0;", mask=128) + STORE, numbers, numbers, out)
-    assert out.tolist() == [thread ^ 32 for thread in range(THREADS)]
-
-
 @pytest.mark.parametrize(
     ("between", "mask", "races"),
     [
         ("", 128, True),
         ("bar.warp.sync -1;", 128, True),  # another warp's
+        ("bar.sync 0;", 128, False),
         ("", 4, True),  # another lane's
         ("bar.warp.sync -1;", 4, False),
         ("", 0, False),  # one's own
     ],
 )
 def test_a_missing_barrier_is_a_race(between: str, mask: int, races: bool) -> None:
-    numbers, out = words(list(range(THREADS))), words([0])
-    body = LOAD + OTHER_HALF.format(between=between, mask=mask) + STORE
+    body = OTHER_HALF.format(between=between, mask=mask)
     if races:
-        with pytest.raises(
-            Fault, match=r"race: shared memory at \d+ is read while it is written; line \d+, 'ld"
-        ):
-            run(body, numbers, numbers, out)
+        where = r"shared memory at \d+ is read while it is written; line \d+, 'ld"
+        with pytest.raises(Fault, match=f"race: {where}"):
+            result(body)
     else:
-        run(body, numbers, numbers, out)
-        assert out.tolist() == [thread ^ mask // 4 for thread in range(THREADS)]
+        assert torch.equal(result(body), NUMBERS ^ mask // 4)
 
 
 def test_a_write_after_anothers_read_is_a_race() -> None:
-    numbers, out = words(list(range(THREADS))), words([0])
-    body = LOAD + OTHER_HALF.format(between="bar.sync 0;", mask=128)
+    body = OTHER_HALF.format(between="bar.sync 0;", mask=128)
     again = "st.shared.b32 [ %r12 + 0 ], %r3;"
     with pytest.raises(Fault, match=r"race: shared memory at \d+ is written while others use it"):
-        run(body + again + STORE, numbers, numbers, out)
-    run(body + "bar.sync 0;" + again + STORE, numbers, numbers, out)
+        result(body + again)
+    result(body + "bar.sync 0;" + again)
 
 
-def test_addresses_outside_are_faults() -> None:
-    numbers, out = words([5]), words([0])
-    with pytest.raises(Fault, match="4 bytes past the end of 252 bytes"):
-        run(LOAD + STORE, torch.zeros(63, dtype=torch.int32), numbers, out)
-    with pytest.raises(Fault, match=r"global memory: .* in nothing that was allocated"):
-        run(LOAD + "mov.b64 %rd4, 64; ld.global.b32 { %r3 }, [ %rd4 + 0 ];", numbers, numbers, out)
-    with pytest.raises(Fault, match=r"shared memory: .* in nothing that was allocated"):
-        run(LOAD + "mov.b32 %r10, 8; st.shared.b32 [ %r10 + 1024 ], %r1;", numbers, numbers, out)
-    with pytest.raises(Fault, match="no multiple"):
-        run(LOAD + "ld.global.v2.b32 { %r3, %r4 }, [ %rd4 + 4 ];", numbers, numbers, out)
-    # where no thread takes part nothing is accessed
-    never = "mov.b64 %rd4, 64; setp.lt.s32 %p1, %r0, 0; @%p1 ld.global.b32 { %r3 }, [ %rd4 + 0 ];"
-    run(LOAD + never, numbers, numbers, out)
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("ld.global.b32 { %r3 }, [ %rd4 + 4 ];", "global memory: 4 bytes past the end of 256 bytes"),
+        (
+            "mov.b64 %rd4, 64; ld.global.b32 { %r3 }, [ %rd4 + 0 ];",
+            "global memory: .* in nothing that was allocated",
+        ),
+        (
+            "mov.b32 %r10, 8; st.shared.b32 [ %r10 + 1024 ], %r1;",
+            "shared memory: .* in nothing that was allocated",
+        ),
+        ("mov.b32 %r10, 8; st.shared.v2.b32 [ %r10 + 1012 ], {%r1, %r2};", "no multiple"),
+        ("ld.global.v2.b32 { %r3, %r4 }, [ %rd4 + 4 ];", "no multiple"),
+    ],
+)
+def test_addresses_outside_or_misaligned_are_faults(body: str, message: str) -> None:
+    with pytest.raises(Fault, match=message):
+        result(body)
+
+
+def test_where_no_thread_takes_part_nothing_is_accessed() -> None:
+    result("mov.b64 %rd4, 64; setp.lt.s32 %p1, %r0, 0; @%p1 ld.global.b32 { %r3 }, [ %rd4 + 0 ];")
 
 
 def test_bytes_and_vectors() -> None:
@@ -92,22 +93,16 @@ def test_bytes_and_vectors() -> None:
 
 def test_matrices_are_held_four_lanes_to_a_row() -> None:
     """Matrix i's rows lie at the addresses of lanes 8 i .. 8 i + 7; lane j holds word j % 4 of row j / 4."""
-    numbers, out = words(list(range(THREADS))), words([0])
-    body = """
+    write = """
         shl.b32 %r4, %r0, 4; shl.b32 %r5, %r0, 2; add.s32 %r6, %r1, 1000;
-        {write}
+        stmatrix.sync.aligned.m8n8.x2.shared.b16 [%r4], {%r1, %r6};
         bar.sync 0;
-        {read}
     """
-    write = "stmatrix.sync.aligned.m8n8.x2.shared.b16 [%r4], {%r1, %r6};"
-    read = "ld.shared.b32 %r3, [%r5];"
-    run(LOAD + body.format(write=write, read=read) + STORE, numbers, numbers, out, shared=4096)
     # rows of 16 bytes, one after another: the first matrix in words 0 to 31, the second in 32 to 63
-    assert out.tolist()[:32] == list(range(32))
-    assert out.tolist()[32:] == [1000 + lane for lane in range(32)]
+    found = result(write + "ld.shared.b32 %r3, [%r5];", shared=4096).tolist()
+    assert found == [*range(32), *range(1000, 1032)]
     back = "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r7, %r3}, [%r4];"
-    run(LOAD + body.format(write=write, read=back) + STORE, numbers, numbers, out, shared=4096)
-    assert out.tolist() == [1000 + thread for thread in range(THREADS)]
+    assert torch.equal(result(write + back, shared=4096), 1000 + NUMBERS)
 
 
 COPY = """
@@ -117,13 +112,10 @@ COPY = """
 """
 
 
-def test_asynchronous_copies_arrive_when_they_are_waited_for() -> None:
-    numbers, out = words(list(range(7, 7 + THREADS))), words([0])
-    read = "ld.shared.b32 %r3, [%r4];"
-    run(LOAD + COPY + "cp.async.wait_group 0; bar.sync 0;" + read + STORE, numbers, numbers, out)
-    assert out.tolist() == [7 + thread if thread < 40 else 0 for thread in range(THREADS)]
-    run(LOAD + COPY + "cp.async.wait_group 1; bar.sync 0;" + read + STORE, numbers, numbers, out)
-    assert out.tolist() == [-1] * THREADS
+@pytest.mark.parametrize(("pending", "arrived"), [(0, [*range(40), *[0] * 24]), (1, [-1] * THREADS)])
+def test_asynchronous_copies_arrive_when_they_are_waited_for(pending: int, arrived: list[int]) -> None:
+    wait = f"cp.async.wait_group {pending}; bar.sync 0; ld.shared.b32 %r3, [%r4];"
+    assert result(COPY + wait).tolist() == arrived
 
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
@@ -149,15 +141,20 @@ $L__BB0_4:
 """
 
 
-def send(body: str, seed: int = 0, **options: bool) -> list[int]:
-    data, counter, out = words([0]), torch.zeros(1, dtype=torch.int32), words([0])
-    run(body, data, counter, out, blocks=2, cooperative=True, seed=seed, **options)
+def send(body: str = MESSAGE, seed: int = 0, counter: int = 0, cooperative: bool = True) -> list[int]:
+    data, out = torch.zeros_like(NUMBERS), torch.zeros_like(NUMBERS)
+    raised = torch.tensor([counter], dtype=torch.int32)
+    run(body, data, raised, out, blocks=2, cooperative=cooperative, seed=seed)
     return out.tolist()
+
+
+#: Of an order in which block 1 comes first.
+LATER_FIRST = next(seed for seed in range(99) if np.random.default_rng(seed).permutation(2)[0] == 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_blocks_wait_for_each_other(seed: int) -> None:
-    assert send(MESSAGE, seed) == [thread ^ 63 for thread in range(THREADS)]
+    assert send(seed=seed) == [thread ^ 63 for thread in range(THREADS)]
 
 
 @pytest.mark.parametrize(
@@ -176,39 +173,30 @@ def test_whatever_orders_blocks_is_needed(old: str, new: str) -> None:
 
 
 def test_a_counter_that_is_not_zero_before_is_a_race() -> None:
-    seed = next(seed for seed in range(99) if first_block(seed) == 1)  # it reads before the other writes
-    data, counter, out = words([0]), torch.ones(1, dtype=torch.int32), words([0])
     with pytest.raises(Fault, match=r"race: place \d+ of global memory is written, read by block 1"):
-        run(MESSAGE, data, counter, out, blocks=2, cooperative=True, seed=seed)
-
-
-def first_block(seed: int) -> int:
-    return int(np.random.default_rng(seed).permutation(2)[0])
+        send(counter=1, seed=LATER_FIRST)
 
 
 def test_two_blocks_that_write_one_place() -> None:
-    body = LOAD + "mov.b32 %r3, 1;" + STORE
-    run(body, words([1]), words([1]), words([1]))
+    result("mov.b32 %r3, 1;")
     with pytest.raises(Fault, match="race: place"):
-        run(body, words([1]), words([1]), words([1]), blocks=2)
+        result("mov.b32 %r3, 1;", blocks=2)
 
 
 def test_a_deadlock_is_a_fault() -> None:
     with pytest.raises(Fault, match="deadlock, 1 blocks wait"):
         send(MESSAGE.replace("@%p3 bra", "bra"))
-    alone = words([0]), torch.zeros(1, dtype=torch.int32), words([0])
-    seed = next(seed for seed in range(99) if first_block(seed) == 1)
     with pytest.raises(Fault, match="not launched with them"):
-        run(MESSAGE, *alone, blocks=2, seed=seed)
+        send(seed=LATER_FIRST, cooperative=False)
 
 
 def test_a_divergent_branch_is_a_fault() -> None:
     with pytest.raises(Fault, match="divergent branch"):
-        run("setp.lt.s32 %p1, %r0, 5;\n@%p1 bra $L__BB0_1;\nmov.b32 %r3, 0;\n$L__BB0_1:", words([0]))
+        run("setp.lt.s32 %p1, %r0, 5;\n@%p1 bra $L__BB0_1;\nmov.b32 %r3, 0;\n$L__BB0_1:", NUMBERS)
 
 
 def test_additions_give_the_number_before() -> None:
-    counter, out = torch.zeros(1, dtype=torch.int32), words([0])
+    counter, out = torch.zeros(1, dtype=torch.int32), torch.zeros_like(NUMBERS)
     body = """
         mul.wide.u32 %rd9, %r0, 4; add.s64 %rd4, %rd2, %rd9;
         atom.global.gpu.relaxed.add.u32 %r3, [ %rd1 + 0 ], 2;

@@ -6,13 +6,11 @@ each they would be run by every process that tests run in side by side.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from checks import run_python
 
 from breaknet.kernels.host.targets import TARGETS
 
@@ -26,20 +24,10 @@ OTHER_INSTRUCTIONS = [
 ]  # fmt: skip
 
 
-def output_of(*arguments: str, target: str = "sm_75") -> str:
-    """What a Python prints in which kernels are compiled for the target and not interpreted."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, *arguments], env={**environment, "BREAKNET_TEST_TARGET": target},
-        capture_output=True, text=True, timeout=900, cwd=Path(__file__).parent,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 def assert_pass(*tests: str, target: str = "sm_75", mark: str = "not slow") -> None:
-    output = output_of("-m", "pytest", "-q", "-m", mark, "-p", "no:cacheprovider", *tests, target=target)
-    assert re.search(r"\d+ passed", output)
+    paths = [str(Path(__file__).parent / test) for test in tests]
+    options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", mark]
+    run_python(*options, *paths, timeout=900, TRITON_INTERPRET="0", BREAKNET_TEST_TARGET=target)
 
 
 @pytest.mark.parametrize(
@@ -68,5 +56,6 @@ def test_the_readmes_example(tmp_path: Path, repository: Path) -> None:
     script = tmp_path / "example.py"  # Triton looks into it
     found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert found is not None
-    script.write_text(f"import sys\nsys.path.insert(0, {str(repository)!r})\n{found[1]}")
-    assert output_of(str(script)).startswith("tensor([0., 2., 4.]) (4, 1, 1)")
+    script.write_text(found[1])
+    output = run_python(str(script), TRITON_INTERPRET="0").stdout
+    assert output.startswith("tensor([0., 2., 4.]) (4, 1, 1)")
