@@ -17,7 +17,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from itertools import groupby
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,11 +41,7 @@ class WrongResult(AssertionError):
 
 
 class Missing(RuntimeError):
-    """A package or a device that a contender needs is not there."""
-
-
-class TooLong(Missing):
-    """A point of a series that would take too long, by the point before it."""
+    """A package or a device that a contender needs is not there, or it would take too long."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +106,14 @@ class Context:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ValueError(f'device: "cpu" or "cuda", not {self.device!r}')
-
-    @property
-    def rehearsing(self) -> bool:
-        """Whether every path is run and no time means anything."""
-        return self.size.name == "rehearse"
-
-    @property
-    def gpu(self) -> bool:
-        """Whether a GPU's contenders are wanted."""
-        return self.device == "cuda"
-
-    @property
-    def place(self) -> torch.device:
-        """Where it all runs: the device, but for a GPU's rehearsal, which is Triton's interpreter's on the CPU."""
-        return torch.device("cpu" if self.rehearsing else self.device)
-
-    @property
-    def backend(self) -> str:
-        """Breaknet's own backend for the device."""
-        return "triton" if self.gpu else "numba"
+        #: Whether every path is run and no time means anything.
+        self.rehearsing = self.size.name == "rehearse"
+        #: Whether a GPU's contenders are wanted.
+        self.gpu = self.device == "cuda"
+        #: Where it all runs: the device, but for a GPU's rehearsal, which is Triton's interpreter's on the CPU.
+        self.place = torch.device("cpu" if self.rehearsing else self.device)
+        #: Breaknet's own backend for the device.
+        self.backend = "triton" if self.gpu else "numba"
 
     def warm_up(self, call: Callable[[], object]) -> None:
         """Call it once before it is timed; not in a rehearsal."""
@@ -252,9 +236,12 @@ def measure(
         repeats = context.size.repeats
         calls = {one: (each.run, min(one.repeats or repeats, repeats)) for one, each in ready.items()}
         for one, seconds in interleaved(calls, failed).items():
+            if one.series:
+                session.pace[one.series] = one.scale, float(np.median(seconds))
+            session.times[one.name] = [each / ready[one].units for each in seconds]
             others = [other.name for other in ready if other is not one]
             beside = {"load": load, "interleaved_with": others}
-            rows.append(_row(one, ready[one], seconds, context, session, beside))
+            rows.append(_row(one, ready[one], session.times[one.name], context, beside))
     return rows
 
 
@@ -269,7 +256,7 @@ def check(contender: Contender, session: Session | None = None) -> Ready:
         scale, seconds = session.pace.get(contender.series, (1.0, 0.0))
         expected = seconds * contender.scale / scale
         if expected > SERIES_SECONDS:
-            raise TooLong(f"{contender.name}: one call would take about {expected:.0f} s")
+            raise Missing(f"{contender.name}: one call would take about {expected:.0f} s")
         began = perf_counter()
         try:
             ready = contender.prepare()
@@ -281,18 +268,8 @@ def check(contender: Contender, session: Session | None = None) -> Ready:
         session.prepared(contender)
 
 
-def _row(
-    one: Contender,
-    ready: Ready,
-    seconds: list[float],
-    context: Context,
-    session: Session,
-    beside: dict[str, Any],
-) -> Row:
-    """The row of a contender whose calls took `seconds`, with the conditions `beside`; the session learns the times."""
-    if one.series:
-        session.pace[one.series] = one.scale, float(np.median(seconds))
-    session.times[one.name] = times = [each / ready.units for each in seconds]
+def _row(one: Contender, ready: Ready, times: list[float], context: Context, beside: dict[str, Any]) -> Row:
+    """The row of a contender whose calls took `times` for a unit of work, with the conditions `beside`."""
     low, median, high = map(float, np.percentile(times, (25, 50, 75)))
     conditions = beside | {
         "size": context.size.name, "data": context.data.source, "dtype": "float32", "cold": False,
@@ -309,13 +286,9 @@ def _row(
     )  # fmt: skip
 
 
-K = TypeVar("K")
-
-
 def interleaved(
-    calls: Mapping[K, tuple[Callable[[], object], int]],
-    failed: Callable[[K, Exception], object],
-) -> dict[K, list[float]]:
+    calls: Mapping[Any, tuple[Callable[[], object], int]], failed: Callable[[Any, Exception], object]
+) -> dict[Any, list[float]]:
     """Seconds of calls, each made once after another, round by round; the garbage collector rests meanwhile.
 
     Args:
@@ -323,7 +296,7 @@ def interleaved(
             at the end. Long ones get fewer repeats, see LONG.
         failed: told of a call that raises, which is then not made again and has no times.
     """
-    found: dict[K, list[float]] = {key: [] for key in calls}
+    found: dict[Any, list[float]] = {key: [] for key in calls}
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -118,6 +118,6 @@ def test_quick_rows_never_replace_full_ones(bench, tmp_path):
 
 
 def test_a_rehearsal_is_never_saved(bench, tmp_path):
-    bench.context.size = replace(bench.context.size, name="rehearse")
+    bench.context.rehearsing = True
     assert bench.save() == []
     assert not saved(tmp_path)
