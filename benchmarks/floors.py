@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from breaknet.kernels.jobs import Shape
 
-INPUTS, OUTPUTS = 784, 10
+LESSON = Shape(784, 16, 16, 10)
+#: FMAs of an image in the first layer, and in the other two.
+FIRST, REST = 784 * 16, 16 * 16 + 16 * 10
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,11 @@ class Work:
         return {"bytes": self.bytes, "operations": self.operations, "seconds": seconds}
 
 
-def parameter_count(hidden: tuple[int, int] = (16, 16)) -> int:
-    """All weights and biases of 784 -> hidden -> 10."""
-    return Shape(INPUTS, *hidden, OUTPUTS).parameters
-
-
 def training_step(
     batch: int,
-    hidden: tuple[int, int] = (16, 16),
     *,
-    image_bytes: float = INPUTS * 4.0,
-    label_bytes: float = OUTPUTS * 4.0,
+    image_bytes: float = 784 * 4.0,
+    label_bytes: float = 10 * 4.0,
     inked: float = 1.0,
     held: bool = False,
 ) -> Work:
@@ -51,30 +47,23 @@ def training_step(
 
     Args:
         batch: images in it.
-        hidden: the widths.
         image_bytes, label_bytes: of one image and its label or target, as they are kept.
         inked: the share of the first layer's FMAs that is done; under 1 where zero pixels are skipped.
         held: whether the parameters stay in registers or a core's cache from step to step.
     """
-    first, second = hidden
-    small = first * second + second * OUTPUTS
-    forward = INPUTS * first * inked + small
-    fmas = batch * (2 * forward + small) + parameter_count(hidden)
-    moved = batch * (image_bytes + label_bytes) + (0 if held else 2 * 4 * parameter_count(hidden))
+    fmas = batch * (2 * FIRST * inked + 3 * REST) + LESSON.parameters
+    moved = batch * (image_bytes + label_bytes) + (0 if held else 2 * 4 * LESSON.parameters)
     return Work(bytes=moved, operations=2.0 * fmas)
 
 
 def evaluation(
     images: int,
-    hidden: tuple[int, int] = (16, 16),
     *,
     models: int = 1,
-    image_bytes: float = INPUTS * 4.0,
+    image_bytes: float = 784 * 4.0,
     label_bytes: float = 8.0,
     inked: float = 1.0,
 ) -> Work:
     """One network's outputs on `images` images, when `models` networks share one reading of them."""
-    first, second = hidden
-    fmas = images * (INPUTS * first * inked + first * second + second * OUTPUTS)
-    moved = images * (image_bytes + label_bytes) / models + 4 * parameter_count(hidden)
-    return Work(bytes=moved, operations=2.0 * fmas)
+    moved = images * (image_bytes + label_bytes) / models + 4 * LESSON.parameters
+    return Work(bytes=moved, operations=2.0 * images * (FIRST * inked + REST))

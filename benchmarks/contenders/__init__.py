@@ -151,23 +151,16 @@ def compare(
 
 def ladder(context: Context) -> list[Contender]:
     """The ladder on the context's device; training comes first."""
-    size = context.size
-    kinds: dict[bool, tuple[str, Any, str]] = {
-        False: (
-            "step", partial(prepare_training, images=size.train_images, count=True),
-            f"one training step of {size.batch_size} images",
-        ),
-        True: (
-            "accuracy", prepare_evaluation, f"the accuracy of one network on {size.evaluated_images:,} images",
-        ),
-    }  # fmt: skip
-    found = []
+    size, found = context.size, []
     for name in ladder_names(context):
         one = IMPLEMENTATIONS[name]
-        kind, prepare, work = kinds[one.evaluates]
-        ready = partial(prepare, one, context)
+        kind, work = "step", f"one training step of {size.batch_size} images"
+        prepare = partial(prepare_training, one, context, images=size.train_images, count=True)
+        if one.evaluates:
+            kind, work = "accuracy", f"the accuracy of one network on {size.evaluated_images:,} images"
+            prepare = partial(prepare_evaluation, one, context)
         full_name = f"{kind}/{context.device}/{name}"
-        found.append(Contender(full_name, "ladder", one.title, work, f"ladder/{kind}", ready, one.needs))
+        found.append(Contender(full_name, "ladder", one.title, work, f"ladder/{kind}", prepare, one.needs))
     return found
 
 

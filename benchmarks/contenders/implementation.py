@@ -85,9 +85,7 @@ def prepare_training(
     if count and implementation.count_whole:
         counted = implementation.count(trainer.train, units, problem.device)
     held, many = implementation.held, len(problems)
-    work = floors.training_step(
-        problem.batch_size, problem.hidden, held=held, **implementation.traffic(problem)
-    )
+    work = floors.training_step(problem.batch_size, held=held, **implementation.traffic(problem))
     conditions |= {
         "batch": problem.batch_size,
         "images": len(problem.labels),
@@ -130,7 +128,7 @@ def prepare_evaluation(
     # a part of the images makes a part of a unit, and the time of a unit is extrapolated
     units = count * len(part.labels) / images
     counted = implementation.count(evaluate, units, problem.device) if networks is None else {}
-    work = floors.evaluation(images, problem.hidden, models=count, **implementation.traffic(problem))
+    work = floors.evaluation(images, models=count, **implementation.traffic(problem))
     found = {"models": count, "timed_images": len(part.labels), "extrapolated": len(part.labels) != images}
     times = f"outputs, results on the host ({timed})", "compiling, moving and converting images"
     return Ready(evaluate, units, counted, work, found | conditions, times)

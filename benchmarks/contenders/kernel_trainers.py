@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.floors import LESSON
 from benchmarks.problem import Problem, Trainer, unstacked
 from breaknet.backends.triton_gpu.grouping import Gpu, choose
 from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
-from breaknet.kernels.jobs import JobRow, Shape, pack_parameters
+from breaknet.kernels.jobs import JobRow, pack_parameters
 from breaknet.model import PARAMETER_NAMES
-
-LESSON = Shape(784, 16, 16, 10)
 
 
 def cooperative(problems: Sequence[Problem], epochs: int) -> Trainer:

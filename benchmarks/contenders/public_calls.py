@@ -20,8 +20,7 @@ def trainer(backend: str, problems: Sequence[Problem], epochs: int) -> Trainer:
     runs = []
 
     def train() -> None:
-        start = MLP(problem.hidden)
-        start.load_state_dict(problem.start)
+        start = MLP.seeded(problem.seed)
         job = Job(
             (problem.images, torch.from_numpy(problem.labels)), epochs=epochs, batch_size=problem.batch_size,
             learning_rate=problem.learning_rate, init=start,

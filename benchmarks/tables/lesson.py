@@ -46,20 +46,20 @@ def _phase_table(rows: dict[str, Row]) -> str:
     names += [name for name in rest if name not in (*PHASES, "total", "last_figure")]
     lines = [[PHASES.get(name, name), *(_seconds(one.get(name)) for one in seconds)] for name in names]
     lines.append(["**by the clock**", *(f"**{time(row.median)}**" for row in rows.values())])
-    own = [_own(row.median, one) for row, one in zip(rows.values(), seconds, strict=True)]
-    lines.append(["less training, evaluation, torch's import", *map(_seconds, own)])
-    drawn = [_own(one["last_figure"], one) if "last_figure" in one else None for one in seconds]
-    lines.append(["the same from process start to the last figure", *map(_seconds, drawn)])
+    # less what is training, evaluation or torch's own import
+    others = [sum(one.get(name, 0.0) for name in ("torch", "training", "evaluation")) for one in seconds]
+    ends = {
+        "less training, evaluation, torch's import": [row.median for row in rows.values()],
+        "the same from process start to the last figure": [one.get("last_figure") for one in seconds],
+    }
+    for words, till in ends.items():
+        left = [None if end is None else end - other for end, other in zip(till, others, strict=True)]
+        lines.append([words, *map(_seconds, left)])
     return table(["the lesson, from process start to end", *rows], lines)
 
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} s"
-
-
-def _own(seconds: float, phases: dict[str, float]) -> float:
-    """Time that is neither training nor evaluation nor torch's own import."""
-    return seconds - sum(phases.get(name, 0.0) for name in ("torch", "training", "evaluation"))
 
 
 def summary(evidence: Evidence) -> str:
@@ -68,27 +68,27 @@ def summary(evidence: Evidence) -> str:
         "", "`breaknet lesson`", "of which training and evaluation", "the first time",
         "the notebook's code, extrapolated",
     ]  # fmt: skip
-    kinds = (("cpu", "CPU"), ("cuda", "GPU"))
-    lines = [_line(sheet, kind) for device, kind in kinds for sheet in evidence.sheets("lesson", device)]
+    lines = []
+    for sheet in evidence.sheets("lesson", "cpu") + evidence.sheets("lesson", "cuda"):
+        warm, cold = whole(sheet, "process-warm", "bare-warm"), whole(sheet, "process-cold", "bare-cold")
+        computing, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
+        phases = warm.conditions["phases"] if warm else {}
+        working = [phases[name] for name in ("training", "evaluation") if name in phases]
+        factor = f", {_factor(notebook, computing)} times the computing" if notebook and computing else ""
+        lines.append(
+            [
+                f"{'GPU' if sheet.machine.gpu else 'CPU'}: {machine(sheet.machine)}",
+                time(warm.median, 2) + (" without figures" if "bare" in warm.name else "") if warm else "-",
+                time(sum(working), 2) if working else "-",
+                time(cold.median, 2) if cold else "-",
+                time(notebook.median) + factor if notebook else "-",
+            ]
+        )
     return table(header, lines) if lines else ""
 
 
-def _line(sheet: Sheet, kind: str) -> list[str]:
-    warm, cold = whole(sheet, "process-warm", "bare-warm"), whole(sheet, "process-cold", "bare-cold")
-    computing, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
-    bare = " without figures" if warm is not None and "bare" in warm.name else ""
-    phases = warm.conditions["phases"] if warm else {}
-    working = [phases[name] for name in ("training", "evaluation") if name in phases]
-    factor = ""
-    if notebook and computing:
-        factor = f", {ratio(notebook.median / computing.median)} times the computing"
-    return [
-        f"{kind}: {machine(sheet.machine)}",
-        time(warm.median, 2) + bare if warm else "-",
-        time(sum(working), 2) if working else "-",
-        time(cold.median, 2) if cold else "-",
-        time(notebook.median) + factor if notebook else "-",
-    ]
+def _factor(notebook: Row, computing: Row) -> str:
+    return ratio(notebook.median / computing.median)
 
 
 def sentence(evidence: Evidence) -> str:
@@ -99,7 +99,7 @@ def sentence(evidence: Evidence) -> str:
         return ""
     said = f"The whole lesson takes {time(warm.median, 2)} on {count(sheet.machine.cores, 'CPU core')}"
     ours, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
-    if ours is not None and notebook is not None:
-        said += f"; its computing takes {time(ours.median, 2)}, {ratio(notebook.median / ours.median)} times less than "
+    if ours and notebook:
+        said += f"; its computing takes {time(ours.median, 2)}, {_factor(notebook, ours)} times less than "
         said += "with the usual code of a notebook"
     return f"{said}."

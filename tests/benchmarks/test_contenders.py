@@ -205,14 +205,14 @@ def test_every_contender_has_a_name_of_its_own_that_says_the_device(size, device
 
 
 def test_a_failing_implementation_is_survived(monkeypatch, caplog):
-    def build(problem, epochs):
+    def build(problems, epochs):
         raise RuntimeError("out of memory")
 
-    altered(monkeypatch, single(build))
+    altered(monkeypatch, build)
+    chosen = {"device": "cpu", "only": ["altered", "sliced"], "size": "rehearse"}
     with pytest.raises(RuntimeError, match="out of memory"):
-        compare("cpu", only=["altered", "sliced"], size="rehearse")
-    rows = compare("cpu", only=["altered", "sliced"], size="rehearse", survive=True)
-    assert [row.name for row in rows] == ["step/cpu/sliced"]
+        compare(**chosen)
+    assert [row.name for row in compare(**chosen, survive=True)] == ["step/cpu/sliced"]
     assert "step/cpu/altered is left out: RuntimeError: out of memory" in caplog.text
 
 

@@ -103,13 +103,17 @@ def test_other_values_are_refused_in_one_line(owner, field, value, message):
     assert "\n" not in str(caught.value)
 
 
-def test_no_rows_twins_and_rehearsals_are_not_saved(tmp_path):
-    with pytest.raises(ValueError, match="at least one"):
-        save(HERE, [], tmp_path)
-    with pytest.raises(ValueError, match=r"each name once, but step/cpu/sliced"):
-        save(HERE, [STEP, STEP], tmp_path)
-    with pytest.raises(ValueError, match="not those of a rehearsal"):
-        save(HERE, [STEP, replace(SCORE, conditions={"size": "rehearse"})], tmp_path)
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "at least one"),
+        ([STEP, STEP], "each name once, but step/cpu/sliced"),
+        ([STEP, replace(SCORE, conditions={"size": "rehearse"})], "not those of a rehearsal"),
+    ],
+)
+def test_no_rows_twins_and_rehearsals_are_not_saved(rows, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save(HERE, rows, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
