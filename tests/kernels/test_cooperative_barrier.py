@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_cases import Problem, train_split
+from trainer_cases import Problem, train
 
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.host.tiles import TileConfig, tile_config
@@ -79,7 +79,7 @@ def test_jobs_that_spin_at_barriers_of_their_own_train_as_phase_split_ones_do():
     for job in jobs:
         problem.assert_trained(job, checkpoints)
         rows = slice(job.checkpoint_row, job.checkpoint_row + job.epochs)
-        split = train_split(problem, config, [replace(job, live_row=0, checkpoint_row=0)])
+        split = train(problem, config, [replace(job, live_row=0, checkpoint_row=0)])
         assert torch.equal(checkpoints[rows], split), "cooperative and phase-split bits differ"
         assert torch.equal(live[job.live_row], split[-1])
 
@@ -94,7 +94,7 @@ def test_batches_of_several_row_tiles_and_several_owners():
     checkpoints, _, exits = spin(problem, config, [job])
     assert exits == [0] * 4
     problem.assert_trained(job, checkpoints)
-    assert torch.equal(checkpoints, train_split(problem, config, [job]))
+    assert torch.equal(checkpoints, train(problem, config, [job]))
 
 
 # ---- compiled code ---------------------------------------------------------------------------------------------------

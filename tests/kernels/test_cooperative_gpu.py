@@ -1,4 +1,4 @@
-"""What only a GPU can show of the cooperative trainer: it does not hang, and nothing races."""
+"""What only a GPU can show of the trainers: they do not hang, and nothing races."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainer_cases import Problem, train_cooperatively, train_split
+from trainer_cases import Problem, train
 
 from breaknet.kernels.host import trainers
-from breaknet.kernels.host.tiles import TileConfig, cooperative_tiles
+from breaknet.kernels.host.tiles import TileConfig, cooperative_tiles, packed_tiles
 from breaknet.kernels.jobs import JobRow, Shape
 
 pytestmark = pytest.mark.gpu
@@ -76,8 +76,8 @@ def test_cooperative_and_phase_split_launches_are_both_right(hidden, batch, devi
     shape = Shape(784, *hidden, 10)
     problem = Problem(shape, 2 * batch + 7, device=device)
     config, job = config_here(shape, batch), problem.job(batch=batch, epochs=3, rate=min(0.05, 5 / batch))
-    problem.assert_trained(job, train_cooperatively(problem, config, [job]))
-    problem.assert_trained(job, train_split(problem, config, [job]))
+    problem.assert_trained(job, train(problem, config, [job], kind=trainers.CooperativeTrainer))
+    problem.assert_trained(job, train(problem, config, [job]))
 
 
 def test_replayed_graphs_train_as_one_launch_does_and_give_the_same_bits_twenty_times(device):
@@ -87,11 +87,31 @@ def test_replayed_graphs_train_as_one_launch_does_and_give_the_same_bits_twenty_
         problem.job(batch=100, epochs=7),
         problem.job(batch=90, epochs=3, row=40, live_row=1, checkpoint_row=7),
     ]
-    first = train_split(problem, config, jobs)
+    first = train(problem, config, jobs)
     for job in jobs:
         problem.assert_trained(job, first)
     for _ in range(19):
-        assert torch.equal(train_split(problem, config, jobs), first)
+        assert torch.equal(train(problem, config, jobs), first)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "examples"),
+    [(LESSON, 100, 5000), (Shape(784, 128, 64, 10), 300, 2000), (Shape(50, 7, 20, 16), 33, 999)],
+    ids=str,
+)
+def test_two_hundred_packed_jobs_give_the_same_bits_twenty_times(shape, batch, examples, device):
+    problem, config = Problem(shape, examples, device=device), packed_tiles(shape, batch, True)
+    jobs = [
+        problem.job(batch, 5, rate=0.05, label=1100 + row, live_row=row, checkpoint_row=5 * row)
+        for row in range(200)
+    ]
+    first = train(problem, config, jobs)
+    for job in (jobs[0], jobs[99], jobs[199]):
+        problem.assert_trained(job, first)
+        alone = train(problem, config, [replace(job, live_row=0, checkpoint_row=0)])
+        assert torch.equal(alone, first[job.checkpoint_row :][:5])
+    for _ in range(19):
+        assert torch.equal(train(problem, config, jobs), first)
 
 
 def test_more_jobs_than_are_resident_are_refused(device):
@@ -127,11 +147,11 @@ import sys
 sys.path[:0] = {paths!r}
 import torch
 from test_cooperative_gpu import LESSON, config_here, trained
-from trainer_cases import Problem, train_split
+from trainer_cases import Problem, train
 problem = Problem(LESSON, 250, device=torch.device("cuda"))
 config, job = config_here(LESSON, 100), problem.job(batch=100, epochs=2)
 problem.assert_trained(job, trained(problem, config, [job]))
-problem.assert_trained(job, train_split(problem, config, [job]))
+problem.assert_trained(job, train(problem, config, [job]))
 """
 
 

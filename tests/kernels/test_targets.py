@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from breaknet.kernels.host.targets import TARGETS, parse_target, target_for
-from breaknet.kernels.jobs import padded
 
 
 def test_the_seven_targets_and_their_shared_memory():
@@ -49,12 +48,6 @@ def test_names():
     assert TARGETS[120].name == "sm_120"
     with pytest.raises(ValueError, match=r"sm_75, .*not 'sm_70'"):
         parse_target("sm_70")
-
-
-def test_padding():
-    assert [padded(width) for width in (1, 16, 17, 33, 128)] == [16, 16, 32, 64, 128]
-    assert padded(3, least=1) == 4
-    assert padded(1, least=1) == 1
 
 
 def test_importing_the_table_imports_neither_torch_nor_triton(repository):

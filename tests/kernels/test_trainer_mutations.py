@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_cases import Problem, train_packed, train_split
+from trainer_cases import Problem, train
 
 from breaknet.kernels.host.tiles import PACKED, tile_config
 from breaknet.kernels.jobs import Shape
@@ -149,7 +149,7 @@ def check(plan: str, package: str, device: torch.device) -> None:
         config = tile_config(problem.shape, 16, 16)
         assert config.slices == 3
         job = problem.job(batch=16, epochs=2, rate=0.5)
-        problem.assert_trained(job, train_split(problem, config, [job], launchers))
+        problem.assert_trained(job, train(problem, config, [job], kind=launchers.SplitTrainer))
         return
     widths, batch, examples = ((7, 16), 13, 31) if plan == "fused" else ((7, 33), 19, 28)
     problem = Problem(Shape(18, *widths, 14), examples, device=device)
@@ -159,7 +159,7 @@ def check(plan: str, package: str, device: torch.device) -> None:
         problem.job(batch, epochs=1, rate=0.5, checkpoint_row=1),
         problem.job(batch, epochs=1, rate=0.1, label=1103, live_row=1),
     ]
-    checkpoints = train_packed(problem, tiles, jobs, starts, launchers)
+    checkpoints = train(problem, tiles, jobs, starts, launchers.PackedTrainer)
     for job in jobs:
         problem.assert_trained(job, checkpoints, starts[job.live_row])
 

@@ -10,8 +10,9 @@ from checks import assert_trained
 from kernel_checks import Guarded
 from torch import Tensor
 
-from breaknet.kernels.host import packed_trainer, trainers
+from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.tiles import PackedConfig, TileConfig
+from breaknet.kernels.host.trainers import SplitTrainer
 from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
 
@@ -74,32 +75,15 @@ class Problem:
         )
 
 
-def train_split(problem: Problem, config: TileConfig, jobs: list[JobRow], module: Any = trainers) -> Tensor:
-    """The jobs' checkpoints by the split plan's launches."""
-    return train(module.SplitTrainer, problem, config, jobs)
-
-
-def train_cooperatively(problem: Problem, config: TileConfig, jobs: list[JobRow]) -> Tensor:
-    """The same by one cooperative launch; for a GPU."""
-    return train(trainers.CooperativeTrainer, problem, config, jobs)
-
-
-def train_packed(
-    problem: Problem,
-    config: PackedConfig | str,
-    jobs: list[JobRow],
-    starts: Tensor | None = None,
-    module: Any = packed_trainer,
-) -> Tensor:
-    """The same by one launch of one program a job."""
-    assert not isinstance(config, str), config
-    return train(module.PackedTrainer, problem, config, jobs, starts)
-
-
 def train(
-    kind: Any, problem: Problem, config: Any, jobs: list[JobRow], starts: Tensor | None = None
+    problem: Problem, config: Any, jobs: list[JobRow], starts: Tensor | None = None, kind: Any = None
 ) -> Tensor:
-    """The jobs' checkpoints from `starts` [R, P] or the problem's; memory guarded, outputs and scratch NaN before."""
+    """The jobs' checkpoints from `starts` [R, P] or the problem's; memory guarded, outputs and scratch NaN before.
+
+    `kind` is the trainer's class, by default that of the plan packed or split that takes `config`.
+    """
+    if kind is None:
+        kind = PackedTrainer if isinstance(config, PackedConfig) else SplitTrainer
     device, width = problem.device, problem.shape.parameters
     memory = {
         "live": Guarded((max(job.live_row for job in jobs) + 1, width), device=device),

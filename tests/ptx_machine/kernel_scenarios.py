@@ -19,7 +19,8 @@ from checks import assert_run, random_labels, sparse_images
 from fake_gpus import largest, train
 from test_linear_sigmoid import check_kernels as check_layer
 from test_summed_mse import check_kernel as check_cost
-from trainer_cases import Problem, train_cooperatively, train_packed
+from trainer_cases import Problem
+from trainer_cases import train as train_kernel
 
 import breaknet
 from benchmarks import t4_gate
@@ -29,6 +30,7 @@ from breaknet import Job
 from breaknet.backends import check
 from breaknet.cli.doctor import examine
 from breaknet.kernels.host.tiles import PACKED, PackedConfig, cooperative_tiles
+from breaknet.kernels.host.trainers import CooperativeTrainer
 from breaknet.kernels.jobs import Shape
 from tools.ptx_machine import Fault
 from tools.ptx_machine.fake_gpu import FakeGpus
@@ -66,7 +68,7 @@ def train_small(edit: Callable[[str], str] = str, seed: int = 0) -> None:
         config = cooperative_tiles(problem.shape, 7, gpus.capability, gpus.processors)
         assert not isinstance(config, str), config
         jobs = [problem.job(7, 2), problem.job(4, 1, 0.5, row=3, live_row=1, checkpoint_row=2)]
-        checkpoints = train_cooperatively(problem, config, jobs).cpu()
+        checkpoints = train_kernel(problem, config, jobs, kind=CooperativeTrainer).cpu()
     for job in jobs:
         problem.assert_trained(job, checkpoints)
 
@@ -123,7 +125,7 @@ def test_networks_of_every_packed_form(form: PackedConfig) -> None:
     with largest(TARGET):
         problem = Problem(shape, batch + 5, not form.byte_images, device=CUDA)
         job = problem.job(batch, epochs=1, rate=min(0.5, 8 / batch))
-        problem.assert_trained(job, train_packed(problem, form, [job]).cpu())
+        problem.assert_trained(job, train_kernel(problem, form, [job]).cpu())
 
 
 @pytest.mark.parametrize(
