@@ -21,8 +21,7 @@ from breaknet.kernels.host.supported_configurations import supported_configurati
 from breaknet.kernels.host.targets import CompileCase
 from breaknet.kernels.host.tiles import cooperative_tiles
 from breaknet.kernels.jobs import JobRow, Shape
-from tools.ptx_machine.cuda_objects import Launch
-from tools.ptx_machine.fake_gpu import FakeGpus
+from tools.ptx_machine.fake_gpu import FakeGpus, Launch
 
 Gpus = partial(FakeGpus, computes=False)
 IMAGES, LABELS = sparse_images(60), random_labels(60)

@@ -6,6 +6,7 @@ step = ACCESSES[instruction.parts[0]](instruction, machine)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,17 +28,31 @@ class _Access:
     """The memory that an instruction accesses at an operand: `count` numbers of a type for each thread."""
 
     def __init__(
-        self, instruction: Instruction, machine: Machine, address: Operand, space: str, kind: str, count: int
+        self,
+        instruction: Instruction,
+        machine: Machine,
+        address: Operand,
+        kind: str,
+        count: int = 1,
+        space: str = "",
     ) -> None:
         assert isinstance(address, Address), instruction.text
-        self.machine, self.space = machine, space
+        self.machine = machine
+        (self.space,) = [space] if space else {"global", "shared"}.intersection(instruction.parts)
         self.source, self.opcode = instruction.source, ".".join(instruction.parts)
         self.dtype = dtype_of(kind)
         self.size = self.dtype.itemsize * count
-        base = address.base
+        base, count = address.base, machine.program.threads
         is_long = isinstance(base, Register) and base.file == "rd"
         self.base = machine.registers.read(base, "u64" if is_long else "u32")
-        self.offsets = np.full(machine.program.threads, address.offset)
+        self.offsets = np.full(count, address.offset)
+        self.every = np.arange(count)
+        number, self.truth = instruction.guard or (None, True)
+        self.guard = None if number is None else machine.registers.register(Register("p", number))
+
+    def threads(self) -> NDArray[Any]:
+        """The numbers of those that take the instruction."""
+        return self.every if self.guard is None else self.every[self.guard == self.truth]
 
     def addresses(self) -> NDArray[np.int64]:
         """Of all threads, int64 [threads]."""
@@ -50,41 +65,29 @@ class _Access:
 
         `served` numbers the threads for `Traffic`, if not as they are.
         """
-        if self.machine.traffic is not None:
+        machine = self.machine
+        if machine.traffic is not None:
             asking = threads if served is None else served
-            self.machine.traffic.add(self.space, self.source, self.opcode, asking, addresses, self.size)
-        memory, at, places = getattr(self.machine, f"{self.space}_memory").words(
-            addresses, self.dtype, self.size
-        )
+            machine.traffic.add(self.space, self.source, self.opcode, asking, addresses, self.size)
+        shared = self.space == "shared"
+        memory = machine.shared_memory if shared else machine.global_memory
+        races = machine.shared_races if shared else machine.global_races
+        words, at, places = memory.words(addresses, self.dtype, self.size)
         if self.size > PLACE:
             threads = threads.repeat(self.size // PLACE)
             places = (places[:, None] + np.arange(self.size // PLACE)).ravel()
-        getattr(getattr(self.machine, f"{self.space}_races"), how)(threads, places)
-        return memory, at
+        getattr(races, how)(threads, places)
+        return words, at
 
+    def step(self, how: str, move: Callable[[NDArray[Any], Any, Any], None]) -> Step:
+        """move(threads, memory, where in it), unless no thread takes the instruction."""
 
-def _threads(instruction: Instruction, machine: Machine) -> Callable[[], NDArray[Any]]:
-    """The numbers of the threads that take an instruction."""
-    every = np.arange(machine.program.threads)
-    if instruction.guard is None:
-        return lambda: every
-    number, truth = instruction.guard
-    predicate = machine.registers.register(Register("p", number))
-    return lambda: every[predicate == truth]
+        def step() -> None:
+            active = self.threads()
+            if active.size:
+                move(active, *self.find(active, self.addresses()[active], how))
 
-
-def _guarded(
-    instruction: Instruction, access: _Access, how: str, move: Callable[[NDArray[Any], Any, Any], None]
-) -> Step:
-    """move(threads, memory, where in it), unless no thread takes the instruction."""
-    threads = _threads(instruction, access.machine)
-
-    def step() -> None:
-        active = threads()
-        if active.size:
-            move(active, *access.find(active, access.addresses()[active], how))
-
-    return step
+        return step
 
 
 def _many(operand: Operand) -> tuple[Operand, ...]:
@@ -97,16 +100,14 @@ def load(instruction: Instruction, machine: Machine) -> Step:
     files = [machine.registers.register(one) for one in _many(target)]
     if "param" in instruction.parts:
         assert isinstance(address, Address), instruction.text
-        value = machine.parameters[address.base.text].view(dtype_of(kind))[:1]  # type: ignore[union-attr]
-        return lambda: np.copyto(files[0], value, casting="unsafe")
-    access = _Access(instruction, machine, address, _space(instruction), kind, len(files))
+        return partial(np.copyto, files[0], machine.registers.read(address.base, kind), casting="unsafe")
 
     def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for i, file in enumerate(files):
             file[active] = memory[at + i]
 
     how = next((one for one in ("acquire", "relaxed") if one in instruction.parts), "read")
-    return _guarded(instruction, access, how, move)
+    return _Access(instruction, machine, address, kind, len(files)).step(how, move)
 
 
 def store(instruction: Instruction, machine: Machine) -> Step:
@@ -114,29 +115,22 @@ def store(instruction: Instruction, machine: Machine) -> Step:
     kind = instruction.parts[-1].replace("f", "b")
     shape = (machine.program.threads,)
     sources = [np.broadcast_to(machine.registers.read(one, kind), shape) for one in _many(source)]
-    access = _Access(instruction, machine, address, _space(instruction), kind, len(sources))
 
     def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for i, value in enumerate(sources):
             memory[at + i] = value[active]
 
-    return _guarded(instruction, access, "write", move)
-
-
-def _space(instruction: Instruction) -> str:
-    (found,) = {"global", "shared"}.intersection(instruction.parts)
-    return found
+    return _Access(instruction, machine, address, kind, len(sources)).step("write", move)
 
 
 def add(instruction: Instruction, machine: Machine) -> Step:
     """atom.global.add gives the number before, red.global.add nothing."""
-    if instruction.parts[-2:] != ("add", "u32") or _space(instruction) != "global":
-        raise ValueError(instruction.text)
     *target, address, value = instruction.operands
-    access = _Access(instruction, machine, address, "global", "u32", 1)
-    shape = (machine.program.threads,)
-    out = machine.registers.write(target[0], "u32") if target else np.empty(shape, np.uint32)
-    values = np.broadcast_to(machine.registers.read(value, "u32"), shape)
+    access = _Access(instruction, machine, address, "u32")
+    if instruction.parts[-2:] != ("add", "u32") or access.space != "global":
+        raise ValueError(instruction.text)
+    out = machine.registers.write(target[0], "u32") if target else np.zeros(access.every.size, np.uint32)
+    values = np.broadcast_to(machine.registers.read(value, "u32"), out.shape)
 
     def move(active: NDArray[Any], memory: Any, at: Any) -> None:
         for thread, place in zip(active.tolist(), at.tolist(), strict=True):
@@ -144,7 +138,7 @@ def add(instruction: Instruction, machine: Machine) -> Step:
             memory[place] += values[thread]
         machine.changes += 1
 
-    return _guarded(instruction, access, "release" if "release" in instruction.parts else "add", move)
+    return access.step("release" if "release" in instruction.parts else "add", move)
 
 
 def copy(instruction: Instruction, machine: Machine) -> Step:
@@ -155,17 +149,16 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     if what == "wait_group":
         (pending,) = instruction.operands
         assert isinstance(pending, Immediate), instruction.text
-        return lambda: _finish_copies(machine, pending.value)
+        return partial(_finish_copies, machine, pending.value)
     target, source, size, *taken = instruction.operands
     assert isinstance(size, Immediate), instruction.text
     words = np.arange(size.value // 4)
-    reads = _Access(instruction, machine, source, "global", "b32", words.size)
-    writes = _Access(instruction, machine, target, "shared", "b32", words.size)
-    threads = _threads(instruction, machine)
+    reads = _Access(instruction, machine, source, "b32", words.size, "global")
+    writes = _Access(instruction, machine, target, "b32", words.size, "shared")
     sizes = np.broadcast_to(machine.registers.read((*taken, size)[0], "u32"), reads.offsets.shape)
 
     def step() -> None:
-        active = threads()
+        active = reads.threads()
         if not np.isin(sizes[active], (0, size.value)).all():
             raise ValueError(f"{instruction.text}: part of a copy")
         content = np.zeros((active.size, words.size), np.uint32)
@@ -198,8 +191,8 @@ def matrix(instruction: Instruction, machine: Machine) -> Step:
     loads = instruction.parts[0] == "ldmatrix"
     registers, address = instruction.operands if loads else instruction.operands[::-1]
     files = [machine.registers.register(one) for one in _many(registers)]
-    access = _Access(instruction, machine, address, "shared", "b32", ROW_BYTES // 4)
-    threads = np.arange(machine.program.threads)
+    access = _Access(instruction, machine, address, "b32", ROW_BYTES // 4)
+    threads = access.every
     lane = threads % WARP
     served = threads - lane + lane // LANES_A_ROW  # the eight rows of a matrix together
 

@@ -9,7 +9,7 @@ through float64, which differs from them in rare last bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial, reduce
 from typing import Any
 
@@ -34,15 +34,16 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 
 class Registers:
-    """The registers of a block: each is an array with a number for each thread."""
+    """The registers of a block: each is an array with a number for each thread, or for all, as are parameters."""
 
-    def __init__(self, counts: dict[str, int], threads: int) -> None:
+    def __init__(self, counts: dict[str, int], parameters: Iterable[str], threads: int) -> None:
         self.files = {name: np.zeros((count, threads), _FILES[name]) for name, count in counts.items()}
-        self.special = {
+        self.special: dict[str, NDArray[Any]] = {
             "%tid.x": np.arange(threads, dtype=np.uint32),
             **{f"%ctaid.{axis}": np.zeros(1, np.uint32) for axis in "xyz"},
             "%laneid": np.arange(threads, dtype=np.uint32) % WARP,
             "global_smem": np.zeros(1, np.uint32),
+            **{name: np.zeros(1, np.uint64) for name in parameters},
         }
 
     def register(self, operand: Operand) -> NDArray[Any]:
@@ -53,10 +54,9 @@ class Registers:
         """An operand as numbers of a type; narrower than its register they are its low bits."""
         dtype = dtype_of(kind)
         if isinstance(operand, Immediate):
-            return np.array([operand.value & (1 << 64) - 1], np.uint64).view(dtype)[:1]
-        if isinstance(operand, Name):
-            return self.special[operand.text].view(dtype)
-        found = self.register(operand)
+            found = np.array([operand.value & (1 << 64) - 1], np.uint64)
+        else:
+            found = self.special[operand.text] if isinstance(operand, Name) else self.register(operand)
         return found.view(dtype)[:: found.itemsize // dtype.itemsize]
 
     def write(self, operand: Operand, kind: str) -> NDArray[Any]:

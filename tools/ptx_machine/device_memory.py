@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,19 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from tools.ptx_machine.cuda_objects import Graph, Refused
-
 _WAITS = {getattr(Tensor, name) for name in ("item", "tolist", "__bool__", "__int__", "__float__")}
 _MIXES = {getattr(Tensor, name) for name in ("__getitem__", "__setitem__", "to", "type")}
 _ALLOCATES = {torch.empty, torch.empty_like, torch.empty_strided, Tensor.new_empty}
+#: What a tensor that lies on a GPU says of it.
+_ANSWERS: dict[Any, Callable[[int], Any]] = {
+    Tensor.device.__get__: lambda index: torch.device("cuda", index),
+    Tensor.is_cuda.__get__: lambda index: True,  # type: ignore[attr-defined]
+    Tensor.get_device: lambda index: index,
+}
+
+
+class Refused(RuntimeError):
+    """Something that CUDA, torch or Triton would refuse, or do with an undefined result."""
 
 
 class Placement(TorchFunctionMode):
@@ -44,11 +52,10 @@ class DeviceMemory:
         self.count = count
         self.host_waits = 0  # by results that the host reads
         self.finished = 0  # the moment up to which work is waited for
-        self.capturing: Graph | None = None
+        self.capturing: list[Callable[[], None]] | None = None  # work so far of the graph that is captured
         self._moment = 0
         self._here = threading.local()
-        self._on: dict[int, tuple[StorageWeakRef, int]] = {}
-        self._pinned: dict[int, StorageWeakRef] = {}
+        self._on: dict[int, tuple[StorageWeakRef, int | None]] = {}  # a GPU, or None for page-locked memory
         self._copies: list[tuple[int, Tensor, Tensor]] = []
 
     # ---- time ------------------------------------------------------------------------------------------------------
@@ -108,40 +115,32 @@ class DeviceMemory:
             found = self._on.get(tensor.untyped_storage()._cdata)
         return None if found is None else found[1]
 
-    def _put(self, tensor: Tensor, index: int) -> Tensor:
-        reference = _storage(tensor)
+    def _put(self, tensor: Tensor, index: int | None) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            # keeps the memory from being taken for other memory once it is gone
+            reference = StorageWeakRef(tensor.untyped_storage())
         self._on[reference.cdata] = (reference, index)
-        return tensor
-
-    def _pin(self, tensor: Tensor) -> Tensor:
-        reference = _storage(tensor)
-        self._pinned[reference.cdata] = reference
         return tensor
 
     # ---- operators -------------------------------------------------------------------------------------------------
 
     def call(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """One of torch's functions on tensors of any place."""
-        name = getattr(func, "__name__", "")
-        if name == "__get__" and func == Tensor.device.__get__:
-            index = self.place(args[0])
-            return func(*args) if index is None else torch.device("cuda", index)
-        if name == "__get__" and func == Tensor.is_cuda.__get__:
-            return self.place(args[0]) is not None
-        if func is Tensor.get_device:
-            index = self.place(args[0])
-            return -1 if index is None else index
+        if func in _ANSWERS and (index := self.place(args[0])) is not None:
+            return _ANSWERS[func](index)
         if func is Tensor.pin_memory:
             if self.place(args[0]) is not None:
                 raise Refused("pin_memory: only dense CPU tensors can be pinned")
-            return self._pin(args[0].clone())
-        if func in (Tensor.to, Tensor.cpu):
-            return self._to(func, args, kwargs)
+            return self._put(args[0].clone(), None)
+        if func is Tensor.cpu:
+            return self._to(args[0], "cpu")
+        if func is Tensor.to:
+            return self._to(*args, **kwargs)
         if func is Tensor.copy_:
             return self._copy(*args, **kwargs)
-        return self._compute(func, name, args, kwargs)
+        return self._compute(func, args, kwargs)
 
-    def _compute(self, func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _compute(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         places = {index for tensor in tensors if (index := self.place(tensor)) is not None}
         if places and func is Tensor.numpy:
@@ -151,7 +150,7 @@ class DeviceMemory:
         if places and func not in _MIXES:
             strangers = [one for one in tensors if self.place(one) is None and one.dim() > 0]
             if len(places) > 1 or strangers:
-                raise Refused(f"{name}: expected all tensors to be on the same device")
+                raise Refused(f"{func.__name__}: expected all tensors to be on the same device")
         index = next(iter(places), None)
         if kwargs.get("device") is not None:
             index = self.index(kwargs["device"])
@@ -164,24 +163,16 @@ class DeviceMemory:
             if func in _ALLOCATES:
                 found.fill_(self.unwritten if found.is_floating_point() else 0)
         elif pinned:
-            self._pin(found)
+            self._put(found, None)
         return found
 
-    def _to(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
-        tensor, *rest = args
-        target = "cpu" if func is Tensor.cpu else kwargs.get("device")
-        for one in rest:
-            if isinstance(one, (str, torch.device, int)) and not isinstance(one, bool):
-                target = one
-            elif isinstance(one, Tensor):
-                target = one.device
+    def _to(self, tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
         here = self.place(tensor)
-        there = here if target is None else self.index(target)
-        dtypes = [one for one in [*rest, kwargs.get("dtype")] if isinstance(one, torch.dtype)]
-        dtype = next(iter(dtypes), tensor.dtype)
-        if not kwargs.get("copy", False) and here == there and dtype == tensor.dtype:
+        there = here if device is None else self.index(device)
+        if not copy and here == there and dtype in (None, tensor.dtype):
             return tensor
-        result = tensor.to(dtype, copy=True)
+        result = tensor.to(dtype or tensor.dtype, copy=True)
         if there is not None:
             self.tick()
             return self._put(result, there)
@@ -194,14 +185,8 @@ class DeviceMemory:
         moment = self.tick()
         if here is None or there is not None:
             return target.copy_(source)
-        if not non_blocking or target.untyped_storage()._cdata not in self._pinned:
+        if not non_blocking or target.untyped_storage()._cdata not in self._on:
             self._host_wait()
             return target.copy_(source)
         self._copies.append((moment, target.detach(), source.clone()))
         return target.fill_(float("nan") if target.is_floating_point() else 0)
-
-
-def _storage(tensor: Tensor) -> StorageWeakRef:
-    """A tensor's memory, kept from being taken for other memory once it is gone."""
-    with torch._C.DisableTorchFunction():
-        return StorageWeakRef(tensor.untyped_storage())

@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -35,8 +36,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import compile as compile_with_triton
 
-from tools.ptx_machine.cuda_objects import Event, Graph, Kernel, Launch, Refused, Stream
-from tools.ptx_machine.device_memory import DeviceMemory, Placement
+from tools.ptx_machine.device_memory import DeviceMemory, Placement, Refused
 from tools.ptx_machine.machine import Machine
 from tools.ptx_machine.traffic import Traffic
 
@@ -46,6 +46,89 @@ _POINTERS = {
 }  # fmt: skip
 #: Registers and bytes of shared memory of an SM, which say how many cooperative programs are resident.
 _SM_REGISTERS = _SM_SHARED = 65_536
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch as Triton would pass it on."""
+
+    kernel: str
+    grid: tuple[int, ...]
+    types: dict[str, str]
+    constants: dict[str, Any]
+    divisible: frozenset[str]  # arguments that are multiples of 16
+    options: dict[str, Any]
+    arguments: dict[str, Any]
+    gpu: int
+    captured: bool
+
+
+class Kernel:
+    """In place of a CompiledKernel."""
+
+    machine: Machine | None = None
+
+    def __init__(self, gpus: FakeGpus, source: Any, options: dict[str, Any]) -> None:
+        self.gpus, self.src, self.options = gpus, source, options
+        self.metadata = SimpleNamespace(shared=gpus.shared, num_warps=options["num_warps"])
+        self.function = self.packed_metadata = None
+
+    def launch_metadata(self, *_: Any) -> None:
+        return None
+
+    def _init_handles(self) -> None:
+        if self.gpus.broken(self):
+            raise triton.runtime.errors.OutOfResources(99, 1, "shared memory")
+        self.n_regs, self.n_spills = self.gpus.registers, 0
+
+    def run(self, x: int, y: int, z: int, *rest: Any) -> None:
+        arguments = dict(zip(self.src.fn.arg_names, rest[6:], strict=True))
+        self._init_handles()
+        self.gpus.launch(self, (x, y, z), arguments)
+
+
+class Event:
+    """In place of torch.cuda.Event; its times are counts of what the GPU was given to do."""
+
+    def __init__(self, gpus: FakeGpus, enable_timing: bool = False) -> None:
+        self.gpus, self.timed = gpus, enable_timing
+        self.moment: int | None = None
+
+    def record(self, stream: Any = None) -> None:
+        self.moment = self.gpus.tick()
+
+    def synchronize(self) -> None:
+        self.gpus.wait(self.moment)
+
+    def elapsed_time(self, later: Event) -> float:
+        if not (self.timed and later.timed and self.moment and later.moment):
+            raise Refused("elapsed_time: both events must be timed and recorded")
+        if self.gpus.finished < later.moment:
+            raise Refused("elapsed_time: the later event has not passed")
+        return float(later.moment - self.moment)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """In place of torch.cuda.Stream; work on all of them runs in the order of the calls."""
+
+    gpu: int
+
+
+class Graph:
+    """In place of torch.cuda.CUDAGraph: the launches of its capture, which keep their tensors alive."""
+
+    work: list[Callable[[], None]] | None = None
+
+    def __init__(self, gpus: FakeGpus) -> None:
+        self.gpus = gpus
+
+    def replay(self) -> None:
+        if self.work is None:
+            raise Refused("replay: no capture has ended before")
+        for again in self.work:
+            self.gpus.tick()
+            again()
 
 
 class FakeGpus(DeviceMemory):
@@ -108,7 +191,7 @@ class FakeGpus(DeviceMemory):
         run = partial(self._run, kernel, grid, [arguments[name] for name in types])
         if self._captures_here():
             assert self.capturing is not None
-            self.capturing.work.append(run)
+            self.capturing.append(run)
         else:
             self.tick()
             run()
@@ -162,14 +245,14 @@ class FakeGpus(DeviceMemory):
             stream = self._capture_stream = self._capture_stream or Stream(self.current)
         if stream.gpu != self.current:
             raise Refused(f"graph: captured on a stream of GPU {stream.gpu}, launches go to {self.current}")
-        self.capturing, self._capturer = graph, threading.get_ident()
+        self.capturing, self._capturer = [], threading.get_ident()
         try:
             if threading.active_count() > 1:
                 time.sleep(0.1)  # long enough for another thread to come to a wait, if it may
             yield
+            graph.work = self.capturing
         finally:
             self.capturing = None
-        graph.complete = True
 
     # ---- torch's and Triton's own names ----------------------------------------------------------------------------
 

@@ -39,10 +39,9 @@ class Machine:
 
     def __init__(self, ptx: str, shared_bytes: int) -> None:
         self.program: Program = parse(ptx)
-        self.registers = Registers(self.program.registers, self.program.threads)
+        self.registers = Registers(self.program.registers, self.program.parameters, self.program.threads)
         self.shared_memory = shared_memory(shared_bytes)
         self.shared_races = SharedRaces(self.shared_memory.place_count, -(-self.program.threads // WARP))
-        self.parameters = {name: np.zeros(1, np.uint64) for name in self.program.parameters}
         self.copies: list[list[Step]] = [[]]  # groups of asynchronous ones, the last still open
         self.changes = 0  # additions to memory, by which a waiting block may go on
         self.traffic: Traffic | None = None  # where accesses are counted, if they are
@@ -83,12 +82,11 @@ class Machine:
             raise ValueError(f"arguments: {expected} or up to 2 fewer, not {len(arguments)}")
         values = [*arguments, 0, 0][:expected]
         for (name, kind), value in zip(self.program.parameters.items(), values, strict=True):
-            if isinstance(value, Tensor):
-                value = value.data_ptr()
+            number = value.data_ptr() if isinstance(value, Tensor) else value
             if kind == "f32":
-                self.parameters[name].view(np.float32)[0] = value
+                self.registers.special[name].view(np.float32)[0] = number
             else:
-                self.parameters[name][0] = int(value) & (1 << 64) - 1
+                self.registers.special[name][0] = int(number) & (1 << 64) - 1
 
     # ---- one block -------------------------------------------------------------------------------------------------
 

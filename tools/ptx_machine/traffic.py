@@ -24,6 +24,8 @@ from tools.ptx_machine.parser import Instruction
 from tools.ptx_machine.races import WARP
 
 BANKS, BANK_BYTES, LINE = 32, 4, 128
+#: More than there are words or lines.
+MANY = 2**48
 
 
 @dataclass
@@ -70,21 +72,11 @@ def bank_transactions(threads: NDArray[np.int64], addresses: NDArray[np.int64], 
     words = max(size // BANK_BYTES, 1)
     served = np.repeat(threads // (WARP // words), words)  # lanes that are served together
     word = (addresses[:, None] // BANK_BYTES + np.arange(words)).ravel()
-    served, word = _distinct(served, word)
+    served, word = np.divmod(np.unique(served * MANY + word), MANY)
     asked = np.bincount(served * BANKS + word % BANKS, minlength=(served.max() + 1) * BANKS)
     return int(asked.reshape(-1, BANKS).max(1).sum())
 
 
 def lines(threads: NDArray[np.int64], addresses: NDArray[np.int64], size: int) -> int:
     """Lines of global memory; an access is aligned and lies in one."""
-    return _distinct(threads // WARP, addresses // LINE)[0].size
-
-
-def _distinct(
-    first: NDArray[np.int64], second: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs without repetition."""
-    low = second.min()
-    span = second.max() - low + 1
-    pairs = np.unique(first * span + (second - low))
-    return pairs // span, pairs % span + low
+    return np.unique(threads // WARP * MANY + addresses // LINE).size
