@@ -56,6 +56,7 @@ def prepared_evaluator(models: Parameters, problem: Problem) -> Evaluator:
     def evaluate() -> tuple[np.ndarray, np.ndarray]:
         evaluation = EvaluationTasks(packed, problem.hidden, prepared, stop)
         list(pool.map(evaluation.run, evaluation.tasks()))
-        return evaluation.cost, evaluation.accuracy
+        scores = evaluation.scores()
+        return scores.cost, scores.accuracy
 
     return evaluate

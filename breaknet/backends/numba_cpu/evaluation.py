@@ -16,6 +16,7 @@ from numba import float32, int64
 from numpy.typing import NDArray
 
 from ...model import INPUTS, OUTPUTS
+from ..interface import Scores
 from .compiling import kernel, part
 from .layers import activate, four_rows, layer, sparse_chain, sparse_quad, store4
 from .layout import PLANE, Floats, aligned_zeros, offsets, planes
@@ -214,7 +215,7 @@ class Prepared:
 class EvaluationTasks:
     """Cost and accuracy of packed models [C, P] on prepared examples, computed task by task in any order.
 
-    `tasks` names the tasks; `run` does one of them, in any thread; `cost` and `accuracy` are then asked for.
+    `tasks` names the tasks; `run` does one of them, in any thread; `scores` is then asked for.
     """
 
     models: Floats
@@ -250,21 +251,11 @@ class EvaluationTasks:
         )  # fmt: skip
         return time.perf_counter() - began
 
-    def _by_model(self, sums: NDArray) -> NDArray:
-        total = sums.cumsum(axis=1)[:, -1]  # one after another
-        return total.reshape(-1, *sums.shape[3:])[: len(self.models)]
-
-    @property
-    def cost(self) -> NDArray[np.float64]:
-        """[C], mean over the examples of the summed squared error."""
-        return self._by_model(self.costs) / len(self.examples)
-
-    @property
-    def accuracy(self) -> NDArray[np.float64]:
-        """[C], in 0..1."""
-        return self._by_model(self.hits) / len(self.examples)
-
-    @property
-    def confusion(self) -> NDArray[np.int64]:
-        """[C, 10, 10]: true label, predicted label."""
-        return self._by_model(self.confusions)
+    def scores(self) -> Scores:
+        """The results, once all tasks are done; parts of the images are summed one after another."""
+        cost, hits, confusion = (
+            parts.cumsum(axis=1)[:, -1].reshape(-1, *parts.shape[3:])[: len(self.models)]
+            for parts in (self.costs, self.hits, self.confusions)
+        )
+        count = len(self.examples)
+        return Scores(cost / count, hits / count, confusion if self.with_confusion else None)

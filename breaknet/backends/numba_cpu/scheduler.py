@@ -172,7 +172,8 @@ class Scheduler:
             return
         first = run.handed_out - epochs
         for curves, evaluation in zip(run.curves, run.evaluations, strict=False):
-            curves[:, first : run.handed_out] = evaluation.cost, evaluation.accuracy
+            scores = evaluation.scores()
+            curves[:, first : run.handed_out] = scores.cost, scores.accuracy
         if self.report is not None:
             for epoch in range(first, run.handed_out):
                 self.report(run.index, epoch, float(run.curves[0, 0, epoch]))
@@ -265,7 +266,7 @@ def _evaluate(
         done, futures = wait(futures, PATIENCE, FIRST_EXCEPTION)
         for future in done:
             future.result()
-    return Scores(evaluation.cost, evaluation.accuracy, evaluation.confusion if confusion else None)
+    return evaluation.scores()
 
 
 class _CallingThread(Executor):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from numba import float32, njit
+from numba import njit
 
 from breaknet.backends.numba_cpu import simd as v
 from breaknet.backends.numba_cpu import simd_math as f
@@ -19,18 +19,6 @@ from breaknet.backends.numba_cpu.layers import sparse_chain, sparse_quad, sparse
 def sigmoid_all(x, out):
     for i in range(0, x.size, 16):
         v.store(out, i, f.sigmoid(v.load(x, i)))
-
-
-@njit
-def largest(outputs, out):
-    """out[0] = the index of the first largest of outputs [10][16], lane by lane."""
-    best = v.load(outputs, 0)
-    index = v.fill(float32(0.0))
-    for j in range(1, 10):
-        x = v.load(outputs, 16 * j)
-        index = f.exceeds(x, best, v.fill(float32(j)), index)
-        best = f.exceeds(x, best, x, best)
-    v.store(out, 0, index)
 
 
 @njit

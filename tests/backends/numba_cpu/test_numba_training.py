@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from checks import start_of
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("numba")
@@ -73,44 +73,30 @@ def test_images_without_a_pixel_and_columns_without_one():
     assert_follows(job(black, black), train(job(black, black))[0])
 
 
-SHAPES = {
-    "first": st.integers(1, 128), "second": st.integers(1, 128), "blank": st.sets(st.sampled_from(["row", "column"])),
-    "floating": st.booleans(),
-}  # fmt: skip
-
-
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(
-    rows=st.integers(1, 150), batch_size=st.integers(1, 200),
-    density=st.sampled_from([0.0, 0.02, 0.2, 0.45, 1.0]), learning_rate=st.sampled_from([1e-6, 0.01, 0.3]), **SHAPES,
-)  # fmt: skip
-def test_any_shape(**case):
-    _check_any_shape(**case)
-
-
-@pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    rows=st.integers(1, 2500), batch_size=st.integers(1, 3000), density=st.floats(0, 1),
-    learning_rate=st.floats(1e-8, 1.0), **SHAPES,
-)  # fmt: skip
-def test_many_shapes(**case):
-    case["learning_rate"] /= max(1, case["batch_size"] / 100)
-    _check_any_shape(**case)
-
-
-def _check_any_shape(first, second, rows, batch_size, density, learning_rate, floating, blank):
-    """`blank`: whether every third row, and every second column, is all zero."""
-    data = examples(rows, rows, density, floating)
-    if "row" in blank:
-        data.images[::3] = 0
-    if "column" in blank:
-        data.images[:, ::2] = 0
-    one = job(
-        data, examples(17, 5, density, floating), epochs=1,
-        batch_size=batch_size, learning_rate=learning_rate, start=start_of(first, (first, second)),
+@pytest.mark.parametrize("many", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_any_shape(many):
+    @settings(max_examples=150 if many else 12, deadline=None, derandomize=not many)
+    @given(
+        first=st.integers(1, 128), second=st.integers(1, 128), rows=st.integers(1, 2500 if many else 150),
+        batch_size=st.integers(1, 3000 if many else 200), floating=st.booleans(),
+        density=st.sampled_from([0.0, 0.02, 0.2, 0.45, 1.0]) | st.floats(0, 1),
+        learning_rate=st.sampled_from([1e-6, 0.01, 0.3]) | st.floats(1e-8, 1.0),
+        blank=st.sets(st.sampled_from(["row", "column"])),
     )  # fmt: skip
-    assert_follows(one, train(one)[0])
+    def check(first, second, rows, batch_size, floating, density, learning_rate, blank):
+        """`blank`: whether every third row, and every second column, is all zero."""
+        data = examples(rows, rows, density, floating)
+        if "row" in blank:
+            data.images[::3] = 0
+        if "column" in blank:
+            data.images[:, ::2] = 0
+        one = job(
+            data, examples(17, 5, density, floating), epochs=1, batch_size=batch_size,
+            learning_rate=learning_rate / max(1, batch_size / 100), start=start_of(first, (first, second)),
+        )  # fmt: skip
+        assert_follows(one, train(one)[0])
+
+    check()
 
 
 def _assert_errs_as_torch(one, trained, floor: float = 0) -> None:
@@ -124,7 +110,7 @@ def _assert_errs_as_torch(one, trained, floor: float = 0) -> None:
         assert ours <= allowed + 1e-7 * one.start[name].double().norm(), name
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.floats(-12, 38), st.integers(1, 40), st.integers(0, 9))
 def test_learning_rates_from_tiny_to_huge(exponent, rows, seed):
     """Divergence exactly where float32 cannot hold the result."""

@@ -9,6 +9,10 @@ from checks import run_python
 
 pytest.importorskip("numba")
 import numba_vectors as small
+from numba import njit
+
+from breaknet.backends.numba_cpu.evaluation import compare
+from breaknet.backends.numba_cpu.simd import load, store
 
 HERE = Path(__file__)
 SPECIAL = np.array(
@@ -45,14 +49,27 @@ def test_compressed_products():
     small.check_products()
 
 
-def test_the_first_largest_is_torchs_with_nan_too():
+@njit
+def compared(outputs, labels, valid, out):
+    squares, predicted, hits = compare(outputs, load(labels, 0), load(valid, 0))
+    store(out, 0, squares)
+    store(out, 16, predicted)
+    store(out, 32, hits)
+
+
+def test_predictions_are_torchs_with_nan_too():
     random = np.random.default_rng(2)
     for _ in range(50):
         outputs = random.integers(0, 3, (10, 16)).astype(np.float32)
         outputs[random.random((10, 16)) < 0.1] = np.nan
-        index = np.full(16, -1, np.float32)
-        small.largest(outputs.reshape(-1).copy(), index)
-        assert (index == torch.from_numpy(outputs).argmax(0).numpy()).all()
+        labels, valid = random.integers([[10], [2]], size=(2, 16)).astype(np.float32)
+        out = np.full(48, -1, np.float32)
+        compared(outputs.ravel(), labels, valid, out)
+        squares, predicted, hits = out.reshape(3, 16)
+        assert (predicted == torch.from_numpy(outputs).argmax(0).numpy()).all()
+        assert (hits == (predicted == labels) * valid).all()
+        errors = outputs - (np.arange(10)[:, None] == labels)
+        assert np.array_equal(squares, (errors**2).sum(0) * valid, equal_nan=True)
 
 
 def test_wide_sums_are_float64():
@@ -69,10 +86,10 @@ def _run_for(processor: str, folder: Path) -> str:
     return done.stdout
 
 
-def _host_has(feature: str) -> bool:
+def _host_has_fma() -> bool:
     import llvmlite.binding as llvm
 
-    return llvm.get_host_cpu_features().get(feature, False)
+    return llvm.get_host_cpu_features().get("fma", False)
 
 
 def test_it_is_right_without_avx(tmp_path):
@@ -81,7 +98,7 @@ def test_it_is_right_without_avx(tmp_path):
     assert "vfmadd" not in assembly
 
 
-@pytest.mark.skipif(not _host_has("fma"), reason="the processor has no AVX2 and FMA")
+@pytest.mark.skipif(not _host_has_fma(), reason="the processor has no AVX2 and FMA")
 def test_it_is_right_with_avx2(tmp_path):
     assembly = _run_for("haswell", tmp_path)
     assert "%zmm" not in assembly
