@@ -25,7 +25,7 @@ class Progress:
         TypeError: for anything else.
     """
 
-    def __init__(self, progress: object, epochs: list[int], label: str = "training") -> None:
+    def __init__(self, progress: object, epochs: list[int]) -> None:
         if not (isinstance(progress, bool) or callable(progress)):
             raise TypeError(
                 f"progress: True, False or a callable(epoch, epochs, train_cost), not {progress!r}"
@@ -33,7 +33,6 @@ class Progress:
         self._callable: Any = progress if callable(progress) else None
         self._wants_bar = progress is True
         self._epochs = epochs
-        self._label = label
         self._bar: Any = None
         self._costs: dict[int, float] = {}
 
@@ -43,7 +42,7 @@ class Progress:
 
             self._bar = tqdm(
                 total=sum(self._epochs),
-                desc=self._label,
+                desc="training",
                 unit="epoch",
                 ascii=" -#",
                 ncols=100,

@@ -1,12 +1,5 @@
 """The lesson's training and evaluation in plain PyTorch, in any dtype: the one reference for every backend and kernel.
 
-    outputs(parameters, images)                            [N, outputs], each 0..1
-    cost(parameters, images, labels)                       summed squared error, 0-d
-    step(parameters, images, labels, learning_rate)        the parameters after one step of SGD
-    epochs(parameters, images, labels, epochs=, batch_size=, learning_rate=)    those after each epoch
-    evaluation(parameters, images, labels)                 mean cost, accuracy, confusion counts, near ties
-    update_error(start, found, exact)                      largest relative error of a parameter tensor's update
-
 `parameters` are tensors under torch's names ("hidden1.weight" [out, in], "hidden1.bias", ...), of any widths. Images
 are uint8 (meaning byte / 256) or floating (used as they are), [N, inputs]; labels are integers [N]; both are tensors
 or numpy arrays. All arithmetic is in `dtype`, float64 unless another is asked for, on the parameters' device, whatever
@@ -90,11 +83,7 @@ def cost(parameters: Parameters, images: Any, labels: Any, dtype: torch.dtype = 
 
 @_plain
 def step(
-    parameters: Parameters,
-    images: Any,
-    labels: Any,
-    learning_rate: float,
-    dtype: torch.dtype = torch.float64,
+    parameters: Parameters, images: Any, labels: Any, learning_rate: float, dtype: torch.dtype = torch.float64
 ) -> dict[str, Tensor]:
     """The parameters after one step of plain SGD on the summed squared error; those given stay as they are."""
     activations = _activations(parameters, images, dtype)

@@ -14,8 +14,8 @@ from breaknet.backends import torch_backend
 IMAGES, LABELS = sparse_images(20), random_labels(20)
 GOOD = (IMAGES, LABELS)
 FLOATS = IMAGES.astype(np.float32)
-NAN, INFINITE = FLOATS.copy(), FLOATS.copy()
-NAN[3, 5], INFINITE[0, 0] = np.nan, np.inf
+NAN = FLOATS.copy()
+NAN[3, 5] = np.nan
 MODEL = breaknet.MLP.seeded(0)
 BROKEN = breaknet.MLP.seeded(0)
 with torch.no_grad():
@@ -37,13 +37,10 @@ TRAIN = {
     "too few columns": (((IMAGES[:, :783], LABELS), {}), ValueError, "data images: shape [N, 784]"),
     "one image": (((IMAGES[0], LABELS), {}), ValueError, "data images: shape [N, 784] or [N, 28, 28], not [784]"),
     "28 x 27": (((IMAGES[:, :756].reshape(-1, 28, 27), LABELS), {}), ValueError, "not [20, 28, 27]"),
-    "a channel": (((IMAGES.reshape(-1, 1, 28, 28), LABELS), {}), ValueError, "not [20, 1, 28, 28]"),
     "int32 images": (((IMAGES.astype(np.int32), LABELS), {}), ValueError, "uint8 or floating, not int32"),
     "bool images": (((IMAGES > 0, LABELS), {}), ValueError, "uint8 or floating, not bool"),
     "complex images": (((IMAGES.astype(np.complex64), LABELS), {}), ValueError, "numbers, not dtype complex64"),
-    "object images": (((IMAGES.astype(object), LABELS), {}), ValueError, "numbers, not dtype object"),
     "NaN images": (((NAN, LABELS), {}), ValueError, "data images: finite float32 values only"),
-    "infinite images": (((INFINITE, LABELS), {}), ValueError, "finite float32 values only"),
     "too large for float32": (((FLOATS.astype(np.float64) + 1e300, LABELS), {}), ValueError, "finite float32"),
     "labels too short": (((IMAGES, LABELS[:-1]), {}), ValueError, "differ in length: 20 and 19"),
     "one-hot labels": (((IMAGES, np.eye(10)[LABELS]), {}), ValueError, "data labels: shape [N], not [20, 10]"),
@@ -59,15 +56,12 @@ TRAIN = {
     "half an epoch": ((GOOD, {"epochs": 1.5}), TypeError, "epochs: a whole number, not 1.5"),
     "true epochs": ((GOOD, {"epochs": True}), TypeError, "epochs: a whole number, not True"),
     "no batch": ((GOOD, {"batch_size": 0}), ValueError, "batch_size: 1 or more, not 0"),
-    "negative batch": ((GOOD, {"batch_size": -100}), ValueError, "batch_size: 1 or more, not -100"),
     "text batch": ((GOOD, {"batch_size": "100"}), TypeError, "batch_size: a whole number, not '100'"),
     "no learning": ((GOOD, {"learning_rate": 0}), ValueError, "learning_rate: finite and over 0, not 0"),
     "negative rate": ((GOOD, {"learning_rate": -0.1}), ValueError, "learning_rate: finite and over 0"),
     "NaN rate": ((GOOD, {"learning_rate": float("nan")}), ValueError, "learning_rate: finite and over 0, not nan"),
     "infinite rate": ((GOOD, {"learning_rate": float("inf")}), ValueError, "learning_rate: finite"),
     "text rate": ((GOOD, {"learning_rate": "fast"}), TypeError, "learning_rate: a number, not 'fast'"),
-    "zero width": ((GOOD, {"hidden": (0, 16)}), ValueError, "hidden: widths of 1 or more, not 0"),
-    "one width": ((GOOD, {"hidden": (16,)}), ValueError, "hidden: exactly two widths"),
     "a bare width": ((GOOD, {"hidden": 16}), TypeError, "hidden: two whole numbers"),
     "negative seed": ((GOOD, {"seed": -1}), ValueError, "seed: 0 to 2^63 - 1, not -1"),
     "large seed": ((GOOD, {"seed": 2**63}), ValueError, "seed: 0 to 2^63 - 1"),

@@ -1,5 +1,4 @@
 import inspect
-import warnings
 
 import numpy as np
 import pytest
@@ -77,12 +76,16 @@ def test_every_form_of_data_gives_the_same_run(convert):
     assert_same_parameters(found.checkpoints.stacked, expected.checkpoints.stacked)
 
 
-def test_nothing_of_the_callers_changes():
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_nothing_of_the_callers_changes(backend):
     images, labels, init = IMAGES.copy(), LABELS.copy(), breaknet.MLP.seeded(4)
+    floating = images[:30].astype(np.float32)
     torch.manual_seed(7)
     state = torch.random.get_rng_state()
-    breaknet.train((images, labels), epochs=2, init=init, backend="torch")
+    valid = (floating, labels[:30])
+    breaknet.train((images, labels), valid=valid, epochs=2, init=init, backend=backend, device="cpu")
     assert (images == IMAGES).all()
+    assert (floating == IMAGES[:30]).all()
     assert (labels == LABELS).all()
     assert torch.equal(torch.random.get_rng_state(), state)
     assert_same_parameters(init.state_dict(), start_of(4))
@@ -128,6 +131,7 @@ def test_many_jobs_are_the_same_as_one_at_a_time():
     assert breaknet.train_many([], backend="torch") == []
 
 
+@pytest.mark.filterwarnings("error")
 def test_run_says_how_it_was_made():
     run = breaknet.train(DATA, epochs=2, backend="torch", device="cpu")
     assert (run.backend, run.plan, run.device) == ("torch", "autograd", "cpu")
@@ -138,13 +142,14 @@ def test_run_says_how_it_was_made():
     assert run.train_cost.dtype == run.train_accuracy.dtype == np.float64
 
 
-def test_divergence_ends_one_job_and_no_other():
-    jobs = [Job(DATA, epochs=5, learning_rate=1e38), Job(DATA, epochs=2)]
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_divergence_ends_one_job_and_no_other(backend):
+    jobs = [Job(DATA, VALID, epochs=5, learning_rate=1e38), Job(DATA, epochs=2)]
     with pytest.warns(RuntimeWarning, match="job 0 diverged.*epoch 0") as caught:
-        bad, good = breaknet.train_many(jobs, backend="torch", device="cpu")
+        bad, good = breaknet.train_many(jobs, backend=backend, device="cpu")
     assert len(caught) == 1
     assert bad.diverged_at == 0
-    assert len(bad.train_cost) == len(bad.checkpoints) == 0
+    assert len(bad.train_cost) == len(bad.valid_cost) == len(bad.checkpoints) == 0
     assert bad.checkpoints.stacked["hidden1.weight"].shape == (0, 16, 784)
     assert good.diverged_at is None
     assert len(good.train_cost) == 2
@@ -217,9 +222,3 @@ print(peak() - before)
 @pytest.mark.slow
 def test_a_thousand_checkpoints_stay_within_two_gib():
     assert int(run_python("-c", _PEAK).stdout) < 2 * 2**20, "KiB above the inputs"
-
-
-def test_no_warning_for_a_run_that_goes_well():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        breaknet.train(DATA, epochs=1, backend="torch")

@@ -62,9 +62,7 @@ def thread_count() -> int:
     return int(wanted)
 
 
-def train(
-    jobs: list[TrainingJob], device: torch.device, plan: str | None, report: Report | None
-) -> list[Trained]:
+def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, report: Report) -> list[Trained]:
     """Train every job, side by side where there are cores; `report` is called in this thread."""
     from .scheduler import train_side_by_side
 

@@ -23,10 +23,9 @@ def part(function: Callable[..., Any]) -> Any:
     """A function that LLVM inlines into the kernels that call it; it must not allocate arrays, nor does Python call it.
 
     numba compiles a part again for every set of argument types, and to numba a constant is a type of its own: callers
-    pass int64(constant), which halves the compile time. Leaving out the wrappers for calls from Python and C saves a
-    sixth of what is left. Without `_nrt=False` numba counts references to the arrays that are
-    handed over, with calls between the loops that push the vectors out of their registers: a small layer took half as
-    long again. The options have no public names; should they go, only speed is lost.
+    pass int64(constant), which halves the compile time; leaving out the wrappers for Python and C saves a sixth of the
+    rest. Without `_nrt=False` numba counts references between the loops, which pushes the vectors out of their
+    registers. The options have no public names; should they go, only speed is lost.
     """
     lean: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
     try:

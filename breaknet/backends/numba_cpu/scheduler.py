@@ -114,7 +114,7 @@ class Run:
 class Scheduler:
     """Runs the jobs on a pool of threads; everything here but the tasks themselves is done in the calling thread."""
 
-    def __init__(self, runs: list[Run], pool: Executor, threads: int, report: Report | None) -> None:
+    def __init__(self, runs: list[Run], pool: Executor, threads: int, report: Report) -> None:
         self.pool, self.threads, self.report = pool, threads, report
         self.to_train: deque[Run] = deque()
         self.to_evaluate: deque[tuple[Run, EvaluationTasks, tuple[int, int]]] = deque()
@@ -174,9 +174,8 @@ class Scheduler:
         for curves, evaluation in zip(run.curves, run.evaluations, strict=False):
             scores = evaluation.scores()
             curves[:, first : run.handed_out] = scores.cost, scores.accuracy
-        if self.report is not None:
-            for epoch in range(first, run.handed_out):
-                self.report(run.index, epoch, float(run.curves[0, 0, epoch]))
+        for epoch in range(first, run.handed_out):
+            self.report(run.index, epoch, float(run.curves[0, 0, epoch]))
         self._advance(run)
 
 
@@ -192,9 +191,7 @@ def thread_pool(threads: int) -> Iterator[tuple[ThreadPoolExecutor, NDArray[np.i
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def train_side_by_side(
-    jobs: list[TrainingJob], threads: int, report: Report | None, plan: str
-) -> list[Trained]:
+def train_side_by_side(jobs: list[TrainingJob], threads: int, report: Report, plan: str) -> list[Trained]:
     """`train` of the backend protocol on a number of threads."""
     began = time.perf_counter()
     sets = [examples for job in jobs for examples in (job.train, job.valid) if examples is not None]
@@ -209,11 +206,7 @@ def train_side_by_side(
     # training and evaluation overlap: the time is shared out as the threads' time was
     busy = sum(scheduler.busy.values()) or 1.0
     seconds = {name: part / busy * (ended - computed_at) for name, part in scheduler.busy.items()}
-    seconds |= {
-        "compile": compiled_at - began,
-        "transfer": computed_at - compiled_at,
-        "total": ended - began,
-    }
+    seconds |= {"compile": compiled_at - began, "transfer": computed_at - compiled_at, "total": ended - began}
     return [run.result(plan, seconds) for run in runs]
 
 
@@ -297,7 +290,7 @@ def compile_kernels(dtypes: set[torch.dtype], training: bool) -> None:
         with announced():
             if training:
                 job = TrainingJob(examples, None, 1, len(images), 0.05, start)
-                Scheduler(_prepare([job], pool, stop), pool, 1, None).run()
+                Scheduler(_prepare([job], pool, stop), pool, 1, lambda *_: None).run()
             else:
                 _evaluate({name: tensor[None] for name, tensor in start.items()}, examples, pool, stop, False)
         _compiled.add((dtype, training))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from inspect import Parameter, Signature
+from inspect import Signature
 from inspect import signature as signature_of
 from typing import Any
 
@@ -100,60 +100,49 @@ def address_of(context: Any, builder: Any, array_type: Any, array: Any, index: A
 
 
 def is_flat(array: Any, dtype: Any = types.float32) -> bool:
-    return isinstance(array, types.Array) and array.dtype == dtype and array.layout == "C"
+    """Whether an argument is a C-contiguous array of a dtype, of any if that is None."""
+    return isinstance(array, types.Array) and dtype in (None, array.dtype) and array.layout == "C"
 
 
 # --- operations: an intrinsic from the function that writes its IR ---------------------------------------------------
 
 
-def operation(result: types.Type, *arguments: types.Type) -> Callable[[Callable[..., Any]], Any]:
-    """Of code(context, builder, *values): an intrinsic that takes `arguments`."""
-
-    def define(code: Callable[..., Any]) -> Any:
-        def typed(typing_context, *given):
-            return result(*arguments), lambda context, builder, sig, args: code(context, builder, *args)
-
-        return _intrinsic(code, typed, list(signature_of(code).parameters.values())[1:])
-
-    return define
-
-
-def at_index(
-    result: types.Type | None, *dtypes: types.Type, values: tuple[types.Type, ...] = ()
+def operation(
+    result: types.Type | None, *values: types.Type, of: tuple[types.Type, ...] | None = None
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Of code(context, builder, address, *values): an intrinsic of a C-contiguous array, an index and `values`.
+    """Of code(context, builder, *values): an intrinsic that takes `values`.
 
-    The array is of one of `dtypes`, of any if there are none; its own dtype is the result if that is None.
+    With `of` it takes a C-contiguous array of one of these dtypes (of any, if there are none) and an index before them,
+    and code gets their address. A result of None is the array's dtype.
     """
 
     def define(code: Callable[..., Any]) -> Any:
-        def typed(typing_context, array, index, *given):
-            if not any(is_flat(array, dtype) for dtype in dtypes or (getattr(array, "dtype", None),)):
+        def typed(typing_context, *given):
+            taken = values if of is None else (given[0], types.int64, *values)
+            if of is not None and not any(is_flat(given[0], dtype) for dtype in of or (None,)):
                 return None
 
             def write(context, builder, sig, args):
-                address = address_of(context, builder, sig.args[0], *args[:2])
-                found = code(context, builder, address, *args[2:])
+                if of is not None:
+                    args = (address_of(context, builder, sig.args[0], *args[:2]), *args[2:])
+                found = code(context, builder, *args)
                 return context.get_dummy_value() if found is None else found
 
-            return (result or array.dtype)(array, types.int64, *values), write
+            return (result or given[0].dtype)(*taken), write
 
-        return _intrinsic(code, typed, list(signature_of(code).parameters.values()))
+        # numba binds a call to the names after the first: one for the typing context, then those of the arguments
+        names = list(signature_of(code).parameters.values())[of is None :]
+        typed.__signature__ = Signature(names)  # type: ignore[attr-defined]
+        typed.__name__, typed.__doc__, typed.__module__ = code.__name__, code.__doc__, code.__module__
+        return intrinsic(typed)
 
     return define
-
-
-def _intrinsic(code: Callable[..., Any], typed: Callable[..., Any], names: list[Parameter]) -> Any:
-    """numba binds a call to the names after the first: one for the typing context, then those of the arguments."""
-    typed.__name__, typed.__doc__, typed.__module__ = code.__name__, code.__doc__, code.__module__
-    typed.__signature__ = Signature(names)  # type: ignore[attr-defined]
-    return intrinsic(typed)
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
-@at_index(lanes16, types.float32)
+@operation(lanes16, of=(types.float32,))
 def load(context, builder, address):
     """a.flat[index : index + 16]."""
     vector = builder.load(builder.bitcast(address, VECTOR.as_pointer()))
@@ -161,19 +150,19 @@ def load(context, builder, address):
     return vector
 
 
-@at_index(types.void, types.float32, values=(lanes16,))
+@operation(types.void, lanes16, of=(types.float32,))
 def store(context, builder, address, x):
     """a.flat[index : index + 16] = x."""
     builder.store(x, builder.bitcast(address, VECTOR.as_pointer())).align = ALIGN
 
 
-@at_index(lanes16, types.float32)
+@operation(lanes16, of=(types.float32,))
 def spread(context, builder, address):
     """Sixteen copies of a.flat[index]."""
     return _copies(builder, builder.load(address))
 
 
-@at_index(types.UniTuple(lanes16, 4), types.float32)
+@operation(types.UniTuple(lanes16, 4), of=(types.float32,))
 def spread4(context, builder, address):
     """Four values, each as sixteen copies: one load and four shuffles, where `spread` would be four loads."""
     values = builder.load(builder.bitcast(address, FOUR.as_pointer()))
@@ -184,7 +173,7 @@ def spread4(context, builder, address):
     return context.make_tuple(builder, types.UniTuple(lanes16, 4), copies)
 
 
-@at_index(types.int64, types.uint16)
+@operation(types.int64, of=(types.uint16,))
 def word4(context, builder, address):
     """uint16 a.flat[index : index + 4] as one int64, for `split4`; index must be a multiple of 4, the array aligned.
 
@@ -208,13 +197,13 @@ def fill(context, builder, number):
     return _copies(builder, number)
 
 
-@at_index(None)
+@operation(None, of=())
 def pick(context, builder, address):
     """a.flat[index] of an array of any number type: without Python's reading of negative indices."""
     return builder.load(address)
 
 
-@at_index(types.boolean, types.int64)
+@operation(types.boolean, of=(types.int64,))
 def is_set(context, builder, address):
     """Whether int64 a.flat[index] is not zero; an atomic load, so that the compiler cannot read it once for all."""
     return builder.icmp_signed("!=", builder.load_atomic(address, "monotonic", 8), ir.Constant(INDEX, 0))
@@ -231,7 +220,7 @@ def _sixty_four(builder: Any, address: Any) -> Any:
     return vector
 
 
-@at_index(types.int64, types.float32, types.uint8)
+@operation(types.int64, of=(types.float32, types.uint8))
 def lit64(context, builder, address):
     """Bit k: whether a.flat[index + k], uint8 or float32, is not zero; NaN is not."""
     numbers = _sixty_four(builder, address)
@@ -240,7 +229,7 @@ def lit64(context, builder, address):
     return builder.bitcast(compare("!=", numbers, ir.Constant(numbers.type, None)), INDEX)
 
 
-@at_index(types.int64, types.float32, types.uint8)
+@operation(types.int64, of=(types.float32, types.uint8))
 def level64(context, builder, address):
     """Bit k: whether a.flat[index + k] and a.flat[index + k + 1], uint8 or float32, are equal; NaN equals nothing."""
     following = builder.gep(address, [ir.Constant(INDEX, 1)], inbounds=True)

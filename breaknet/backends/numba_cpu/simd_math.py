@@ -17,7 +17,6 @@ from .simd import (
     LANES,
     VECTOR,
     address_of,
-    at_index,
     constant,
     fma_of,
     integer_constant,
@@ -77,7 +76,7 @@ def exceeds(context, builder, x, best, chosen, otherwise):
     return builder.select(takes, chosen, otherwise)
 
 
-@at_index(types.void, types.float64, values=(lanes16,))
+@operation(types.void, lanes16, of=(types.float64,))
 def add_wide(context, builder, address, x):
     """a.flat[index : index + 16] += x, in float64."""
     wide = ir.VectorType(ir.DoubleType(), LANES)

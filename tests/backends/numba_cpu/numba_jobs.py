@@ -25,7 +25,7 @@ def job(train: Examples, valid: Examples | None = None, **changes) -> TrainingJo
     return TrainingJob(train, valid, **(settings_ | changes))
 
 
-def train(*jobs: TrainingJob, report=None) -> list[Trained]:
+def train(*jobs: TrainingJob, report=lambda *_: None) -> list[Trained]:
     return backend.train(list(jobs), CPU, None, report)
 
 

@@ -135,38 +135,19 @@ def test_one_step_errs_at_most_four_times_torch():
 # --- divergence ----------------------------------------------------------------------------------------------------
 
 
-def test_divergence_ends_a_job_at_its_epoch_and_leaves_the_others():
-    data = examples(50)
-    bright = Examples(torch.full((8, 784), 3e38) * (torch.rand(8, 784) < 0.1), data.labels[:8])
-    healthy = job(data, data, epochs=4)
-    poisoned = job(bright, data, epochs=9, learning_rate=1e3)
-    first, second = train(poisoned, healthy)
-    assert second.diverged_at is None
-    assert len(second.train_cost) == 4
-    assert first.diverged_at is not None
-    epochs = first.diverged_at
-    assert len(first.train_cost) == len(first.valid_cost) == len(first.parameters["output.bias"]) == epochs
-    for value in first.parameters.values():
-        assert torch.isfinite(value).all()
-
-
 @pytest.mark.parametrize("learning_rate", [1e38, 3e38])
 def test_divergence_is_reported_with_its_epoch(learning_rate):
     """Learning rates at the edge of float32: the epoch is that of the first step that float32 cannot hold."""
     data = examples(10)
     one = job(data, data, epochs=6, batch_size=10, learning_rate=learning_rate)
     (trained,) = train(one)
-    after = reference.epochs(
-        one.start,
-        data.images,
-        data.labels,
-        epochs=6,
-        batch_size=10,
-        learning_rate=learning_rate,
-        dtype=torch.float32,
-    )
-    finite = [all_finite(parameters) for parameters in after]
-    assert trained.diverged_at == (None if all(finite) else finite.index(False))
+    arguments = {"epochs": 6, "batch_size": 10, "learning_rate": learning_rate, "dtype": torch.float32}
+    after = reference.epochs(one.start, data.images, data.labels, **arguments)
+    epochs = [*(all_finite(parameters) for parameters in after), False].index(False)
+    assert trained.diverged_at == (epochs if epochs < 6 else None)
+    kept = trained.train_cost, trained.valid_cost, trained.parameters["output.bias"]
+    assert {len(values) for values in kept} == {epochs}
+    assert all_finite(trained.parameters)
 
 
 def test_a_start_that_is_not_finite_diverges_at_once():

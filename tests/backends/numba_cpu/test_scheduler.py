@@ -100,12 +100,3 @@ def test_what_it_cannot_take():
     assert backend.unsupported_hidden((128, 1)) is None
     assert "129" in backend.unsupported_hidden((16, 129))
     assert "129" in backend.unsupported(job(examples(3), start=start_of(0, (129, 2))))
-
-
-def test_inputs_are_left_alone():
-    data, valid = examples(60), examples(30, 1, floating=True)
-    one = job(data, valid)
-    before = [tensor.clone() for tensor in (data.images, data.labels, valid.images, *one.start.values())]
-    train(one)
-    after = (data.images, data.labels, valid.images, *one.start.values())
-    assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
