@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +13,9 @@ import torch
 from trainer_cases import Problem, train
 
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
+from breaknet.kernels.host.machine_code import build
+from breaknet.kernels.host.resources import in_compiling_processes
+from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.tiles import TileConfig, tile_config
 from breaknet.kernels.host.trainers import CooperativeTrainer, launch_options
 from breaknet.kernels.jobs import JobRow, Shape, job_tables
@@ -26,13 +25,13 @@ SECONDS = 150  # a barrier that has not opened by then never will
 interpreter_only = pytest.mark.skipif(torch.cuda.is_available(), reason="processes of the interpreter")
 
 
-def _program(kernel: Any, arguments: list[Any], number: int, options: dict[str, Any]) -> None:
+def _program(arguments: list[Any], number: int, options: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    kernel[(1,)](*arguments, number, **options)
+    cooperative_training_kernel[(1,)](*arguments, number, **options)
 
 
 def spin(
-    problem: Problem, config: TileConfig, jobs: list[JobRow], kernel: Any = cooperative_training_kernel
+    problem: Problem, config: TileConfig, jobs: list[JobRow]
 ) -> tuple[torch.Tensor, torch.Tensor, list[int | None]]:
     """Checkpoints, live rows and exit codes of one cooperative launch, every program a process on shared memory."""
     shape = problem.shape
@@ -48,7 +47,7 @@ def spin(
     context = multiprocessing.get_context("fork")
     options = launch_options(shape, config)
     programs = [
-        context.Process(target=_program, args=(kernel, arguments, number, options))
+        context.Process(target=_program, args=(arguments, number, options))
         for number in range(len(jobs) * config.programs)
     ]
     try:
@@ -64,18 +63,30 @@ def spin(
     return checkpoints, live, [program.exitcode for program in programs]
 
 
-@interpreter_only
-def test_jobs_that_spin_at_barriers_of_their_own_train_as_phase_split_ones_do():
-    shape = Shape(20, 5, 16, 3)
-    problem = Problem(shape, 25)
-    config = tile_config(shape, 10, 16)
-    assert config.slices == 2
+def two_jobs() -> tuple[Problem, TileConfig, list[JobRow]]:
+    """Each at barriers of its own, of two slices, one owner of W2 and one of the rest."""
+    problem = Problem(Shape(20, 5, 16, 3), 25)
     jobs = [
         problem.job(batch=10, epochs=2, rate=0.5, live_row=1, checkpoint_row=0),
         problem.job(batch=7, epochs=3, rate=0.1, row=15, live_row=0, checkpoint_row=2),
     ]
+    return problem, tile_config(problem.shape, 10, 16), jobs
+
+
+def several_tiles() -> tuple[Problem, TileConfig, list[JobRow]]:
+    """Batches of several row tiles; one slice, two owners of W2 and one of the rest."""
+    problem = Problem(Shape(18, 33, 5, 2), 90)
+    config = replace(tile_config(problem.shape, 70, 32), row_block=32, delta_rows=32)
+    return problem, config, [problem.job(batch=70, epochs=2)]
+
+
+@interpreter_only
+@pytest.mark.parametrize("given", [two_jobs, several_tiles])
+def test_programs_that_spin_train_as_phase_split_ones_do(given):
+    problem, config, jobs = given()
+    assert config.programs == 4
     checkpoints, live, exits = spin(problem, config, jobs)
-    assert exits == [0] * 8
+    assert exits == [0] * 4 * len(jobs)
     for job in jobs:
         problem.assert_trained(job, checkpoints)
         rows = slice(job.checkpoint_row, job.checkpoint_row + job.epochs)
@@ -84,55 +95,18 @@ def test_jobs_that_spin_at_barriers_of_their_own_train_as_phase_split_ones_do():
         assert torch.equal(live[job.live_row], split[-1])
 
 
-@interpreter_only
-def test_batches_of_several_row_tiles_and_several_owners():
-    shape = Shape(18, 33, 5, 2)
-    problem = Problem(shape, 90)
-    config = replace(tile_config(shape, 70, 32), row_block=32, delta_rows=32)
-    assert config.programs == 1 + 2 + 1
-    job = problem.job(batch=70, epochs=2)
-    checkpoints, _, exits = spin(problem, config, [job])
-    assert exits == [0] * 4
-    problem.assert_trained(job, checkpoints)
-    assert torch.equal(checkpoints, train(problem, config, [job]))
-
-
 # ---- compiled code ---------------------------------------------------------------------------------------------------
 
-COMPILE = """
-import sys
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-import triton
-from breaknet.kernels.host.trainers import OPTIONS, launch_options
-from breaknet.kernels.jobs import Shape
-from breaknet.kernels.host.tiles import tile_config
-from {package}.cooperative_training import cooperative_training_kernel as kernel
 
-shape = Shape(50, 16, 16, 10)
-options = launch_options(shape, tile_config(shape, 16, 32))
-constexprs = {{name: value for name, value in options.items() if name in kernel.arg_names}}
-types = {{"images_ptr": "*u8", "labels_ptr": "*i32", "counters_ptr": "*i32", "jobs_ptr": "*i64"}}
-types |= {{"first_program": "i32"}} | dict.fromkeys(constexprs, "constexpr")
-signature = {{name: types.get(name, "*fp32") for name in kernel.arg_names}}
-source = ASTSource(kernel, signature, constexprs=constexprs)
-compiled = triton.compile(source, target=GPUTarget("cuda", int(sys.argv[1]), 32), options=OPTIONS)
-print(compiled.asm["ptx"])
-"""
+def _ptx(capability: int) -> str:
+    cases = supported_configurations(capability)
+    return build(next(case for case in cases if case.name == "cooperative_training"), capability).ptx
 
 
 @cache
-def ptx_of(
-    capability: int, repository: Path, package: str = "breaknet.kernels", folder: Path | None = None
-) -> str:
-    """The cooperative kernel compiled in a process of its own, where nothing is interpreted."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    paths = [str(folder)] if folder is not None else []
-    environment["PYTHONPATH"] = os.pathsep.join([*paths, str(repository)])
-    command = [sys.executable, "-c", COMPILE.format(package=package), str(capability)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+def ptx_of(capability: int) -> str:
+    """The cooperative kernel's, compiled in a process of its own, where nothing is interpreted."""
+    return in_compiling_processes(_ptx, [(capability,)])[0]
 
 
 RELEASE = re.compile(
@@ -166,12 +140,12 @@ def assert_sound(ptx: str) -> None:
 
 
 @pytest.mark.parametrize("capability", [75, pytest.param(90, marks=pytest.mark.slow)])
-def test_no_data_access_passes_the_barrier_in_ptx(capability, repository):
-    assert_sound(ptx_of(capability, repository))
+def test_no_data_access_passes_the_barrier_in_ptx(capability):
+    assert_sound(ptx_of(capability))
 
 
-def test_the_check_of_ptx_notices_what_it_must(repository):
-    ptx = ptx_of(75, repository)
+def test_the_check_of_ptx_notices_what_it_must():
+    ptx = ptx_of(75)
     release = RELEASE.search(ptx)
     acquire = ACQUIRE.search(ptx)
     assert release is not None

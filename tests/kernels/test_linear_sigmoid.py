@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_checks import assert_close_to_exact, guarded_outputs, surrounded
-from torch import Tensor, nn
+from torch import Tensor
 
 from breaknet.kernels import linear_sigmoid as layer
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.linear_sigmoid import LinearSigmoid, linear_sigmoid, linear_sigmoid_spec
+from breaknet.kernels.linear_sigmoid import linear_sigmoid_spec
 
-needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
+pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
 #: batch, outputs, inputs: the lesson's layers, single rows, edges of every tile, more than one split
 SHAPES = [
@@ -84,7 +84,6 @@ def check_kernels(
         assert torch.equal(tensor.cpu(), original), "an input was written to"
 
 
-@needs_triton
 @pytest.mark.parametrize(
     ("shape", "layout"),
     [*((shape, "contiguous") for shape in SHAPES), *(((33, 17, 65), layout) for layout in LAYOUTS[1:])],
@@ -94,7 +93,6 @@ def test_kernels_against_float64(device: torch.device, shape: tuple[int, int, in
     check_kernels(device, shape, layout)
 
 
-@needs_triton
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 70),
@@ -108,7 +106,6 @@ def test_kernels_at_any_shape(batch: int, outputs: int, inputs: int, layout: str
     check_kernels(device, (batch, outputs, inputs), layout, seed)
 
 
-@needs_triton
 @pytest.mark.parametrize("shape", EMPTY, ids=str)
 def test_empty_shapes(device: torch.device, shape: tuple[int, int, int]) -> None:
     batch, outputs, inputs = shape
@@ -123,7 +120,6 @@ def test_empty_shapes(device: torch.device, shape: tuple[int, int, int]) -> None
     assert torch.allclose(dbias.cpu().double(), exact[3], rtol=1e-5, atol=1e-6)
 
 
-@needs_triton
 def test_expanded_gradient_and_no_bias(device: torch.device) -> None:
     """What `y.sum().backward()` brings: a gradient whose strides are all zero."""
     x, weight, _, _ = (tensor.to(device) for tensor in example(33, 17, 20))
@@ -136,7 +132,6 @@ def test_expanded_gradient_and_no_bias(device: torch.device) -> None:
         assert_close_to_exact(result, right, near, what)
 
 
-@needs_triton
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")
 def test_saturated_and_broken_values(device: torch.device) -> None:
     """sigmoid is 0 and 1 far out, and NaN stays NaN in its own row only."""
@@ -147,7 +142,6 @@ def test_saturated_and_broken_values(device: torch.device) -> None:
     assert y[3] == 0.5
 
 
-@needs_triton
 def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
     x, weight, bias, grad = (tensor.to(device) for tensor in example(600, 16, 50))
     y = layer.launch_forward(x, weight, bias)
@@ -156,7 +150,6 @@ def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
     assert torch.equal(layer.launch_forward(x[77:78], weight, bias)[0], y[77])
 
 
-@needs_triton
 def test_leading_axes(device: torch.device) -> None:
     """[A, B, K] that no view can flatten."""
     x, weight, bias, grad = example(12, 5, 9)
@@ -200,7 +193,6 @@ MUTATIONS = [
 ]  # fmt: skip
 
 
-@needs_triton
 @pytest.mark.parametrize(("name", "old", "new"), [*MUTATIONS, (None, "", "")])
 def test_mutations_are_noticed(
     device: torch.device,
@@ -220,37 +212,3 @@ def test_mutations_are_noticed(
             mutate(layer, kernel, load_dz=helper)
     with pytest.raises(AssertionError) if name else contextlib.nullcontext():
         check_kernels(device, (129, 70, 70))
-
-
-# ---- the operator and its module; test_operators.py has what all operators have in common
-
-
-def test_fake_and_meta_tensors() -> None:
-    layer_on_meta = LinearSigmoid(784, 16, device="meta")
-    assert layer_on_meta(torch.empty(3, 2, 784, device="meta")).shape == (3, 2, 16)
-
-
-@pytest.mark.parametrize("only", range(3))
-def test_only_the_gradients_asked_for(device: torch.device, only: int) -> None:
-    leaves = [tensor.to(device) for tensor in example(4, 3, 5)[:3]]
-    leaves[only].requires_grad_(True)
-    linear_sigmoid(*leaves).sum().backward()
-    expected = [tensor.detach().cpu().clone() for tensor in leaves]
-    expected[only].requires_grad_(True)
-    linear_sigmoid_spec(*expected).sum().backward()
-    torch.testing.assert_close(leaves[only].grad.cpu(), expected[only].grad, rtol=1e-5, atol=1e-6)
-
-
-def test_module_takes_a_linear_layer(device: torch.device) -> None:
-    linear = nn.Linear(20, 7)
-    loaded = LinearSigmoid(20, 7)
-    loaded.load_state_dict(linear.state_dict())
-    shared = LinearSigmoid.from_linear(linear)
-    assert shared.weight is linear.weight
-    assert shared.bias is linear.bias
-    x = torch.rand(3, 20)
-    expected = torch.sigmoid(linear(x))
-    for module in (loaded, shared, LinearSigmoid.from_linear(linear).to(device)):
-        torch.testing.assert_close(module(x.to(module.weight.device)).cpu(), expected)
-    assert repr(loaded) == "LinearSigmoid(in_features=20, out_features=7, bias=True, activation=sigmoid)"
-    assert LinearSigmoid.from_linear(nn.Linear(3, 2, bias=False)).bias is None

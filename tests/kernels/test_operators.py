@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from breaknet.kernels.linear_sigmoid import linear_sigmoid, linear_sigmoid_spec
+from breaknet.kernels.linear_sigmoid import LinearSigmoid, linear_sigmoid, linear_sigmoid_spec
 from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
 
 LABELS = torch.tensor([[0, 3, 1], [2, 2, 0]])
@@ -122,3 +122,47 @@ def test_bad_input_names_the_argument(function: Function, given: tuple[Any, ...]
     with pytest.raises(ValueError, match=named) as caught:
         function(*given)
     assert "\n" not in str(caught.value)
+
+
+def test_fake_and_meta_tensors() -> None:
+    layer_on_meta = LinearSigmoid(784, 16, device="meta")
+    assert layer_on_meta(torch.empty(3, 2, 784, device="meta")).shape == (3, 2, 16)
+
+
+@pytest.mark.parametrize("only", range(3))
+def test_only_the_gradients_asked_for(device: torch.device, only: int) -> None:
+    leaves = [leaf.detach() for leaf in arguments([(4, 5), (3, 5), (3,)], device)]
+    leaves[only].requires_grad_(True)
+    linear_sigmoid(*leaves).sum().backward()
+    expected = [tensor.detach().cpu().clone() for tensor in leaves]
+    expected[only].requires_grad_(True)
+    linear_sigmoid_spec(*expected).sum().backward()
+    torch.testing.assert_close(leaves[only].grad.cpu(), expected[only].grad, rtol=1e-5, atol=1e-6)
+
+
+def test_module_takes_a_linear_layer(device: torch.device) -> None:
+    linear = nn.Linear(20, 7)
+    loaded = LinearSigmoid(20, 7)
+    loaded.load_state_dict(linear.state_dict())
+    shared = LinearSigmoid.from_linear(linear)
+    assert shared.weight is linear.weight
+    assert shared.bias is linear.bias
+    x = torch.rand(3, 20)
+    expected = torch.sigmoid(linear(x))
+    for module in (loaded, shared, LinearSigmoid.from_linear(linear).to(device)):
+        torch.testing.assert_close(module(x.to(module.weight.device)).cpu(), expected)
+    assert repr(loaded) == "LinearSigmoid(in_features=20, out_features=7, bias=True, activation=sigmoid)"
+    assert LinearSigmoid.from_linear(nn.Linear(3, 2, bias=False)).bias is None
+
+
+def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
+    prediction, target = arguments([(6, 4), torch.tensor([0, 3, 1, 2, 2, 0])], device)
+    prediction = prediction.detach()
+    assert torch.ops.breaknet.summed_mse(prediction, target, False)[1].numel() == 0
+    cost_alone = summed_mse(prediction, target)
+    assert cost_alone.ndim == 0
+    assert not cost_alone.requires_grad
+    # asked for after all, through the operator itself
+    leaf = prediction.clone().requires_grad_(True)
+    torch.ops.breaknet.summed_mse(leaf, target, False)[0].backward()
+    assert torch.allclose(leaf.grad, summed_mse_spec(prediction, target)[1])

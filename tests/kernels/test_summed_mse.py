@@ -15,9 +15,9 @@ from torch import Tensor
 from breaknet.kernels import device_functions as sums
 from breaknet.kernels import summed_mse as cost
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
+from breaknet.kernels.summed_mse import summed_mse_spec
 
-needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs triton")
+pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
 SHAPES = [(100, 10), (1, 1), (10, 10), (129, 16), (300, 17), (33, 70), (64, 2)]
 
@@ -58,20 +58,17 @@ def check_kernel(
     assert torch.equal(given[0].cpu(), prediction), "the prediction was written to"
 
 
-@needs_triton
 @pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_kernel_against_float64(device: torch.device, shape: tuple[int, int], labels: bool) -> None:
     check_kernel(device, *shape, labels)
 
 
-@needs_triton
 @pytest.mark.parametrize("label_type", [torch.uint8, torch.int32, torch.int8, torch.int16])
 def test_label_types(device: torch.device, label_type: torch.dtype) -> None:
     check_kernel(device, 20, 10, True, label_type=label_type)
 
 
-@needs_triton
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     batch=st.integers(1, 300),
@@ -85,7 +82,6 @@ def test_kernel_at_any_shape(batch: int, classes: int, labels: bool, transposed:
     check_kernel(device, batch, classes, labels, transposed, seed=seed)
 
 
-@needs_triton
 def test_expanded_target(device: torch.device) -> None:
     """A target with zero strides, and one with gaps between its labels."""
     prediction = example(40, 10, False)[0].to(device)
@@ -98,7 +94,6 @@ def test_expanded_target(device: torch.device) -> None:
         assert torch.allclose(result[1].double(), exact[1], atol=1e-6)
 
 
-@needs_triton
 @pytest.mark.parametrize("shape", [(0, 10), (5, 0)], ids=str)
 def test_empty(device: torch.device, shape: tuple[int, int]) -> None:
     result, gradient = cost.launch_forward(*(torch.zeros(shape, device=device) for _ in range(2)), True)
@@ -106,7 +101,6 @@ def test_empty(device: torch.device, shape: tuple[int, int]) -> None:
     assert gradient.shape == shape
 
 
-@needs_triton
 @pytest.mark.parametrize("wrong", [-1, 10])
 def test_label_that_is_no_class_shows_as_nan(device: torch.device, wrong: int) -> None:
     prediction, labels = (tensor.to(device) for tensor in example(200, 10, True))
@@ -124,7 +118,6 @@ def check_all(device: torch.device) -> None:
     test_expanded_target(device)
 
 
-@needs_triton
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -160,14 +153,12 @@ def check_sum(device: torch.device, parts: int, columns: int, dtype: torch.dtype
         assert ((total.cpu().double() - exact).abs() <= rounding * partial.abs().double().sum(0)).all()
 
 
-@needs_triton
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (17, 33), (40, 5), (1030, 1), (3, 0)], ids=str)
 def test_ordered_sum(device: torch.device, shape: tuple[int, int], dtype: torch.dtype) -> None:
     check_sum(device, *shape, dtype)
 
 
-@needs_triton
 def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch.device) -> None:
     partial = torch.randn(100, 40, generator=torch.Generator().manual_seed(0)).to(device)
     together = sums.ordered_sum(partial, torch.float64, sums.MANY_COLUMNS)
@@ -178,7 +169,6 @@ def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch
         assert torch.equal(alone, together[column : column + 1])
 
 
-@needs_triton
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -194,18 +184,3 @@ def test_mutations_of_the_sum_are_noticed(
     mutate(sums, "ordered_sum_forward_kernel", old, new)
     with pytest.raises(AssertionError):
         check_sum(device, 40, 5, torch.float64)
-
-
-# ---- the operator; test_operators.py has what all operators have in common
-
-
-def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
-    prediction, target = (tensor.to(device) for tensor in example(6, 4, True))
-    assert torch.ops.breaknet.summed_mse(prediction, target, False)[1].numel() == 0
-    cost_alone = summed_mse(prediction, target)
-    assert cost_alone.ndim == 0
-    assert not cost_alone.requires_grad
-    # asked for after all, through the operator itself
-    leaf = prediction.clone().requires_grad_(True)
-    torch.ops.breaknet.summed_mse(leaf, target, False)[0].backward()
-    assert torch.allclose(leaf.grad, summed_mse_spec(prediction, target)[1])
