@@ -61,10 +61,8 @@ _RC: dict[Any, Any] = {
 class LessonFigure(Figure):
     """A white figure of `figsize` inches that a notebook displays without pyplot."""
 
-    def __init__(
-        self, figsize: tuple[float, float] = INCHES, dpi: float = DPI, facecolor: Any = "white"
-    ) -> None:
-        super().__init__(figsize=figsize, dpi=dpi, facecolor=facecolor)
+    def __init__(self, figsize: tuple[float, float] = INCHES) -> None:
+        super().__init__(figsize=figsize, dpi=DPI, facecolor="white")
         FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from breaknet.data.splits import Digits
+from breaknet.lesson.experiments import CURVES, Lesson, Settings
 from breaknet.lesson.fits import Logistic, fit_experiment
 
 #: The files in a lesson's figures/, without their endings; users rely on them.
@@ -52,17 +54,9 @@ def made_results(
     for name, curves in experiments.items():
         run: dict[str, Any] = {key: curve.tolist() for key, curve in curves.items()}
         runs[name] = {**run, "diverged_at": None, "fits": fit_experiment(name, run)}
-    return {
-        "schema": 1,
-        "data_source": data_source,
-        "settings": {
-            "seed": 0,
-            "epochs_scale": scale,
-            "hidden": [16, 16],
-            "batch_size": 100,
-            "learning_rate": 0.05,
-            "epochs": {"clean": epochs, "shuffled": epochs, "hundred": 10 * epochs},
-        },
+    results = Lesson(Digits(*3 * [None], data_source), Settings(epochs_scale=scale))._empty_results()
+    results["settings"]["epochs"] = {"clean": epochs, "shuffled": epochs, "hundred": 10 * epochs}
+    return results | {
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "backend": "torch",
         "plan": "one by one",
@@ -76,7 +70,7 @@ def diverged_results(at: int) -> dict[str, Any]:
     """The same, with the shuffled run diverged in epoch `at`."""
     results = made_results()
     run = results["experiments"]["shuffled"]
-    for key in ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy"):
+    for key in CURVES:
         run[key] = run[key][:at]
     run["diverged_at"] = at
     run["fits"] = fit_experiment("shuffled", run)
