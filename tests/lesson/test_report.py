@@ -164,6 +164,13 @@ WITHOUT_FITS = changed(lambda runs: [run.update(fits=dict.fromkeys(run["fits"]))
 PAGES = {
     "whole": (made_results(), {"This is not MNIST": 0, "shortened": 0, "lengthened": 0, "diverged": 0}),
     "summary": (made_results(), {"Clean labels 97.5 % 94.8 %": 1, "Shuffled labels 14.6 % 7.5 %": 1}),
+    "extremes": (
+        made_results(),
+        {
+            "Lowest cost 0.0463 (epoch 99) 0.0900 (epoch 20)": 1,
+            "Highest accuracy 99.0 % (epoch 999) 9.0 % (epoch 0)": 1,
+        },
+    ),
     "local data": (made_results("local: mine"), {"This is not MNIST: local: mine": 1}),
     "shortened": (made_results(scale=0.1), {"shortened": 1, "lengthened": 0}),
     "lengthened": (made_results(scale=2.0), {"shortened": 0, "lengthened": 1}),
@@ -198,6 +205,8 @@ def test_texts_on_the_page(kind, page_of):
 def test_figures_are_described_with_their_fits():
     assert "with the fitted" not in describe(WITHOUT_FITS, "shuffled_accuracy")
     assert "with the fitted logistic curve" in describe(made_results(), "shuffled_accuracy")
+    alone = describe(made_results(), "hundred_train_accuracy")
+    assert ("training accuracy from" in alone, "validation" in alone) == (True, False)
 
 
 def test_parameters_are_counted_as_torch_counts_them():
