@@ -107,6 +107,7 @@ def test_a_group_with_a_failure_is_not_saved_and_one_with_a_missing_package_is(b
 
 def test_quick_rows_never_replace_full_ones(bench, tmp_path):
     bench.save()
+    assert all("saved in" in line for line in bench.save()), "full rows do replace full ones"
     bench.context.size = replace(bench.context.size, name="quick")
     bench.rows = {"ladder": [row_of(one, "quick") for one in bench.contenders["ladder"]]}
     assert bench.save() == ["ladder: not saved, since rows of full size are stored"]

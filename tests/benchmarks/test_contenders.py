@@ -34,6 +34,8 @@ def test_the_cpus_ladder():
     assert all(row.group == "ladder" and row.floor["seconds"] > 0 for row in rows.values())
     steps = len(range(0, size_of("rehearse").train_images, 10))
     assert rows["step/cpu/numba"].launches == {"compiled_calls": 1 / steps}
+    inked, floor = Context("cpu", size_of("rehearse")).training(10).inked, rows["step/cpu/numba"].floor
+    assert floor["bytes"] == pytest.approx(10 * (2 * 6 * 784 * inked + 8)), "inked pixels only, read twice"
     operators = {name: row.launches.get("torch_operators", 0) for name, row in rows.items()}
     assert operators["step/cpu/sliced"] > operators["step/cpu/hand-written"]
     # the notebook's loop over samples is timed on a part of the images, and says so

@@ -21,7 +21,7 @@ def test_the_same_rows_give_the_same_bytes_in_any_style(name: str):
     sheet = plot.sheet(CPU)
     plain = plot.svg(sheet)
     assert plain.startswith(b"<?xml")
-    with rc_context({"font.size": 30, "lines.linewidth": 9}):
+    with rc_context({"font.size": 30, "axes.linewidth": 9}):
         assert plot.svg(sheet) == plain
 
 
@@ -58,6 +58,10 @@ def test_points_are_where_the_rows_are():
     assert list(ours.get_xdata()) == [1, 4, 16, 64, 256, 1024, 4096]
     expected = [row.median for row in sheet.rows if row.name.startswith("models/cpu/breaknet/")]
     assert list(ours.get_ydata()) == expected
+
+    epochs = plots.PLOTS["epochs-cpu"]
+    by_epochs, by_images = (axes.lines[0].get_xdata() for axes in epochs.make(epochs.sheet(CPU)).axes)
+    assert (list(by_epochs), list(by_images)) == ([1, 3, 10], [1_000, 10_000, 50_000])
 
     roofline = plots.PLOTS["roofline-cpu"]
     (axes,) = roofline.make(roofline.sheet(CPU)).axes
