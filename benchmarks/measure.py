@@ -146,13 +146,14 @@ class Context:
     def _problem(self, kind: str, split: Split) -> Problem:
         key = kind, len(split)
         if key not in self._problems:
-            self._problems[key] = Problem.of(split, self.place, self.size.batch_size)
+            images, labels = np.ascontiguousarray(split.images), split.labels.astype(np.int64)
+            self._problems[key] = Problem(images, labels, self.place, batch_size=self.size.batch_size)
         return self._problems[key]
 
     def networks(self, count: int) -> Parameters:
         """Networks [count, ...] to evaluate: a start and small steps away from it, as the checkpoints of a run are."""
         random = torch.Generator().manual_seed(0)
-        start = Problem.of(self.data.train[:1], self.place).start
+        start = self.training(self.size.batch_size).start
         return {
             name: value[None] + 0.1 * torch.randn(count, *value.shape, generator=random)
             for name, value in start.items()

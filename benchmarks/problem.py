@@ -111,12 +111,6 @@ class Problem:
     learning_rate: float = LEARNING_RATE
     _others: list[Problem] = field(default_factory=list, repr=False)  # its variants so far
 
-    @classmethod
-    def of(cls, split: Split, device: torch.device, batch_size: int = BATCH_SIZE) -> Problem:
-        """The lesson's network and learning rate on these images."""
-        images = np.ascontiguousarray(split.images)
-        return cls(images, split.labels.astype(np.int64), device, batch_size=batch_size)
-
     def first(self, count: int) -> Problem:
         """The same on the first `count` images."""
         return replace(self, images=self.images[:count], labels=self.labels[:count], _others=[])
@@ -202,11 +196,6 @@ def unstacked(stacked: Parameters) -> list[Parameters]:
     """Parameters [C, ...] as C dictionaries."""
     names, tensors = list(stacked), list(stacked.values())
     return [dict(zip(names, values, strict=True)) for values in zip(*tensors, strict=True)]
-
-
-def stacked_starts(problems: Sequence[Problem]) -> Parameters:
-    """The starts [C, ...], on the CPU."""
-    return {name: torch.stack([one.start[name] for one in problems]) for name in problems[0].start}
 
 
 def stepping(

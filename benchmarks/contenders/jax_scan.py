@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Missing
-from benchmarks.problem import Parameters, Problem, Trainer, unstacked
+from benchmarks.problem import Parameters, Problem, Trainer
 
 
 def _cost(parameters: tuple[Any, ...], images: Any, targets: Any) -> Any:
@@ -77,10 +77,13 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
 
     def parameters() -> list[Parameters]:
         stacked = [np.array(value) if many else np.array(value)[None] for value in state[0]]
-        tensors = [
-            torch.from_numpy(value).mT if value.ndim == 3 else torch.from_numpy(value) for value in stacked
+        return [
+            {
+                name: torch.from_numpy(value[row].T.copy())
+                for name, value in zip(first.start, stacked, strict=True)
+            }
+            for row in range(len(problems))
         ]
-        return unstacked(dict(zip(first.start, tensors, strict=True)))
 
     return Trainer(train, parameters)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
 
-from benchmarks.problem import Evaluator, Parameters, Problem, Trainer, stacked_starts, unstacked
+from benchmarks.problem import Evaluator, Parameters, Problem, Trainer, unstacked
 
 
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
@@ -20,7 +21,8 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     pool = ThreadPoolExecutor(min(backend.thread_count(), len(problems)))
     compressed = compress(first.images, pool)
     batches = by_column(compressed, first.batch_size, pool)
-    current = pack(stacked_starts(problems), hidden)
+    starts = {name: torch.stack([one.start[name] for one in problems]) for name in first.start}
+    current = pack(starts, hidden)
     checkpoints = aligned_zeros(len(problems) * epochs, current.shape[1])
     stop = np.zeros(1, np.int64)
 

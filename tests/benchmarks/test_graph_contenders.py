@@ -23,14 +23,8 @@ MUTATIONS = {
         "        captured()\n    model",
         "        nn.functional.mse_loss(model(some_images), some_targets, reduction='sum').backward()\n    model",
     ),
-    (cuda_graph, "always the same images"): (
-        "some_images.copy_(images[batch])",
-        "some_images.add_(0)",
-    ),
-    (cuda_graph, "always the same targets"): (
-        "some_targets.copy_(targets[batch])",
-        "some_targets.add_(0)",
-    ),
+    (cuda_graph, "always the same images"): ("some_images.copy_(images[batch])", "some_images.add_(0)"),
+    (cuda_graph, "always the same targets"): ("some_targets.copy_(targets[batch])", "some_targets.add_(0)"),
     (cuda_graph, "gradients added to"): (
         "\n    optimizer.zero_grad(set_to_none=True)\n    graph",
         "\n    graph",
