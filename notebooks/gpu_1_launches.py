@@ -32,12 +32,6 @@
 # > students' notebook. Two double lessons are about right: notebooks 1 and 2, then 3 to 6. Those without time for all
 # > exercises should do 2, 3 and 5.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -175,9 +169,7 @@ def scale_kernel(pixel_ptr, x_ptr, count, BLOCK: tl.constexpr):
 checks.scale(scale_kernel)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("scale")
+checks.scale.usual_mistakes()
 
 # %% [markdown]
 # **Question 2.** How many programs does the launch of 784 pixels in blocks of 128 have, and how many values does the

@@ -5,12 +5,6 @@
 # you write three kernels that make it a few: a linear layer with its sigmoid, its gradients, and the summed cost with
 # its gradient. Notebook 1 explains programs, blocks and masks.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -88,9 +82,7 @@ def linear_sigmoid_kernel(
 checks.forward(linear_sigmoid_kernel)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("forward")
+checks.forward.usual_mistakes()
 
 # %% [markdown]
 # Yours is the project's kernel (`kernels/linear_sigmoid.py`) except for what that one must also handle: tensors with
@@ -174,7 +166,7 @@ def linear_sigmoid_backward_kernel(
 checks.backward(linear_sigmoid_backward_kernel)
 
 # %% tags=["instructor"]
-usual_mistakes("backward")
+checks.backward.usual_mistakes()
 
 # %% [markdown]
 # **Question 4.** There is a third gradient, `dx = dz W`, for the layer before. The lesson's first layer is the only
@@ -252,7 +244,7 @@ def summed_cost_kernel(
 checks.cost(summed_cost_kernel)
 
 # %% tags=["instructor"]
-usual_mistakes("cost")
+checks.cost.usual_mistakes()
 
 # %% [markdown]
 # With these three kernels a whole step needs fewer launches, even under torch's autograd:

@@ -4,12 +4,6 @@
 # A kernel that runs for the whole training run can keep its weights in registers and needs a single launch. But its
 # programs then have to wait for each other, without the host. Here you write the barriers.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -122,9 +116,7 @@ def rounds_kernel(
 checks.rounds(rounds_kernel)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("rounds")
+checks.rounds.usual_mistakes()
 
 # %%
 comparison("sliced", "fused", "cooperative", "numba")

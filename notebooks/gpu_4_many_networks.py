@@ -4,12 +4,6 @@
 # One small network leaves most of a GPU idle. Many of them do not: here you train many networks in one launch, without
 # a barrier, and evaluate all checkpoints of a run in one product. Notebooks 1 to 3 explain what a kernel is made of.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -97,9 +91,7 @@ def train_many_kernel(
 checks.train_many(train_many_kernel)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("train_many")
+checks.train_many.usual_mistakes()
 
 # %%
 comparison("cooperative", "packed")
@@ -177,7 +169,7 @@ def first_maximum_kernel(
 checks.first_maximum(first_maximum_kernel)
 
 # %% tags=["instructor"]
-usual_mistakes("first_maximum")
+checks.first_maximum.usual_mistakes()
 
 # %%
 comparison("notebook-accuracy", "vectorised-accuracy", "numba-evaluation", "all-checkpoints")

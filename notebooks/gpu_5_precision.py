@@ -4,12 +4,6 @@
 # Tensor cores multiply much faster than ordinary arithmetic units, but round their operands. Here you measure what
 # that does to a training step, and get float32's accuracy back from three products.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -85,9 +79,7 @@ def split_product(a, b, product, to_tf32):
 checks_in_python.split_product(split_product)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("split_product")
+checks_in_python.split_product.usual_mistakes()
 
 # %% [markdown]
 # **Question 9.** Why did not a single pixel change? What does that mean for the number of products in the first layer?

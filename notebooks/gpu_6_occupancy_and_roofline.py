@@ -4,12 +4,6 @@
 # How many copies of a kernel fit an SM, and how fast could it be at best? The compiler answers the first question, two
 # measured rates the second.
 
-# %% [markdown]
-# ## Set-up
-#
-# This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
-# notebook; the next cell then installs breaknet from it.
-
 # %% tags=["course-set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
@@ -71,9 +65,7 @@ def blocks_per_sm(registers, warps, shared_bytes, sm):
 checks_in_python.blocks_per_sm(blocks_per_sm)
 
 # %% tags=["instructor"]
-from notebooks.course.solutions import usual_mistakes
-
-usual_mistakes("blocks_per_sm")
+checks_in_python.blocks_per_sm.usual_mistakes()
 
 # %% [markdown]
 # **Question 10.** With fewer registers two programs of the trainer fit one SM. Why does the project not use that,

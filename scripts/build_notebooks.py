@@ -9,7 +9,7 @@ A source is a notebook in jupytext's py:percent form. It gives two notebooks wit
 What the build fills in, so that it is written down once:
 
 * a code cell tagged `set-up` becomes scripts/notebook_set_up.py with the project's address, one tagged
-  `course-set-up` that and scripts/course_set_up.py;
+  `course-set-up` that and scripts/course_set_up.py, under a text that says what it needs;
 * a line `<!-- lesson: EXPERIMENT PART -->` in a text cell becomes what the lesson's report says there, from
   breaknet/lesson/report_questions.py; PART is `setup` (paragraphs), or `before` or `after` (numbered questions), with
   a range such as `after 2-4` or `after 3-3` for some of them; below `after`, students find a cell for their answers;
@@ -43,6 +43,11 @@ BRANCH = "main"
 
 #: Tag of a cell -> the scripts that it is filled with.
 FILLED = {"set-up": ("notebook_set_up",), "course-set-up": ("notebook_set_up", "course_set_up")}
+COURSE_SET_UP = """\
+## Set-up
+
+This notebook runs from a checkout of the project. On Colab, clone the project or upload its whole folder beside this
+notebook; the next cell then installs breaknet from it."""
 ANSWERS = "*Double-click here and write down your answers.*"
 #: What every notebook says of itself.
 METADATA = {
@@ -92,6 +97,8 @@ def _version(whole: NotebookNode, name: str, left_out: str, published: str) -> N
     for cell in deepcopy(whole.cells):
         if left_out in tags(cell):
             continue
+        if "course-set-up" in tags(cell):
+            cells.append(nbformat.v4.new_markdown_cell(COURSE_SET_UP))
         cells.append(cell)
         if left_out == "instructor" and re.search("^<!-- lesson: .* after", cell.source, re.MULTILINE):
             cells.append(nbformat.v4.new_markdown_cell(ANSWERS))

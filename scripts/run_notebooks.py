@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Mapping
 from copy import deepcopy
@@ -38,14 +39,8 @@ def with_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> No
     ]
     if len(places) != 1:
         raise ValueError(f"notebook: exactly one cell tagged parameters, not {len(places)}")
-    there = {
-        target.id
-        for statement in ast.parse(changed.cells[places[0]].source).body
-        if isinstance(statement, ast.Assign)
-        for target in statement.targets
-        if isinstance(target, ast.Name)
-    }
-    if unknown := parameters.keys() - there:
+    there = re.findall(r"^(\w+) = ", changed.cells[places[0]].source, re.MULTILINE)
+    if unknown := parameters.keys() - set(there):
         raise ValueError(f"parameters: {', '.join(sorted(there))}, not {', '.join(sorted(unknown))}")
     lines = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     cell = nbformat.v4.new_code_cell(lines, metadata={"tags": ["injected-parameters"]})
@@ -70,9 +65,8 @@ def executed(
     Raises:
         CellExecutionError: where a cell fails; `notebook` says which.
     """
-    ready = with_parameters(notebook, parameters or {})
     client = NotebookClient(
-        ready,
+        with_parameters(notebook, parameters or {}),
         timeout=timeout,
         kernel_name="python3",
         extra_arguments=["--log-level=ERROR"],
@@ -88,10 +82,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     parser.add_argument("files", nargs="*", type=Path)
     given = parser.parse_args(arguments)
-    parameters = {}
-    for setting in given.settings:
-        name, _, value = setting.partition("=")
-        parameters[name] = ast.literal_eval(value)
+    settings = (setting.partition("=") for setting in given.settings)
+    parameters = {name: ast.literal_eval(value) for name, _, value in settings}
     given.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for file in given.files or sorted((ROOT / "notebooks").glob("*.ipynb")):

@@ -62,12 +62,17 @@ def environment(version: str, folder: Path) -> Path:
     return python
 
 
+def run(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run without Triton's interpreter, from the repository's root."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment = {**inherited, **variables}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=REPOSITORY)
+
+
 def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
     """The rows of the resource report under `python`, and what is wrong."""
-    variables = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    variables["PYTHONPATH"] = str(REPOSITORY)
     command = [str(python), "-m", "breaknet", "kernels", "--json", *(f"--target={name}" for name in targets)]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=REPOSITORY)
+    done = run(command, PYTHONPATH=str(REPOSITORY))
     if done.returncode not in (0, 1) or not done.stdout.startswith("["):
         return [], [f"no report: {(done.stderr.strip().splitlines() or ['nothing said'])[-1]}"]
     # the compiler itself may say much more there
@@ -77,11 +82,10 @@ def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
 
 def run_compiled(python: Path) -> tuple[str, str]:
     """How the tests of compiled kernels end, such as "24 passed", and all they print if one fails."""
-    variables = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
+    done = run(
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SCENARIOS)],
-        capture_output=True, text=True, cwd=REPOSITORY, env={**variables, "BREAKNET_TEST_TARGET": RUN_TARGET},
-    )  # fmt: skip
+        BREAKNET_TEST_TARGET=RUN_TARGET,
+    )
     last = (done.stdout.splitlines() or ["nothing said"])[-1]
     return last.split(" in ")[0], (done.stdout + done.stderr) if done.returncode else ""
 
@@ -100,15 +104,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--versions", nargs="+", metavar="X.Y.Z")
     parser.add_argument("--targets", nargs="+", default=[], metavar="sm_XX")
-    parser.add_argument(
-        "--folder", type=Path, default=Path.home() / ".cache" / "breaknet" / "triton-versions"
-    )
+    parser.add_argument("--folder", type=Path, default=Path.home() / ".cache/breaknet/triton-versions")
     options = parser.parse_args()
     wrong = []
-    print(
-        "Triton     configurations   spill   over a limit   not compiled   most registers   tests of compiled kernels",
-        flush=True,
+    columns = (
+        "configurations   spill   over a limit   not compiled   most registers   tests of compiled kernels"
     )
+    print(f"Triton     {columns}", flush=True)
     for version in options.versions or default_versions():
         rows, problems = report(environment(version, options.folder), options.targets)
         spill = sum(spills(row) for row in rows)

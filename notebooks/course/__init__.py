@@ -2,11 +2,12 @@
 
     here                where the course runs: device, Triton or why there is none, sizes, digits
     specs               each exercise's torch spec, with shapes in its annotations
-    checks              the kernels' checkers: inputs, launches, usual mistakes in the spec
+    checks              the kernels' checkers: inputs, launches, usual mistakes as edits of the solutions
     checks_in_python    the checkers of exercises in plain Python
-    checking            how a kernel is checked: guarded memory, comparison with float64, the verdict
+    exercises           how an answer is checked, and which mistake has the same results
+    checking            guarded memory, comparison with float64, the verdict
     barriers            programs that wait for each other, without a GPU too
-    blanks, solutions   what students and instructors see of an exercise; usual mistakes, as edits of the solutions
+    blanks, solutions   what students and instructors see of an exercise
     measure             what a training step does on this machine
     comparisons         contenders timed on this machine, with stored rows beside them
     precision           what tensor cores' rounding of operands does to a training step

@@ -88,23 +88,14 @@ def ceilings() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class StepProfile:
-    """One step of the nn.Module loop.
+    """One step of the nn.Module loop."""
 
-    Attributes:
-        seconds: duration, without the profiler.
-        calls: torch operators that are not called by another operator.
-        kernels: launches of kernels on a GPU; 0 on a CPU.
-        busy: seconds in which the GPU works; 0 on a CPU.
-        shares: of the profiler's time within operators, by purpose.
-        operators: (name, calls, share of that time), the largest share first.
-    """
-
-    seconds: float
-    calls: float
-    kernels: float
-    busy: float
-    shares: dict[str, float]
-    operators: list[tuple[str, float, float]]
+    seconds: float  # without the profiler
+    calls: float  # of torch operators that are not called by another operator
+    kernels: float  # launched on a GPU; 0 on a CPU
+    busy: float  # seconds in which the GPU works; 0 on a CPU
+    shares: dict[str, float]  # of the profiler's time within operators, by purpose
+    operators: list[tuple[str, float, float]]  # name, calls, share of that time; the largest share first
 
     def __str__(self) -> str:
         lines = [
@@ -123,7 +114,6 @@ class StepProfile:
 def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) -> StepProfile:
     """Run the nn.Module loop's step under torch's profiler."""
     step = module_step(images)
-
     seconds = least_seconds("step()", steps, 3, step=step)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (DEVICE == "cuda")
     with profile(activities=activities, acc_events=True) as profiler:
@@ -137,7 +127,8 @@ def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) ->
     whole = sum(one.self_cpu_time_total for one in averages)
     shares: Counter[str] = Counter()
     for one in averages:
-        shares[_purpose(one.key)] += one.self_cpu_time_total / whole
+        fitting = (purpose for purpose, parts in PURPOSES if any(part in one.key for part in parts))
+        shares[next(fitting, BOOKKEEPING)] += one.self_cpu_time_total / whole
     on_gpu = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     return StepProfile(
         seconds=seconds,
@@ -147,13 +138,6 @@ def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) ->
         shares=dict(shares.most_common()),
         operators=[(one.key, one.count / steps, one.self_cpu_time_total / whole) for one in averages],
     )
-
-
-def _purpose(operator: str) -> str:
-    for purpose, parts in PURPOSES:
-        if any(part in operator for part in parts):
-            return purpose
-    return BOOKKEEPING
 
 
 @dataclass(frozen=True)
@@ -171,9 +155,10 @@ class Overhead:
     @property
     def worth_it(self) -> str:
         """In words, the number of values from which the work takes longer than the call."""
-        short = [size for size, each in zip(self.sizes, self.seconds, strict=True) if each <= 2 * self.call]
-        longer = [size for size in self.sizes if size > max(short)]
-        return f"from about {longer[0]:,} values on" if longer else f"beyond {self.sizes[-1]:,} values only"
+        last = max(place for place, each in enumerate(self.seconds) if each <= 2 * self.call)
+        if last + 1 == len(self.sizes):
+            return f"beyond {self.sizes[-1]:,} values only"
+        return f"from about {self.sizes[last + 1]:,} values on"
 
 
 def overhead() -> Overhead:
@@ -204,7 +189,6 @@ def many_small_layers() -> Batched:
     for count in counts:
         a = torch.rand(count, BATCH, 16, device=DEVICE)
         w = torch.randn(count, 16, 16, device=DEVICE)
-
         one_by_one = "for each, weight in zip(a, w): torch.sigmoid(each @ weight)"
         alone.append(least_seconds(one_by_one, a=a, w=w) / count)
         together.append(least_seconds("torch.sigmoid(torch.bmm(a, w))", a=a, w=w) / count)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from benchmarks.tables import text
 from breaknet.kernels.host.targets import REGISTERS_PER_SM
@@ -20,31 +20,27 @@ _MARKS = "osD^vP*Xh<>pd"
 _OF_PRODUCT = dict(zip(PRODUCTS, ((BLUE, "o"), (RED, "s"), (GOLD, "^")), strict=True))
 
 
-def _panels(
-    width: float, height: float, rows: int = 1, columns: int = 1, **layout: Any
-) -> tuple[Figure, list[Axes]]:
-    """A figure of `rows` by `columns` axes, in inches, and its axes row by row."""
+def _panels(width: float, height: float, *shape: int, **layout: Any) -> tuple[Figure, list[Axes]]:
+    """A figure, in inches, and its axes in rows and columns, row by row."""
     figure = CourseFigure(width, height, layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False, **layout).ravel())
+    return figure, list(figure.subplots(*shape, squeeze=False, **layout).ravel())
 
 
 @plain_style()
 def where_time_goes(profile: StepProfile) -> Figure:
     """The shares of a step's purposes, and its operators by how often they are called."""
-    figure, (left, right) = _panels(9, 3.4, columns=2, gridspec_kw={"width_ratios": (1, 1.2)})
+    figure, (left, right) = _panels(9, 3.4, 1, 2, gridspec_kw={"width_ratios": (1, 1.2)})
     names = list(profile.shares)[::-1]
     colours = [GREY if name == BOOKKEEPING else BLUE for name in names]
     bars = left.barh(names, [100 * profile.shares[name] for name in names], color=colours)
     left.bar_label(bars, fmt="%.0f %%", padding=3)
-    left.set_title("time within operators, by purpose")
-    left.set_xlim(0, 118 * max(profile.shares.values()))
-    left.set_xticks([])
+    widest = max(profile.shares.values())
+    left.set(title="time within operators, by purpose", xlim=(0, 118 * widest), xticks=[])
     left.spines["bottom"].set_visible(False)
     shown = profile.operators[:10][::-1]
     labels = [f"{name.removeprefix('aten::')} × {calls:.0f}" for name, calls, _ in shown]
     right.barh(labels, [100 * share for *_, share in shown], color=BLUE)
-    right.set_title("the ten longest × calls per step")
-    right.set_xlabel("% of the time within operators")
+    right.set(title="the ten longest × calls per step", xlabel="% of the time within operators")
     return figure
 
 
@@ -55,9 +51,7 @@ def overhead_curve(overhead: Overhead) -> Figure:
     axes.loglog(overhead.sizes, [1e6 * each for each in overhead.seconds], "o-", color=BLUE)
     axes.axhline(1e6 * overhead.call, color=GREY, linestyle="--", zorder=0)
     axes.text(overhead.sizes[-1], 0.9e6 * overhead.call, "the call itself", ha="right", va="top", color=INK)
-    axes.set_title("One call of torch.add")
-    axes.set_xlabel("values added")
-    axes.set_ylabel("µs")
+    axes.set(title="One call of torch.add", xlabel="values added", ylabel="µs")
     axes.set_ylim(bottom=0.4e6 * overhead.call)
     axes.grid(True, alpha=0.3)
     return figure
@@ -67,19 +61,15 @@ def overhead_curve(overhead: Overhead) -> Figure:
 def networks_curve(batched: Batched) -> Figure:
     """Time for one network against the number of networks: one call each, one call for all."""
     figure, (axes,) = _panels(7, 3.2)
-    for seconds, label, colour, mark in (
-        (batched.alone, "a call for each network", GREY, "s"),
-        (batched.together, "one call for all", BLUE, "o"),
+    for seconds, label, mark, colour in (
+        (batched.alone, "a call for each network", "s-", GREY),
+        (batched.together, "one call for all", "o-", BLUE),
     ):
-        axes.semilogx(
-            batched.networks, [1e6 * each for each in seconds], f"{mark}-", color=colour, label=label
-        )
+        axes.semilogx(batched.networks, [1e6 * one for one in seconds], mark, color=colour, label=label)
     axes.set_ylim(bottom=0)
     axes.set_xticks(batched.networks, [str(count) for count in batched.networks])
     axes.minorticks_off()
-    axes.set_xlabel("networks")
-    axes.set_ylabel("µs for one network")
-    axes.set_title("The second layer of many networks")
+    axes.set(title="The second layer of many networks", xlabel="networks", ylabel="µs for one network")
     axes.legend()
     axes.grid(True, alpha=0.3)
     return figure
@@ -95,9 +85,8 @@ def precision_bars(errors: Mapping[str, Mapping[str, float]]) -> Figure:
     axes.axhline(1, color=INK, linewidth=1.3)
     axes.text(len(names) - 0.55, 1.15, "allowed", ha="right", va="bottom", color=INK)
     axes.set_xticks(range(len(names)), [name.replace(".", "\n") for name in names])
+    axes.set(title="One training step against float64", ylabel="error of one step ÷ allowed error")
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylabel("error of one step ÷ allowed error")
-    axes.set_title("One training step against float64")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axes.grid(True, axis="y", alpha=0.3)
     return figure
@@ -106,33 +95,31 @@ def precision_bars(errors: Mapping[str, Mapping[str, float]]) -> Figure:
 @plain_style()
 def spill_bars(rows: Sequence[Any]) -> Figure:
     """Spills, and blocks that fit an SM, under limits on the registers. `rows` are ResourceRows."""
-    figure, panels = _panels(9, 2.3, columns=2)
+    figure, panels = _panels(9, 2.3, 1, 2)
     titles = {"spill_instructions": "instructions that spill", "blocks_per_sm": "blocks that fit one SM"}
     for axes, (field, title), colour in zip(panels, titles.items(), (RED, BLUE), strict=True):
         values = [getattr(row, field) for row in reversed(rows)]
         bars = axes.barh([row.config for row in reversed(rows)], values, color=colour)
         axes.bar_label(bars, padding=3)
-        axes.set_title(title)
-        axes.set_xlim(0, 1.2 * max(1, *values))
-        axes.set_xticks([])
+        axes.set(title=title, xlim=(0, 1.2 * max(1, *values)), xticks=[])
         axes.spines["bottom"].set_visible(False)
     panels[1].set_yticks([])
     return figure
 
 
 @plain_style()
-def register_file(rows: Sequence[Any], registers: int = REGISTERS_PER_SM) -> Figure:
+def register_file(rows: Sequence[Any]) -> Figure:
     """Each row's blocks in the register file of an SM, one beside the other."""
     figure, (axes,) = _panels(9, 0.42 * len(rows) + 0.9)
     for place, row in enumerate(reversed(rows)):
         each = -(-row.registers * 32 // 256) * 256 * row.warps
         for block in range(row.blocks_per_sm):
             axes.barh(place, each, left=block * each, color=PALE[BLUE], edgecolor=BLUE)
-    axes.axvline(registers, color=INK, linewidth=2)
+    axes.axvline(REGISTERS_PER_SM, color=INK, linewidth=2)
     axes.set_yticks(range(len(rows)), [f"{row.kernel}, {row.target}" for row in reversed(rows)])
-    axes.set_xlim(0, 1.02 * registers)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel(f"registers; a box is a block, the line the whole file of {registers:,}")
+    axes.set_xlim(0, 1.02 * REGISTERS_PER_SM)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel(f"registers; a box is a block, the line the whole file of {REGISTERS_PER_SM:,}")
     return figure
 
 
@@ -144,7 +131,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
         ("evaluation of 1,000 images", [row for row in rows if row.name.startswith("accuracy/")]),
     ]
     heights = [0.34 * len(some) + 0.9 for _, some in kinds]
-    figure, both = _panels(9, sum(heights), rows=2, gridspec_kw={"height_ratios": heights})
+    figure, both = _panels(9, sum(heights), 2, gridspec_kw={"height_ratios": heights})
     for axes, (title, some) in zip(both, kinds, strict=True):
         times = [1e6 * row.median for row in some]
         for place, (row, each) in enumerate(zip(some, times, strict=True)):
@@ -153,18 +140,11 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
                 axes.plot([floor, each], [place, place], color=GREY, linewidth=1.5, zorder=1)
                 axes.plot(floor, place, "|", color=RED, markersize=14, markeredgewidth=2.5)
             axes.plot(each, place, "o", color=BLUE, markersize=9)
-            axes.annotate(
-                f"{text.ratio(times[0] / each)} ×",
-                (each, place),
-                (9, 0),
-                textcoords="offset points",
-                va="center",
-            )
+            speed = f"{text.ratio(times[0] / each)} ×"
+            axes.annotate(speed, (each, place), (9, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(some)), [row.title for row in some])
-        axes.set_ylim(len(some) - 0.4, -0.6)
-        axes.set_xscale("log")
+        axes.set(title=f"{title}: µs, and the floor in red", xscale="log", ylim=(len(some) - 0.4, -0.6))
         axes.set_xlim(right=2.5 * max(times, default=1.0))
-        axes.set_title(f"{title}: µs, and the floor in red")
         axes.grid(True, axis="x", alpha=0.3)
     return figure
 
@@ -173,8 +153,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
 def roofline(rows: Sequence[Any], ceilings: Mapping[str, float], title: str) -> Figure:
     """Rows with floors in the plane of operations per byte and operations per second, under the measured roof."""
     figure, (axes,) = _panels(9, 4.2)
-    _roof(axes, rows, ceilings)
-    axes.set_title(title)
+    _roof(axes, rows, ceilings, title)
     return figure
 
 
@@ -184,14 +163,14 @@ def stored_rooflines() -> Figure | None:
     found = [one for one in stored_comparisons() if {"bytes_per_s", "flop_per_s"} <= set(one[0].ceilings)]
     if not found:
         return None
-    figure, all_axes = _panels(9, 4.2 * len(found), rows=len(found))
+    figure, all_axes = _panels(9, 4.2 * len(found), len(found))
     for axes, (machine, device, rows) in zip(all_axes, found, strict=True):
-        _roof(axes, list(rows.values()), machine.ceilings)
-        axes.set_title(f"{machine.gpu if device == 'cuda' else machine.cpu}, {machine.date}")
+        title = f"{machine.gpu if device == 'cuda' else machine.cpu}, {machine.date}"
+        _roof(axes, list(rows.values()), machine.ceilings, title)
     return figure
 
 
-def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> None:
+def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float], title: str) -> None:
     bandwidth, peak = ceilings["bytes_per_s"], ceilings["flop_per_s"]
     points = [(row, row.floor["operations"] / row.floor["bytes"]) for row in rows if row.floor]
     corner = peak / bandwidth
@@ -199,21 +178,13 @@ def _roof(axes: Axes, rows: Sequence[Any], ceilings: Mapping[str, float]) -> Non
     high = max([each for _, each in points] + [corner]) * 3
     axes.loglog([low, corner, high], [bandwidth * low, peak, peak], color=INK, linewidth=2)
     axes.text(high, 1.15 * peak, f"{peak / 1e9:,.0f} GFLOP/s", ha="right", va="bottom")
-    axes.annotate(
-        f"{bandwidth / 1e9:,.0f} GB/s", (low, bandwidth * low), (6, -12), textcoords="offset points"
-    )
-    for number, (row, each) in enumerate(points):
-        axes.loglog(
-            each,
-            row.floor["operations"] / row.median,
-            _MARKS[number % len(_MARKS)],
-            markersize=9,
-            linestyle="none",
-            color=(BLUE, RED, GOLD, GREEN, GREY)[number % 5],
-            label=f"{row.title}: {text.ratio(row.distance)} × its floor",
-        )
-    axes.set_xlabel("operations per byte of memory")
-    axes.set_ylabel("operations per second")
+    slope = f"{bandwidth / 1e9:,.0f} GB/s"
+    axes.annotate(slope, (low, bandwidth * low), (6, -12), textcoords="offset points")
+    looks = zip(cycle(_MARKS), cycle((BLUE, RED, GOLD, GREEN, GREY)), strict=False)
+    for (row, each), (mark, colour) in zip(points, looks, strict=False):
+        label = f"{row.title}: {text.ratio(row.distance)} × its floor"
+        axes.loglog(each, row.floor["operations"] / row.median, mark, markersize=9, color=colour, label=label)
+    axes.set(title=title, xlabel="operations per byte of memory", ylabel="operations per second")
     axes.set_ylim(top=6 * peak)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8.5)
     axes.grid(True, alpha=0.3)

@@ -15,7 +15,7 @@ from executed_notebooks import pictures, printed, run_in_one_kernel, shown
 from nbclient.exceptions import CellExecutionError
 
 from breaknet.kernels._triton import HAVE_TRITON
-from notebooks.course import solutions
+from notebooks.course import checks, checks_in_python, solutions
 from notebooks.course.checking import NOT_FILLED_IN
 from notebooks.course.comparisons import stored_comparisons
 from scripts.build_notebooks import NOTEBOOKS, built, tags
@@ -30,7 +30,7 @@ PICTURES = {
     "gpu_6_occupancy_and_roofline": 4 + bool(stored_comparisons()),
 }
 SECTIONS = 11
-EXERCISES = list(solutions.CHECKS)
+EXERCISES = {**checks.KERNELS, **checks_in_python.FUNCTIONS}
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
@@ -124,7 +124,9 @@ def test_both_versions_run(monkeypatch):
     assert all(text.startswith("○") and NOT_FILLED_IN in text for text in verdicts(students))
     assert all(text.startswith("✔") for text in verdicts(instructors))
     mistakes = [text for notebook in instructors for text in shown(notebook) if "usual mistake" in text]
-    assert sum(len(text.splitlines()) - 2 for text in mistakes) == sum(map(len, solutions.MISTAKES.values()))
+    assert sum(len(text.splitlines()) - 2 for text in mistakes) == sum(
+        len(one.mistakes) for one in EXERCISES.values()
+    )
     for notebooks in (students, instructors):
         assert list(map(pictures, notebooks)) == list(PICTURES.values())
         assert [printed(notebook, "stderr") for notebook in notebooks] == [""] * len(PICTURES)

@@ -6,7 +6,6 @@ import inspect
 import os
 import subprocess
 import sys
-from functools import cache
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
@@ -15,29 +14,22 @@ import torch
 from breaknet.kernels._triton import HAVE_TRITON, tl
 from breaknet.kernels.linear_sigmoid import linear_sigmoid_spec
 from breaknet.kernels.summed_mse import summed_mse_spec
-from notebooks.course import barriers, checking, checks, solutions, specs
-from notebooks.course.checking import NOT_FILLED_IN, Verdict
+from notebooks.course import barriers, checks, checks_in_python, exercises, solutions, specs
+from notebooks.course.checking import NOT_FILLED_IN
 from notebooks.course.here import INTERPRETED
-from notebooks.course.solutions import CHECKS, MISTAKES
 
 needs_triton = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
-EXERCISES = list(CHECKS)
+CHECKS = {**checks.KERNELS, **checks_in_python.FUNCTIONS}
 
 
-@cache
-def verdict_on(exercise: str, mistake: str) -> Verdict:
-    return CHECKS[exercise](solutions.mistaken(exercise, mistake))
-
-
-def test_every_exercise_has_a_blank_a_solution_a_checker_and_a_mistake():
-    assert solutions.names() == EXERCISES == list(MISTAKES)
-    for name in EXERCISES:
+def test_every_exercise_has_a_blank_a_solution_and_a_checker():
+    assert list(solutions.cells()) == list(CHECKS)
+    for name in CHECKS:
         assert solutions.source(name, "student") != solutions.source(name)
-        assert MISTAKES[name]
 
 
 @needs_triton
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", CHECKS)
 def test_solutions_pass_and_blanks_are_recognised(name):
     verdict = CHECKS[name](solutions.solution(name))
     assert verdict, verdict.message
@@ -51,33 +43,28 @@ def test_solutions_pass_and_blanks_are_recognised(name):
 
 @needs_triton
 @pytest.mark.parametrize(
-    ("exercise", "mistake"), [(name, one) for name in EXERCISES for one in MISTAKES[name]]
+    ("name", "edits", "message"),
+    [(name, *mistake) for name, exercise in CHECKS.items() for mistake in exercise.mistakes.items()],
 )
-def test_mistakes_are_rejected_by_name(exercise, mistake):
-    verdict = verdict_on(exercise, mistake)
+def test_usual_mistakes_are_rejected_by_name(name, edits, message):
+    verdict = CHECKS[name](solutions.solution(name, *edits))
     assert not verdict
     assert not verdict.waiting
-    assert MISTAKES[exercise][mistake][0] in verdict.message
+    assert message in verdict.message
     assert "\n" not in verdict.message
 
 
-@needs_triton
-def test_every_look_alike_is_a_usual_mistake():
-    """Messages that no mistake leads to are not checked by the test above."""
-    unseen = {message for exercise in checks.KERNELS.values() for message in exercise.look_alikes}
-    for name in checks.KERNELS:
-        for mistake in MISTAKES[name]:
-            unseen -= {one for one in unseen if verdict_on(name, mistake).message.startswith(one)}
-    assert unseen == set()
-
-
 def test_instructors_see_the_checkers_messages():
-    table = solutions.usual_mistakes("blocks_per_sm")
-    assert len(table.splitlines()) - 2 == len(MISTAKES["blocks_per_sm"]) > 2
-    assert "the register file" in table
+    exercise = CHECKS["blocks_per_sm"]
+    lines = exercise.usual_mistakes().splitlines()
+    assert len(lines) - 2 == len(exercise.mistakes) > 2
+    assert lines[2].startswith(
+        "| `by_registers, by_shared,` → `by_registers,` | 32 registers a thread, 4 warps"
+    )
+    assert "the register file" in lines[3]
 
 
-@pytest.mark.parametrize("name", list(checks.KERNELS))
+@pytest.mark.parametrize("name", checks.KERNELS)
 def test_shapes_in_the_annotations_are_those_of_the_cases(name):
     """The letters of a spec are bound by its inputs; outputs must have the sizes that the letters then say."""
     task = checks.KERNELS[name]
@@ -87,11 +74,9 @@ def test_shapes_in_the_annotations_are_those_of_the_cases(name):
         one.__metadata__[1] for one in (get_args(returned) if get_origin(returned) is tuple else [returned])
     ]
     inputs = {key: one.__metadata__[1] for key, one in hints.items() if get_origin(one) is Annotated}
-    assert set(inputs) == {
-        key for key, value in next(task.cases()).items() if isinstance(value, torch.Tensor)
-    }
+    assert set(inputs) == {key for key, one in task.cases[0].items() if isinstance(one, torch.Tensor)}
     assert len(results) == len(task.outputs)
-    for case in task.cases():
+    for case in task.cases:
         sizes: dict[str, int] = {}
         for key, letters in inputs.items():
             assert len(letters) == case[key].ndim
@@ -158,8 +143,8 @@ def test_what_a_program_raises_reaches_the_notebook():
 
 
 def test_without_triton_every_kernel_exercise_says_so(monkeypatch):
-    monkeypatch.setattr(checking, "HAVE_TRITON", False)
-    monkeypatch.setattr(checking, "why_not", lambda: "triton is not installed")
+    monkeypatch.setattr(exercises, "HAVE_TRITON", False)
+    monkeypatch.setattr(exercises, "why_not", lambda: "triton is not installed")
     for name, check in checks.KERNELS.items():
         assert check(None).message == "cannot be checked here: triton is not installed", name
 
