@@ -9,7 +9,7 @@ Figures are matplotlib figures that show themselves in a notebook, texts and tab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any
@@ -91,25 +91,18 @@ def looking_back(results: Results) -> Markdown:
     return _bullets(closing(results))
 
 
-#: What can be predicted of an experiment: the text of its row, and the outcome from the experiment's curves.
-_OUTCOMES: dict[str, tuple[str, Callable[[Mapping[str, Any]], float]]] = {
-    "train_cost": ("training cost at the end", lambda run: run["train_cost"][-1]),
-    "valid_cost": ("validation cost at the end", lambda run: run["valid_cost"][-1]),
-    "best_epoch": ("epoch of the lowest validation cost", lambda run: int(np.argmin(run["valid_cost"]))),
-    "train_accuracy": ("training accuracy at the end, percent", lambda run: 100 * run["train_accuracy"][-1]),
-    "valid_accuracy": (
-        "validation accuracy at the end, percent",
-        lambda run: 100 * run["valid_accuracy"][-1],
-    ),
-    "best_train_accuracy": (
-        "highest training accuracy, percent",
-        lambda run: 100 * max(run["train_accuracy"]),
-    ),
-    "valid_accuracy_then": (
-        "validation accuracy then, percent",
-        lambda run: 100 * run["valid_accuracy"][int(np.argmax(run["train_accuracy"]))],
-    ),
-}
+def _outcomes(run: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+    """What can be predicted of an experiment: the text of its row, and the outcome from the experiment's curves."""
+    train, valid = (100 * np.asarray(run[f"{part}_accuracy"]) for part in ("train", "valid"))
+    return {
+        "train_cost": ("training cost at the end", run["train_cost"][-1]),
+        "valid_cost": ("validation cost at the end", run["valid_cost"][-1]),
+        "best_epoch": ("epoch of the lowest validation cost", int(np.argmin(run["valid_cost"]))),
+        "train_accuracy": ("training accuracy at the end, percent", train[-1]),
+        "valid_accuracy": ("validation accuracy at the end, percent", valid[-1]),
+        "best_train_accuracy": ("highest training accuracy, percent", train.max()),
+        "valid_accuracy_then": ("validation accuracy then, percent", valid[train.argmax()]),
+    }
 
 
 def outcomes(results: Results, name: str, **predictions: float | None) -> Markdown:
@@ -121,11 +114,10 @@ def outcomes(results: Results, name: str, **predictions: float | None) -> Markdo
     Raises:
         TypeError: for a prediction of something else, or one that is neither a number nor None.
     """
-    if unknown := predictions.keys() - _OUTCOMES.keys():
-        raise TypeError(f"predictions: any of {', '.join(_OUTCOMES)}, not {', '.join(sorted(unknown))}")
-    run = results["experiments"][name]
-    texts = {key: _OUTCOMES[key] for key in predictions}
-    return compared({text: (predictions[key], outcome(run)) for key, (text, outcome) in texts.items()})
+    known = _outcomes(results["experiments"][name])
+    if unknown := predictions.keys() - known.keys():
+        raise TypeError(f"predictions: any of {', '.join(known)}, not {', '.join(sorted(unknown))}")
+    return compared({known[key][0]: (guess, known[key][1]) for key, guess in predictions.items()})
 
 
 def side_by_side(results: Results) -> Markdown:
@@ -177,11 +169,8 @@ def with_prediction(
     Raises:
         TypeError: for a prediction that is neither a number nor None.
     """
-    guesses = [
-        (_number(training, "training"), TRAIN["color"]),
-        (_number(validation, "validation"), VALID["color"]),
-    ]
-    marked = sorted((guess, color) for guess, color in guesses if guess is not None)
+    guesses = (_number(training, "training"), TRAIN), (_number(validation, "validation"), VALID)
+    marked = sorted((guess, style["color"]) for guess, style in guesses if guess is not None)
     if not marked:
         return figure
     axes = figure.axes[0]

@@ -21,19 +21,7 @@ if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"
 
 from breaknet.data.splits import Digits  # noqa: E402
-from breaknet.kernels._triton import HAVE_TRITON, tl, triton, why_not  # noqa: E402
-
-__all__ = [
-    "DEVICE",
-    "HAVE_TRITON",
-    "INTERPRETED",
-    "SIZE",
-    "digits",
-    "introduction",
-    "tl",
-    "trained",
-    "triton",
-]
+from breaknet.kernels._triton import HAVE_TRITON, tl, triton, why_not  # noqa: E402, F401
 
 #: Whether exercises run as Python on CPU tensors, program after program.
 INTERPRETED = DEVICE == "cpu"

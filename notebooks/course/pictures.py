@@ -100,8 +100,7 @@ def timeline() -> Figure:
     page = Sketch(9, 3.0, 100, 34)
     for top, name, colour in ((29, "host", GREY), (23.4, "GPU", BLUE)):
         page.say(0, top, name)
-        for number in range(8):
-            start = 14 + 10 * number
+        for start in range(14, 94, 10):
             if colour == GREY:
                 page.box(start, top - 2.2, 8.2, 4.4, "launch", colour=GREY, size=8.5)
             else:
@@ -158,16 +157,15 @@ def layer_tiles() -> Figure:
     page.matrix(54, 37, 14, 30, "W", "N, K, drawn as Wᵀ")
     page.matrix(80, 37, 14, 30, "y", "B, N")
     # the third program's rows; its tile hangs over the lower edge
-    page.box(3, 2.5, 42, 10.5, colour=BLUE, hatch="")
+    page.box(3, 2.5, 42, 10.5, colour=BLUE)
     page.box(15, 2.5, 12, 10.5, colour=GOLD)
     page.box(54, 14, 14, 9, colour=GOLD)
     page.box(80, 2.5, 14, 10.5, colour=RED)
     for x, width in ((3, 42), (80, 14)):
         page.box(x, 2.5, width, 4.5, colour=GREY, hatch="////")
     page.say(46.5, 4.7, "rows past B:\nmasked", size=8.5)
-    page.say(21, 10, "one step", ha="center", size=8.5)
-    page.say(61, 18.5, "one step", ha="center", size=8.5)
-    page.say(87, 10, "z in registers", ha="center", size=8.5)
+    for x, y, what in ((21, 10, "one step"), (61, 18.5, "one step"), (87, 10, "z in registers")):
+        page.say(x, y, what, ha="center", size=8.5)
     page.arrow((27.5, 12), (44, 12), GOLD)
     page.arrow((70.5, 37), (70.5, 7), GOLD)
     page.say(72, 25, "along K", size=8.5, rotation=270, ha="left")
@@ -223,28 +221,28 @@ def cooperative_step() -> Figure:
     """Three phases and two barriers of a training step, several programs in one launch."""
     page = Sketch(9, 3.9, 112, 48)
     names = ("slice 0", "slice 1", "slice 2", "owner of W2", "owner of the rest")
-    phase1 = (17, 15, 19, 0, 0)
-    phase2 = (17, 20, 15, 0, 0)
-    phase3 = (14, 16, 12, 9, 11)
+    phase1, phase2, phase3 = (17, 15, 19), (17, 20, 15), (14, 16, 12, 9, 11)
     for number, name in enumerate(names):
         y = 35 - 7 * number
         page.say(0, y + 2.5, name, size=9)
         if number < 3:
             page.box(22, y, phase1[number], 5, "part of x W1ᵀ", colour=BLUE, size=8)
             page.box(45, y, phase2[number], 5, "deltas of rows", colour=GOLD, size=8)
+            page.box(69, y, phase3[number], 5, "W1 −= …", colour=RED, size=8)
+            page.box(69 + phase3[number], y, 28 - phase3[number], 5, "next step", colour=BLUE, size=8)
         else:
             page.say(31.5, y + 2.5, "waits", size=8.5, color=GREY, ha="center")
             page.say(55, y + 2.5, "waits", size=8.5, color=GREY, ha="center")
-        text = "W1 −= …" if number < 3 else "−= …"
-        page.box(69, y, phase3[number], 5, text, colour=RED, size=8)
-        if number < 3:
-            page.box(69 + phase3[number], y, 97 - 69 - phase3[number], 5, "next step", colour=BLUE, size=8)
+            page.box(69, y, phase3[number], 5, "−= …", colour=RED, size=8)
     for x, name in ((43, "barrier 1"), (67, "barrier 2"), (98.5, "barrier 1")):
         page.sheet.plot([x, x], [5, 42], color=INK, linewidth=2.2)
         page.say(x, 44.5, name, ha="center", bold=True, size=9.5)
-    page.say(31.5, 2.5, "partials → memory", ha="center", size=8.5)
-    page.say(55, 2.5, "deltas → memory", ha="center", size=8.5)
-    page.say(82.5, 2.5, "weights stay in registers", ha="center", size=8.5)
+    for x, what in (
+        (31.5, "partials → memory"),
+        (55, "deltas → memory"),
+        (82.5, "weights stay in registers"),
+    ):
+        page.say(x, 2.5, what, ha="center", size=8.5)
     return page
 
 
@@ -295,15 +293,7 @@ def number_formats() -> Figure:
         page.box(16.6, y, 2.6 * 8, 6, "8 bits of exponent", colour=GOLD, size=9)
         page.box(37.4, y, 2.6 * kept, 6, f"{kept} bits of mantissa", colour=BLUE, size=9)
         if kept < 23:
-            page.box(
-                37.4 + 2.6 * kept,
-                y,
-                2.6 * (23 - kept),
-                6,
-                "13 bits dropped",
-                colour=GREY,
-                hatch="////",
-                size=9,
-            )
+            left, width = 37.4 + 2.6 * kept, 2.6 * (23 - kept)
+            page.box(left, y, width, 6, "13 bits dropped", colour=GREY, hatch="////", size=9)
     page.say(15.3, 22.5, "sign", ha="center", size=9)
     return page

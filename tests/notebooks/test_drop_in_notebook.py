@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from executed_notebooks import pictures, printed
 from tiny import tiny_digits
 
-from benchmarks.classroom import LISTS, NAMES, SOURCE, Done, drop_in, original, run, write_pickle
+from benchmarks.classroom import LISTS, NAMES, SOURCE, drop_in, original, run, write_pickle
 
 EPOCHS = {"epochs_all": 30, "epochs_few": 40}
 EXAMPLES = {"train_bad": 600, "valid_bad": 120, "train_few": 100, "valid_few": 120}
@@ -50,23 +51,12 @@ def test_both_notebooks_come_to_the_same(tmp_path):
             np.testing.assert_allclose(found, expected, rtol=0, atol=room, err_msg=name)
     assert plain.lists["cost_train"][-1] < 0.5 * plain.lists["cost_train"][0]  # something was learned
 
-    assert pictures(plain) == pictures(ours) == 8
-    beginnings = [[line.split(":")[0] for line in printed(done)] for done in (plain, ours)]
+    assert pictures(plain.notebook) == pictures(ours.notebook) == 8
+    lines = [printed(done.notebook).splitlines() for done in (plain, ours)]
+    beginnings = [[line.split(":")[0] for line in one] for one in lines]
     assert beginnings[0] == beginnings[1]
     epochs = [line for line in beginnings[0] if line.startswith("epoch ")]
     assert len(epochs) == 2 * EPOCHS["epochs_all"] + EPOCHS["epochs_few"]
-
-
-def pictures(done: Done) -> int:
-    return sum("image/png" in output.get("data", {}) for output in outputs(done))
-
-
-def printed(done: Done) -> list[str]:
-    return "".join(output.text for output in outputs(done) if output.get("name") == "stdout").splitlines()
-
-
-def outputs(done: Done) -> list:
-    return [output for cell in done.notebook.cells for output in cell.get("outputs", [])]
 
 
 @pytest.mark.slow

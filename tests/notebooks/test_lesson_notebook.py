@@ -98,16 +98,6 @@ def test_students_see_predictions_beside_outcomes_and_instructors_answers_too(tm
     assert not [answer for answer in ANSWERS if answer not in texts(instructor)]
 
 
-def test_every_prediction_cell_is_known():
-    names = [
-        name
-        for cell in read().cells
-        if "prediction" in tags(cell)
-        for name in re.findall(r"^(\w+) = None", cell.source, flags=re.M)
-    ]
-    assert names == list(PREDICTIONS)
-
-
 def test_parameters_are_those_of_the_notebook():
     with pytest.raises(ValueError, match="not epoch_all"):
         with_parameters(read(), {"epoch_all": 3})

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from checks import random_labels, sparse_images, start_of
+from made_up_rows import machine, row
 
 from benchmarks.floors import training_step
-from benchmarks.rows import Machine, Row, save, stored
+from benchmarks.rows import Row, save, stored
 from breaknet import reference
 from breaknet.data.splits import Split
 from breaknet.kernels._triton import HAVE_TRITON
@@ -119,29 +120,19 @@ def test_one_call_for_many_networks_is_cheaper():
 # ---- comparisons, here and stored
 
 
-def row(name: str, device: str, median: float, title: str = "an implementation", **conditions) -> Row:
-    return Row(
-        name=f"{name.split('/')[0]}/{device}/{name.split('/')[1]}", group="ladder", title=title, work="one step",
-        device=device, median=median, low=0.9 * median, high=1.2 * median, repeats=3,
-        launches={"torch_operators": 49.0} if device == "cpu" else {"kernels": 31.0, "host_launches": 31.0},
-        floor={"bytes": 1e5, "operations": 5e6, "seconds": median / 4}, conditions=conditions,
-    )  # fmt: skip
-
-
-def machine(name: str, gpu: str | None) -> Machine:
-    return Machine(
-        name=name, cpu="Some CPU", cores=2, gpu=gpu, power_limit_w=None, driver=None, versions={}, commit="1a2b3c4",
-        date="2026-01-02", ceilings={"bytes_per_s": 1e10, "flop_per_s": 1e11},
-    )  # fmt: skip
+def timed(name: str, median: float, title: str = "an implementation", **conditions) -> Row:
+    """The row of an implementation that takes four times its floor."""
+    floor = {"bytes": 1e5, "operations": 5e6, "seconds": median / 4}
+    return row(name, median, title=title, launches={"torch_operators": 49.0}, floor=floor, **conditions)
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """Rows of this machine as if they had been measured."""
     rows = [
-        row("step/notebook", DEVICE, 1e-3, "the notebook's loop"),
-        row("step/sliced", DEVICE, 4e-4, "sliced tensors"),
-        row("accuracy/vectorised-accuracy", DEVICE, 1e-2, "vectorised accuracy", images=10_000),
+        timed(f"step/{DEVICE}/notebook", 1e-3, "the notebook's loop"),
+        timed(f"step/{DEVICE}/sliced", 4e-4, "sliced tensors"),
+        timed(f"accuracy/{DEVICE}/vectorised-accuracy", 1e-2, "vectorised accuracy", images=10_000),
     ]
     named = comparisons.by_name(rows)
     monkeypatch.setattr(
@@ -169,16 +160,15 @@ def test_without_stored_rows_this_machines_stand_alone(measured, monkeypatch):
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="what a machine without a GPU shows")
 def test_stored_rows_stand_beside_those_of_this_machine(measured, monkeypatch, tmp_path):
-    rows = [row("step/sliced", "cuda", 2e-4), row("step/fused", "cuda", 1e-4)]
-    save(machine("some-gpu", "Some GPU"), rows, tmp_path)
-    save(machine("some-cpu", None), [row("step/sliced", "cpu", 3e-4)], tmp_path)
+    save(machine("cuda"), [timed("step/cuda/sliced", 2e-4), timed("step/cuda/fused", 1e-4)], tmp_path)
+    save(machine("cpu"), [timed("step/cpu/sliced", 3e-4)], tmp_path)
     monkeypatch.setattr(comparisons, "stored", lambda: stored(tmp_path))
     header, *lines = cells(comparisons.comparison("sliced", "fused", "compiled"))
-    assert header[3:] == ["stored: Some GPU", "stored: Some CPU"]
+    assert header[3:] == ["stored: NVIDIA H200", "stored: Made Up CPU"]
     assert [line[3:] for line in lines] == [["200 us", "300 us"], ["100 us", "–"], ["–", "–"]]
     figure = plots.stored_rooflines()
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["Some GPU, 2026-01-02", "Some CPU, 2026-01-02"]
+    assert titles == ["NVIDIA H200, 2026-01-02", "Made Up CPU, 2026-01-02"]
 
 
 def test_evaluations_are_given_for_a_thousand_images(measured):
