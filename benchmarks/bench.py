@@ -1,7 +1,5 @@
 """One run of the benchmarks under pytest: the contenders selected, measured and saved."""
 
-from __future__ import annotations
-
 import os
 
 from benchmarks.machine import here

@@ -9,8 +9,6 @@ rows are saved under benchmarks/results/ if all of its contenders were selected 
 where there are no full ones. Without `--benchmark-enable` every contender is only checked against float64.
 """
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks.bench import Bench

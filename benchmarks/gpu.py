@@ -11,8 +11,6 @@ started once more without the contender it was at. The files are written again a
 runs the tests side by side. --data or BREAKNET_DATA says where MNIST is; without it the digits are synthetic.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

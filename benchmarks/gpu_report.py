@@ -1,7 +1,5 @@
 """The results of a GPU session: its parts and their ends, the rows as a file, and everything as plain text."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -5,8 +5,6 @@
 Prints the counts as JSON, or with --lines also where in the sources the memory transactions come from, the most first.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable

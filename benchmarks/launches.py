@@ -1,7 +1,5 @@
 """Launches of a piece of work, counted while it runs: by torch's profiler, or by wrapped dispatchers for numba."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import re

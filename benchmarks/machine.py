@@ -1,7 +1,5 @@
 """The machine at hand as a `Machine`: asked of the system, never typed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

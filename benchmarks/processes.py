@@ -6,8 +6,6 @@
 Both print the seconds of their phases as JSON. Nothing heavy is imported before it is timed.
 """
 
-from __future__ import annotations
-
 from time import perf_counter
 
 _BEGAN = perf_counter()

@@ -8,8 +8,6 @@ A row counts only for the kernel it was measured with: the counts made when its 
 of the present kernel differ, the row says nothing about it. So save when rows are stored.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence

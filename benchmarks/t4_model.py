@@ -5,8 +5,6 @@ as its busiest unit: the schedulers, the float32 lanes or shared memory. Rates a
 their sources and every assumption. What this module gives is a prediction and is called so wherever it stands.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ BREAKNET_DATA=folder pytest benchmarks --benchmark-enable
 BREAKNET_BENCH_SIZE=full BREAKNET_BENCH_DEVICE=cuda pytest benchmarks --benchmark-enable -k ladder
 """
 
-from __future__ import annotations
-
 from collections import deque
 
 import pytest

@@ -7,8 +7,6 @@ the default dtype, autocast and grad mode are. Gradients are written out, so tha
 test holds them against autograd.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar

@@ -1,7 +1,5 @@
 """The results of training and of evaluation: `Run` and `Evaluation`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The versions of Python and of the packages that can change a result or a time."""
 
-from __future__ import annotations
-
 import platform
 from contextlib import suppress
 from importlib import metadata

@@ -9,8 +9,6 @@ A job is one row of an int64 table (`JobRow`) and one learning rate. Images of a
 [M, K] tensor and labels entries of one int32 vector, so that jobs can share either.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass

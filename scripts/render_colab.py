@@ -4,8 +4,6 @@ The setting is `address` under [tool.breaknet] in pyproject.toml. Run `python sc
 changing it, and `make notebooks`, which puts a badge into the notebooks; tests fail while they say something else.
 """
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 

@@ -5,8 +5,6 @@ build that PyPI offers brings several GB of CUDA libraries. TORCH_INDEX names an
 use pip's settings alone.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The numeric contract as assertions against the float64 reference, and random problems to try it on."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

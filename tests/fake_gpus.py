@@ -1,7 +1,5 @@
 """Fake GPUs of the kinds that the kernels are compiled for, and training on them."""
 
-from __future__ import annotations
-
 from typing import Any
 from unittest.mock import patch
 

@@ -5,8 +5,6 @@ the builtins there, and for every NumPy type it looks up it makes their table ag
 And it works out whether integers overflow, for an assertion that stands only in debug mode, which it has not.
 """
 
-from __future__ import annotations
-
 import inspect
 from dataclasses import replace
 from functools import cache

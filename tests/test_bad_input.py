@@ -1,7 +1,5 @@
 """Wrong calls, each with one clear line, before any work starts."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The examples run as they stand, on small data, and come to what they are meant to show."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 from typing import Any

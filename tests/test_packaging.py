@@ -1,7 +1,5 @@
 """The wheel holds `breaknet` and nothing else, leaves a package named `kernels` alone, and takes any torch."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The shape of the repository: who imports whom, how long files are, how many files a call goes through."""
 
-from __future__ import annotations
-
 import ast
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """A data set small enough for tests: ten noisy prototypes that a network learns in a few epochs."""
 
-from __future__ import annotations
-
 import struct
 from pathlib import Path
 

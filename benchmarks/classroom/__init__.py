@@ -4,8 +4,6 @@ done = run(drop_in(), data_file, epochs_all=100, epochs_few=1000)
 done.lists["cost_train"], done.seconds
 """
 
-from __future__ import annotations
-
 import ast
 import gzip
 import json

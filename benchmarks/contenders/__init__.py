@@ -7,8 +7,6 @@ Every implementation is checked against float64 before it is timed; those of tra
 the accuracy of a network on many images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

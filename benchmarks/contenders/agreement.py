@@ -1,7 +1,5 @@
 """Agreement with float64, which every contender must show before it is timed: an epoch of training, evaluations."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

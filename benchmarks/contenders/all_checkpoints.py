@@ -1,7 +1,5 @@
 """Every checkpoint on every image in one launch."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """`torch.compile(mode="reduce-overhead")` of network and cost, which captures both passes as CUDA graphs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

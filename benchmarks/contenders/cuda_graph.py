@@ -1,7 +1,5 @@
 """The whole step (forward, backward, update) captured once as a CUDA graph and replayed."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """Breaknet's fused operators under autograd: linear + sigmoid a layer, summed squared error from labels."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """On a CPU: gradients written out in torch, without autograd, updated in place."""
 
-from __future__ import annotations
-
 import torch
 
 from benchmarks.problem import Problem, Trainer, stepping

@@ -1,7 +1,5 @@
 """An implementation of training or evaluation, and its preparation as a contender: checked, counted, with its floor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

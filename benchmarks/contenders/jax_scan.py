@@ -3,8 +3,6 @@
 Its products are float32 as everybody's: left to itself it rounds their operands to TF32 on a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from typing import Any

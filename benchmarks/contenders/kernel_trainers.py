@@ -3,8 +3,6 @@
 Under the interpreter the cooperative form runs as its phases, one launch each.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

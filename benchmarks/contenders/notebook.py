@@ -3,8 +3,6 @@
 Its images and one-hot targets are tensors on the model's device, the targets whole numbers.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Breaknet's own calls as they are: training by `train_many`, evaluation by a backend, everything moved each time."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

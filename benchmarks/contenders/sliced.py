@@ -1,7 +1,5 @@
 """A tidy nn.Module loop. The data is one tensor on the device, a batch a slice of it."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

@@ -1,7 +1,5 @@
 """Evaluation of many checkpoints in vectorised torch: one network after another, or all first layers as one product."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Torch's own ensembles: stacked parameters, `vmap` over `grad` of a functional call, plain SGD."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

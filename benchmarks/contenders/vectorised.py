@@ -1,7 +1,5 @@
 """The accuracy of a network as one comparison of all images."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

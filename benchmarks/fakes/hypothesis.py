@@ -3,8 +3,6 @@
 It hides the real one where its folder is on PYTHONPATH, whose pytest plugin has to be left out: -p no:hypothesispytest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock

@@ -1,7 +1,5 @@
 """A loop of grid barriers alone: the cost of the two that a step of the cooperative trainer has."""
 
-from __future__ import annotations
-
 import torch
 
 from breaknet.kernels._triton import INTERPRETED, jit, tl

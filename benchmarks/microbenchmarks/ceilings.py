@@ -7,8 +7,6 @@ of a large float32 matrix product and, where numba or Triton is at hand, a loop 
 use the whole device, so a contender that keeps one of two cores is at least 2 from its floor.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

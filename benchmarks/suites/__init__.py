@@ -8,8 +8,6 @@ Beside the ladder (`benchmarks.contenders`): one or two networks against JAX and
 the classroom's notebook (`classroom`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from benchmarks import contenders

@@ -4,8 +4,6 @@ The whole notebooks are run from top to bottom, their figures drawn. Of `train_m
 few epochs and counted up to as many as the drop-in's, which has costs of starting that are shared by all epochs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import tempfile

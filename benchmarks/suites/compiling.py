@@ -1,7 +1,5 @@
 """The host's part of a GPU's first use: a fresh process that compiles the lesson's kernels for it."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile

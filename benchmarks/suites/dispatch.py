@@ -4,8 +4,6 @@ On a GPU nothing is waited for within the timed calls but at their end, so a row
 to issue the work, or the device to do it, whichever is longer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

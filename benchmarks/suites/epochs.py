@@ -1,7 +1,5 @@
 """A whole `breaknet.train` by epochs and by images, beside the torch reference behind the same call."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from benchmarks.contenders import public_calls

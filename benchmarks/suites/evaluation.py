@@ -1,7 +1,5 @@
 """Cost and accuracy of 100 and 1,000 checkpoints on 10,000 and 60,000 images: ours against vectorised torch."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from benchmarks.contenders import IMPLEMENTATIONS

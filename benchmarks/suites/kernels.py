@@ -1,7 +1,5 @@
 """Measurements that the GPU kernels' design rests on: launches of one epoch and of many, tiles, networks a second."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """The whole lesson: its computing, the notebook's from a part of its work, and a fresh process, cold and warm."""
 
-from __future__ import annotations
-
 import copy
 import json
 import os

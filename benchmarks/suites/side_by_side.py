@@ -1,7 +1,5 @@
 """Networks side by side on the same images: one, and two (the lesson's clean and shuffled runs), and up to 4,096."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 

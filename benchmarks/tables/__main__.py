@@ -1,7 +1,5 @@
 """`python -m benchmarks.tables`: write every measured figure of the documents again, from stored rows only."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

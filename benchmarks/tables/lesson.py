@@ -1,7 +1,5 @@
 """The whole lesson's time, phase by phase, and the README's figures."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from benchmarks.rows import Row

@@ -4,8 +4,6 @@ A plot whose rows are not there is not made. The same rows give the same file; a
 which `different` finds a plot that is out of date.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

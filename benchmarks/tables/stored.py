@@ -1,7 +1,5 @@
 """The stored rows that documents are written from: full sizes before quick ones, and never those of a rehearsal."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Predictions for a T4, and the measured rows that they are checked with."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from benchmarks.rows import Machine, Row

@@ -1,7 +1,5 @@
 """Two shapes of table: contenders of one piece of work listed below each other, and points of a curve by contender."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Times, ratios, conditions and Markdown tables as text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from benchmarks.rows import Machine, Row

@@ -1,7 +1,5 @@
 """Every backend held against the float64 reference on the machine at hand, for `breaknet doctor`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial

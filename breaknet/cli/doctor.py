@@ -1,7 +1,5 @@
 """The report of `breaknet doctor`: versions, devices, which backends work here, and what "auto" picks."""
 
-from __future__ import annotations
-
 import os
 import platform
 from typing import Any

@@ -10,8 +10,6 @@ The elastic displacement follows Simard, Steinkraus and Platt (ICDAR 2003), with
 grid of random values in the place of smoothed noise.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor

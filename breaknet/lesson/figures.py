@@ -4,8 +4,6 @@ Every function returns a `matplotlib.figure.Figure` without using pyplot; a note
 results give the same bytes, PNG or SVG, whatever style the caller has set.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence

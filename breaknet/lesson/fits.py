@@ -4,8 +4,6 @@ Epochs are numbered from 0: the value at index e was taken after epoch e, and ev
 that cannot be made is reported through the logger "breaknet" and is None; it never stops a lesson.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The lesson's report: one self-contained HTML page, made from the results that results.json holds."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """The report's texts on the three experiments that do not depend on a run: set-up, questions, captions."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

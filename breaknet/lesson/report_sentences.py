@@ -4,8 +4,6 @@
 fall or stay level, training may diverge, a fit may be missing, a run may be short.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any

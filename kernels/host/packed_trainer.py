@@ -9,8 +9,6 @@ that fit one tile: everything but the first layer in registers) and `packed_trai
 the limits). All products are IEEE float32 FMAs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any

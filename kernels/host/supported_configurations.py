@@ -3,8 +3,6 @@
 Every kernel stands here with the widths, dtypes and options that the lesson and the public functions launch it with.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ Limits are those of NVIDIA's CUDA C++ Programming Guide, table "Technical Specif
 Nothing here imports triton or asks for a device.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ one after another, so the first to wait would be a deadlock; here each program i
 shared memory, where the same atomic counter is really polled.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import time
 import warnings

@@ -3,8 +3,6 @@
 The solution stands between lines `### BEGIN SOLUTION` and `### END SOLUTION`, several times in a cell if need be.
 """
 
-from __future__ import annotations
-
 import re
 
 _SOLUTION = re.compile(r"^ *### BEGIN SOLUTION\n(.*?)^ *### END SOLUTION(?:\n|\Z)", re.MULTILINE | re.DOTALL)

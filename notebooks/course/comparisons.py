@@ -4,8 +4,6 @@ comparison("sliced", "fused", "cooperative")      a table of some implementation
 all_implementations()                             the rows of all that this machine can run
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ TF32 keeps float32's 8 bits of exponent and 10 of its 23 bits of mantissa. Round
 float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@
 the reference; the kernels get float32.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What "auto" picks, when it steps down, and that it says so once."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

@@ -1,7 +1,5 @@
 """The Triton backend through breaknet's public functions: on a GPU, or on the CPU under Triton's interpreter."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

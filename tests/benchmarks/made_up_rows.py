@@ -1,7 +1,5 @@
 """Rows that nobody measured, of every group, to write tables and draw plots from."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from benchmarks.rows import Machine, Row

@@ -1,7 +1,5 @@
 """pytest-benchmark shows the very times that were measured in turn, and only whole groups are saved."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

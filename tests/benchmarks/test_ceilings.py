@@ -1,7 +1,5 @@
 """The loops behind the ceilings compute what they are counted to compute, interpreted and as compiled code."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The rows of a GPU's first use on the host: the lesson's kernels, each once, from an empty cache or a filled one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The implementations that a CPU or Triton's interpreter can run are right; wrong ones get no time."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from itertools import groupby

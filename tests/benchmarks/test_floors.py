@@ -1,7 +1,5 @@
 """The least work of a step and of evaluations, by hand."""
 
-from __future__ import annotations
-
 from benchmarks.floors import Work, evaluation, training_step
 
 CEILINGS = {"bytes_per_s": 1e9, "flop_per_s": 1e10}

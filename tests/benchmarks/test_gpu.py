@@ -1,7 +1,5 @@
 """The one-shot GPU script, rehearsed whole with nothing installed but what it may need; and how it takes failures."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """The contenders that replay CUDA graphs, on a GPU: each step is right, also once another trainer's graphs are gone."""
 
-from __future__ import annotations
-
 import gc
 from pathlib import Path
 from types import ModuleType

@@ -1,7 +1,5 @@
 """What is launched is counted: operators called for themselves, kernels on the device, compiled calls in any thread."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 

@@ -1,7 +1,5 @@
 """The whole lesson's rows: the notebook's work is counted rightly, and a process's seconds are its own account."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

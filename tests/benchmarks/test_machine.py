@@ -1,7 +1,5 @@
 """The machine is asked of the system; the commit says whether the checkout was changed."""
 
-from __future__ import annotations
-
 import subprocess
 from datetime import date
 

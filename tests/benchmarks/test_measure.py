@@ -1,7 +1,5 @@
 """A wrong contender gets no time, one that fails is left out, and a row carries the conditions it was measured in."""
 
-from __future__ import annotations
-
 import gc
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Plots are made from rows alone, the same from the same rows, and never without them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

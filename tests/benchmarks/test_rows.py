@@ -1,7 +1,5 @@
 """Stored rows come back as they were, and what is not a row is refused in one line."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from functools import reduce

@@ -1,7 +1,5 @@
 """A prediction is shown only where the model has been right on a measured GPU, with the kernel that was measured."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

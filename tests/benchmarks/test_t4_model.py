@@ -1,7 +1,5 @@
 """Times from counts that can be worked out by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The documents say what the stored rows give, and nothing else."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Numbers as text, and the choice of rows."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -3,8 +3,6 @@
 python unruly_contenders.py PART FOLDER ...     as benchmarks.gpu_part, with these suites beside its own
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """Made-up digits, taken for MNIST or not, and a web server on the loopback device to give them out."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import http.server

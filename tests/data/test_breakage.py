@@ -1,7 +1,5 @@
 """shuffle_labels: the permutation that the design states, and nothing else changed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from made_up import random_split

@@ -1,7 +1,5 @@
 """Downloads: whatever a mirror does, either MNIST or one clear error, in bounded time, and never a bad cache."""
 
-from __future__ import annotations
-
 import _thread
 import gzip
 import io

@@ -1,7 +1,5 @@
 """What the tests of `evaluate_checkpoints` share: made-up checkpoints and images, and checks against float64."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

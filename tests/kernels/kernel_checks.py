@@ -1,7 +1,5 @@
 """What the tests of kernels share: guard zones, surrounded inputs, mutants, and comparison with float64."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import itertools

@@ -1,7 +1,5 @@
 """The barrier between programs: really spinning on a CPU, and its order of memory operations in compiled code."""
 
-from __future__ import annotations
-
 import multiprocessing
 import re
 from dataclasses import replace

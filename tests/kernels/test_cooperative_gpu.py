@@ -1,7 +1,5 @@
 """What only a GPU can show of the trainers: they do not hang, and nothing races."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

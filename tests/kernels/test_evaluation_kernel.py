@@ -1,7 +1,5 @@
 """`evaluate_checkpoints` against float64: every tile of the kernel, ties, broken outputs, counts, broken lines."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from evaluation_cases import (

@@ -4,8 +4,6 @@ Under the interpreter a trainer takes its steps one by one. On a GPU, and on the
 captures graphs and replays them.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType

@@ -1,7 +1,5 @@
 """The table of GPU generations and its arithmetic."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

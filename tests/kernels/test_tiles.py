@@ -1,7 +1,5 @@
 """Which tiles a trainer takes, for a network, a batch and a GPU, and which rows of images."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -4,8 +4,6 @@ On a CPU the launches are interpreted at their real tile sizes. On a GPU the sam
 the split plan's shapes cooperatively as well.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, replace
 

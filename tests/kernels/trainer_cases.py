@@ -1,7 +1,5 @@
 """Training problems of any shape for the trainers' tests, run with NaN-filled outputs and guarded memory."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Made-up results of a lesson, shaped like results.json, for the tests of figures and report."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The figures: all there, right sizes, the same bytes each time, and what stands on them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree import ElementTree
 

@@ -1,7 +1,5 @@
 """Fits against curves whose parameters are known, and fits that cannot be made."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

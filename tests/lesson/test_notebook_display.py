@@ -1,7 +1,5 @@
 """What notebooks show beside a run: results, predictions beside outcomes, drawings."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The report: whole, self-contained, safe, and worded by the numbers of the run."""
 
-from __future__ import annotations
-
 import base64
 import re
 import shutil

@@ -1,7 +1,5 @@
 """The report in a browser: nothing sticks out sideways, narrow or wide, and every picture is shown."""
 
-from __future__ import annotations
-
 import html
 import re
 import shutil

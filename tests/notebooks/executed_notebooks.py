@@ -1,7 +1,5 @@
 """Notebooks run for tests: several in one kernel, and what their cells put out."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From notebooks/*.py to notebooks/*.ipynb: the same every time, nothing left out, nothing installed at home."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from importlib import metadata

@@ -3,8 +3,6 @@
 BREAKNET_TEST_TARGET=sm_75 python -m pytest tests/ptx_machine/host_scenarios.py
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

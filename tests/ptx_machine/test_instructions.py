@@ -1,7 +1,5 @@
 """Each instruction that the machine knows, compared with Python's own arithmetic."""
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable

@@ -11,8 +11,6 @@ Blocks run one after another. Where one polls a counter again, others go on, in 
 a cooperative launch: in another nothing says that they run at the same time.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

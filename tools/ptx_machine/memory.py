@@ -4,8 +4,6 @@ Found as on a GPU with compute-sanitizer, or sooner: an address outside all tens
 address that is no multiple of the access's size, and a race (`races`). Shared memory is full of NaN until written.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

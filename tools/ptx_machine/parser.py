@@ -7,8 +7,6 @@ Only what Triton emits is understood: one entry, one block of declarations, regi
 anything else. (NVIDIA, PTX ISA 8.7, chapters 4 and 5.)
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple

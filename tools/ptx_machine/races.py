@@ -6,8 +6,6 @@ clock counts its barriers, a release publishes the clocks it knows, and an acqui
 Flanagan and Freund, FastTrack, PLDI 2009).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

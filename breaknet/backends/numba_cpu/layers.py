@@ -5,8 +5,6 @@ Four rows share each vector loaded and keep eight AVX registers of sums busy, en
 FMA. Compressed rows are read one round ahead, up to four places past their end.
 """
 
-from __future__ import annotations
-
 from numba import float32, int64
 
 from .compiling import part

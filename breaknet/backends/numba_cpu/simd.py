@@ -7,8 +7,6 @@ same code is right on all of them and numba compiles it for the one at hand.
 Indices are int64 and are not checked: the kernels' callers size the arrays.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from inspect import Signature

@@ -1,7 +1,5 @@
 """Functions of sixteen lanes built from the operations of `simd`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir

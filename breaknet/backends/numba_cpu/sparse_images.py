@@ -14,8 +14,6 @@ padded to a multiple of four with zeros, the number of entries that are taken at
 the pixel or row: the distance in numbers to its vector of sixteen lanes, within 16 bits.
 """
 
-from __future__ import annotations
-
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Jobs for the CPU backend, small enough for tests, and what must hold of their results."""
 
-from __future__ import annotations
-
 import checks
 import numpy as np
 import torch

@@ -3,8 +3,6 @@
 Run as a program it checks them for the processor that NUMBA_CPU_NAME names, and prints "right" and what it compiled to.
 """
 
-from __future__ import annotations
-
 import sys
 
 import numpy as np
