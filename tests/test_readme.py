@@ -39,3 +39,8 @@ def test_every_make_target_named_is_there(repository):
     for page, some in (("README.md", {"lesson", "test"}), ("CONTRIBUTING.md", {"check", "bench"})):
         named = set(re.findall(r"(?:`|^|\n)make ([a-z-]+)", (repository / page).read_text()))
         assert some <= named <= targets
+
+
+def test_links_to_definitions_lead_there(repository):
+    script = runpy.run_path(str(repository / "scripts" / "link_lines.py"))
+    assert script["main"](check=True) == 0, "run python scripts/link_lines.py"
