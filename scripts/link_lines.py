@@ -1,7 +1,7 @@
 """Renew the line numbers of links to definitions in the documents: python scripts/link_lines.py [--check]
 
-A link such as [`Checkpoints.save`](../breaknet/checkpoints.py#L68) leads to the definition of its text in that file; one
-whose text is the file's own name, such as [`tiles`](../kernels/host/tiles.py#L1), to its first line.
+A link such as [`Checkpoints.save`](../breaknet/checkpoints.py#L68) leads to the definition of its text in that file;
+one whose text is the file's own name, such as [`tiles`](../kernels/host/tiles.py#L1), to its first line.
 """
 
 import re
