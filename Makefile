@@ -42,7 +42,7 @@ test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
 test-compiled: $(VENV)/ready-dev  ## the kernels' tests on what Triton compiles for TARGET=sm_75; needs no GPU
 	BREAKNET_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(COMPILED) $(ARGS)
 
-test-gpu: $(VENV)/ready-dev  ## the kernels' tests, the long GPU repeats and the rungs', on a CUDA GPU
+test-gpu: $(VENV)/ready-dev  ## the kernels' tests, the long GPU repeats and the contenders', on a CUDA GPU
 	$(BIN)/python -m pytest -m "not slow" tests/kernels tests/backends $(ARGS)
 	$(BIN)/python -m pytest -m "gpu and not slow" tests/benchmarks $(ARGS)
 

@@ -1,4 +1,4 @@
-"""What is measured on: how much (`Size`), which digits, and the problem that an implementation is given."""
+"""The work that is measured: sizes, digits, and the problem that an implementation is given."""
 
 from __future__ import annotations
 

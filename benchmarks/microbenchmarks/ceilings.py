@@ -1,4 +1,4 @@
-"""What this device can reach at all, measured here: bytes copied and float32 operations in a second.
+"""The ceilings of a device, measured here: bytes copied and float32 operations in a second.
 
     measured("cuda") -> {"bytes_per_s": ..., "flop_per_s": ...}
 

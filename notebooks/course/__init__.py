@@ -1,4 +1,4 @@
-"""What the GPU course imports; the course itself is `notebooks/gpu_*.py`.
+"""Helpers of the GPU course; the course itself is `notebooks/gpu_*.py`.
 
     here                where the course runs: device, Triton or why there is none, sizes, digits
     specs               each exercise's torch spec, with shapes in its annotations

@@ -1,4 +1,4 @@
-"""What checkers are made of: a verdict, guarded memory, and what is wrong with what a kernel wrote.
+"""Parts of a checker: a verdict, guarded memory, and the first error in what a kernel wrote.
 
 Every output starts as one number that no kernel computes by chance, between guard zones of the same, so that values
 never written, writes out of bounds and sums added to old memory all show. Inputs lie amid NaN (255 for bytes, -1 for

@@ -1,4 +1,4 @@
-"""What a training step does on this machine, profiled, counted and timed."""
+"""A training step on this machine: profiled, counted and timed."""
 
 from __future__ import annotations
 

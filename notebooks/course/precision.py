@@ -1,4 +1,4 @@
-"""What tensor cores would do to a training step: operands of every product rounded to TF32, sums in float32.
+"""A training step as tensor cores would compute it: operands of every product rounded to TF32, sums in float32.
 
 TF32 keeps float32's 8 bits of exponent and 10 of its 23 bits of mantissa. Rounding is to nearest, ties away from zero
 (PTX's cvt.rna.tf32.f32), the most accurate rounding that hardware does. Products of two such numbers are exact in

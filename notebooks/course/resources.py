@@ -1,4 +1,4 @@
-"""What a few kernels take of an SM, by cross-compiling: no GPU is needed, Triton's compiler is.
+"""Registers, warps and memory that a few kernels take of an SM, by cross-compiling, for which no GPU is needed.
 
     report()             the lesson's configurations of two kernels, as `breaknet kernels` reports all of all
     register_caps()      the lesson's trainer, compiled with ever fewer registers a thread

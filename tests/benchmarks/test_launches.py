@@ -1,4 +1,4 @@
-"""What is launched is counted: operators called for themselves, kernels on the device, compiled calls in any thread."""
+"""Launches are counted: operators called for themselves, kernels on the device, compiled calls in any thread."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace

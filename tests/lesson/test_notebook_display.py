@@ -1,4 +1,4 @@
-"""What notebooks show beside a run: results, predictions beside outcomes, drawings."""
+"""The display of notebooks beside a run: results, predictions beside outcomes, drawings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the course measures, counts and draws: precision against the contract, counts against the profiler, tables."""
+"""Measurements, counts and pictures of the course: precision, counts beside the profiler, tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the CPU backend runs: threads, reports, Ctrl-C, and what it refuses."""
+"""The running of the CPU backend: threads, reports, Ctrl-C, and what it refuses."""
 
 import os
 import signal
