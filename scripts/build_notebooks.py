@@ -19,8 +19,6 @@ The address is the setting `address` under [tool.breaknet] in pyproject.toml. Th
 bytes; with --check nothing is written and the exit status says whether the notebooks match their sources.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import sys

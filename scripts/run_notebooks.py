@@ -5,8 +5,6 @@ Without FILE all of notebooks/*.ipynb are run, at full size. --set changes a set
 whose notebooks can be opened with Jupyter. The exit status is 1 if a cell of some notebook failed.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import re

@@ -9,8 +9,6 @@ status is 1 if a kernel does not compile, spills, takes more shared memory than 
 it should. No GPU is used.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

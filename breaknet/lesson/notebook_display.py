@@ -7,8 +7,6 @@
 Figures are matplotlib figures that show themselves in a notebook, texts and tables are `Markdown`, which does too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real

@@ -5,8 +5,6 @@ never written, writes out of bounds and sums added to old memory all show. Input
 labels), so that reads out of bounds show too.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ For each kernel: the inputs it is tried on, how it is launched, and the usual mi
 exercises in plain Python are in `checks_in_python`.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

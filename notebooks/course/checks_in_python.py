@@ -1,7 +1,5 @@
 """The checkers of the exercises in plain Python: `split_product` and `blocks_per_sm`."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Callable

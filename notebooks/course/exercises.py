@@ -1,7 +1,5 @@
 """An exercise: how an answer is checked, and the usual mistakes, as edits of the solution in the notebook."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any

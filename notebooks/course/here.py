@@ -4,8 +4,6 @@ Import this before anything else that may import Triton: without a GPU it sets T
 when a kernel is decorated.
 """
 
-from __future__ import annotations
-
 import os
 from functools import cache
 

@@ -1,7 +1,5 @@
 """A training step on this machine: profiled, counted and timed."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass

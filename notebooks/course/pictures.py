@@ -3,8 +3,6 @@
 Sizes in them come from the exercises and from the kernels' own plans. A figure shows itself in a notebook.
 """
 
-from __future__ import annotations
-
 import io
 from contextlib import AbstractContextManager
 from typing import Any

@@ -1,7 +1,5 @@
 """The course's figures of what was measured, counted or compiled on the present machine."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any

@@ -6,8 +6,6 @@
 An exercise's cell is tagged `exercise-NAME`; `blanks` says how its solution is marked.
 """
 
-from __future__ import annotations
-
 import itertools
 import linecache
 import re

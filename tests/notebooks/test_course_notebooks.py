@@ -1,7 +1,5 @@
 """The course from top to bottom: both versions as a rehearsal here, at their usual size among the slow tests."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

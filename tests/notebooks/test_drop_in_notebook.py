@@ -1,7 +1,5 @@
 """A classroom notebook in plain PyTorch, and the same with breaknet's names: the same lists come out."""
 
-from __future__ import annotations
-
 import ast
 from pathlib import Path
 

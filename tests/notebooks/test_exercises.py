@@ -1,7 +1,5 @@
 """The course's exercises: solutions pass, blanks are recognised, and every usual mistake is rejected by name."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The lesson's notebook from top to bottom: reduced here, at full size on the real MNIST among the slow tests."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

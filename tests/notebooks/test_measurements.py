@@ -1,7 +1,5 @@
 """Measurements, counts and pictures of the course: precision, counts beside the profiler, tables."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
