@@ -75,23 +75,25 @@ TRAIN = {
 }  # fmt: skip
 
 
+def assert_refused(call, error: type[Exception], line: str) -> None:
+    with pytest.raises(error) as raised:
+        call()
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", TRAIN)
 def test_wrong_calls_of_train(name, monkeypatch):
     (data, arguments), error, line = TRAIN[name]
     monkeypatch.setattr(torch_backend, "train", lambda *_: pytest.fail("work had started"))
-    with pytest.raises(error) as raised:
-        breaknet.train(data, **{"backend": "torch", **arguments})
-    assert line in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert_refused(lambda: breaknet.train(data, **{"backend": "torch", **arguments}), error, line)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 @pytest.mark.parametrize("backend", ["auto", "torch", "triton"])
 def test_a_gpu_that_is_not_there(backend):
-    with pytest.raises(BackendError) as raised:
+    with pytest.raises(BackendError, match=r"(?i)^[^\n]*cuda[^\n]*$"):
         breaknet.train(GOOD, backend=backend, device="cuda")
-    assert "cuda" in str(raised.value).lower()
-    assert "\n" not in str(raised.value)
 
 
 def test_numba_runs_on_no_gpu():
@@ -136,8 +138,4 @@ MANY = {
 
 @pytest.mark.parametrize("name", MANY)
 def test_other_wrong_calls(name):
-    call, error, line = MANY[name]
-    with pytest.raises(error) as raised:
-        call()
-    assert line in str(raised.value)
-    assert "\n" not in str(raised.value)
+    assert_refused(*MANY[name])

@@ -15,6 +15,7 @@ from checks import (
 
 import breaknet
 from breaknet import Job, reference
+from breaknet.backends import torch_backend
 
 IMAGES, LABELS = sparse_images(250), random_labels(250)
 DATA = (IMAGES, LABELS)
@@ -194,8 +195,6 @@ def test_evaluate_agrees_with_float64_for_every_kind_of_models():
 
 
 def test_evaluate_in_blocks_gives_the_same(monkeypatch):
-    from breaknet.backends import torch_backend
-
     run = breaknet.train(DATA, epochs=5, backend="torch", device="cpu")
     whole = breaknet.evaluate(run.checkpoints, DATA, backend="torch", confusion=True)
     monkeypatch.setattr(torch_backend, "_IMAGES_AT_ONCE", 37)

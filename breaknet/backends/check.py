@@ -13,7 +13,7 @@ from .. import reference
 from ..errors import BackendError
 from ..model import MLP, PARAMETER_NAMES
 from . import select
-from .interface import Examples, Parameters, TrainingJob
+from .interface import Examples, TrainingJob
 
 _UPDATE_ALLOWED = 1e-5  # of the update's norm, as the numeric contract has it for a step
 _COST_ALLOWED = 1e-6
@@ -67,13 +67,14 @@ def _examples(count: int) -> Examples:
     return Examples(images, torch.randint(0, 10, (count,), generator=random))
 
 
-def _start(seed: int) -> Parameters:
-    return {name: tensor.detach() for name, tensor in MLP.seeded(seed).state_dict().items()}
-
-
 def _job(examples: int) -> TrainingJob:
     return TrainingJob(
-        _examples(examples), None, epochs=1, batch_size=_BATCH, learning_rate=0.05, start=_start(0)
+        _examples(examples),
+        None,
+        epochs=1,
+        batch_size=_BATCH,
+        learning_rate=0.05,
+        start=MLP.seeded(0).state_dict(),
     )
 
 
@@ -97,18 +98,14 @@ def _check_plan(backend: ModuleType, plan: str, job: TrainingJob, device: torch.
         return f"left alone, split takes its place ({reason})"
     found = {name: tensor[0] for name, tensor in trained.parameters.items()}
     (exact,) = reference.epochs(
-        job.start,
-        job.train.images,
-        job.train.labels,
-        batch_size=job.batch_size,
-        learning_rate=job.learning_rate,
+        job.start, job.train.images, job.train.labels, batch_size=_BATCH, learning_rate=job.learning_rate
     )
     return _within("update", reference.update_error(job.start, found, exact), _UPDATE_ALLOWED)
 
 
 def _check_evaluation(backend: ModuleType, device: torch.device) -> str:
     """Cost and confusion counts of two networks on 1,000 images."""
-    examples, networks = _examples(1000), [_start(0), _start(1)]
+    examples, networks = _examples(1000), [MLP.seeded(seed).state_dict() for seed in (0, 1)]
     stacked = {name: torch.stack([network[name] for network in networks]) for name in PARAMETER_NAMES}
     scores = backend.evaluate(stacked, examples, device, True)
     errors = []

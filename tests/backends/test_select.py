@@ -23,6 +23,10 @@ def notices(caplog):
     logger.propagate = before
 
 
+def fail(*_):
+    raise RuntimeError("out of resource: shared memory\nand more lines")
+
+
 def names(backend="auto", device="auto"):
     return [choice.name for choice in select.choices(backend, device)]
 
@@ -56,9 +60,6 @@ def test_a_shape_over_the_limit_falls_to_torch_with_one_notice(notices):
 
 
 def test_a_backend_that_fails_is_stepped_down_from_once(notices, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("out of resource: shared memory\nand more lines")
-
     monkeypatch.setattr(numba_cpu, "train", fail)
     monkeypatch.setattr(numba_cpu, "evaluate", fail)
     run = breaknet.train(DATA, epochs=1, device="cpu")
@@ -71,10 +72,7 @@ def test_a_backend_that_fails_is_stepped_down_from_once(notices, monkeypatch):
 
 
 def test_the_last_backend_does_not_hide_its_error(monkeypatch):
-    def fail(*_):
-        raise RuntimeError("really broken")
-
     monkeypatch.setattr(numba_cpu, "train", fail)
     monkeypatch.setattr(torch_backend, "train", fail)
-    with pytest.raises(RuntimeError, match="really broken"):
+    with pytest.raises(RuntimeError, match="out of resource"):
         breaknet.train(DATA, epochs=1, device="cpu")

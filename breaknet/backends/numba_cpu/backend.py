@@ -54,9 +54,7 @@ def thread_count() -> int:
     """
     wanted = os.environ.get("BREAKNET_THREADS", "").strip()
     if not wanted:
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not wanted.isdecimal() or int(wanted) < 1:
         raise ValueError(f"BREAKNET_THREADS: a whole number of 1 or more, not {wanted!r}")
     return int(wanted)

@@ -105,14 +105,6 @@ def four_rows(x, x_at, row_step, term_step, matrix, matrix_at, matrix_step, term
 
 
 @part
-def one_row(x, x_at, term_step, matrix, matrix_at, matrix_step, terms, start):
-    """`four_rows` for a row that is left over, from a start of its own."""
-    for k in range(terms):
-        start = fma(spread(x, x_at + k * term_step), load(matrix, matrix_at + k * matrix_step), start)
-    return start
-
-
-@part
 def store4(out, at, step, sums):
     """Four vectors to out[at ..], out[at + step ..] and so on."""
     sum0, sum1, sum2, sum3 = sums
@@ -202,7 +194,9 @@ def add_product(x, x_at, x_step, columns, matrix, matrix_at, matrix_step, rows, 
         add_scaled(out, at + 2 * out_step, scale, sum2)
         add_scaled(out, at + 3 * out_step, scale, sum3)
     for k in range(whole, columns):
-        total = one_row(x, x_at + k, x_step, matrix, matrix_at, matrix_step, rows, zero)
+        total = zero
+        for r in range(rows):
+            total = fma(spread(x, x_at + k + r * x_step), load(matrix, matrix_at + r * matrix_step), total)
         add_scaled(out, out_at + k * out_step, scale, total)
 
 

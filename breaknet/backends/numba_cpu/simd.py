@@ -75,10 +75,6 @@ def constant(value: float) -> ir.Constant:
     return ir.Constant(VECTOR, [float(value)] * LANES)
 
 
-def integer_constant(value: int) -> ir.Constant:
-    return ir.Constant(INTEGERS, [value] * LANES)
-
-
 def _copies(builder: Any, scalar: Any) -> Any:
     undefined = ir.Constant(VECTOR, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(_INT, 0))

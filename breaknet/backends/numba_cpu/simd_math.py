@@ -17,7 +17,6 @@ from .simd import (
     address_of,
     constant,
     fma_of,
-    integer_constant,
     is_flat,
     lanes16,
     operation,
@@ -36,17 +35,13 @@ _EXPONENT_AT = 23
 _SIGMOID_LIMIT = 87.0
 
 
-def _clamp(builder: Any, x: Any, lowest: float, highest: float) -> Any:
-    # an ordered comparison is false for NaN, which therefore passes both bounds
-    low, high = constant(lowest), constant(highest)
-    x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
-    return builder.select(builder.fcmp_ordered("<", x, low), low, x)
-
-
 @operation(lanes16, lanes16)
 def sigmoid(context, builder, x):
     """1 / (1 + e^-x), within 2.5 units in the last place for |x| <= 87."""
-    x = _clamp(builder, x, -_SIGMOID_LIMIT, _SIGMOID_LIMIT)
+    low, high = constant(-_SIGMOID_LIMIT), constant(_SIGMOID_LIMIT)
+    # an ordered comparison is false for NaN, which therefore passes both bounds
+    x = builder.select(builder.fcmp_ordered(">", x, high), high, x)
+    x = builder.select(builder.fcmp_ordered("<", x, low), low, x)
     shifted = fma_of(builder, x, constant(-_LOG2E), constant(_ROUNDER))
     n = builder.fsub(shifted, constant(_ROUNDER))
     r = fma_of(builder, n, constant(_LN2_HIGH), x)
@@ -56,7 +51,8 @@ def sigmoid(context, builder, x):
     odd_by_r = fma_of(builder, square, constant(1 / 120), constant(1 / 2))
     above = fma_of(builder, odd_by_r, r, even)
     below = fma_of(builder, odd_by_r, builder.fsub(constant(-0.0), r), even)
-    power = builder.shl(builder.bitcast(shifted, INTEGERS), integer_constant(_EXPONENT_AT))
+    places = ir.Constant(INTEGERS, [_EXPONENT_AT] * LANES)
+    power = builder.shl(builder.bitcast(shifted, INTEGERS), places)
     return builder.fdiv(above, fma_of(builder, builder.bitcast(power, VECTOR), below, above))
 
 

@@ -105,14 +105,6 @@ def is_finite(model, lanes):
     return finite
 
 
-@part
-def set_one_hot(targets):
-    """Fill zeros [11][16]: the target of each label, and a last row with 1 for each output that there is."""
-    for j in range(OUTPUTS):
-        targets[j * LANES + j] = 1
-        targets[OUTPUTS * LANES + j] = 1
-
-
 @kernel
 def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hidden1, hidden2, stop):
     """Train one epoch for every row of `checkpoints` [E, P], writing the model there after each.
@@ -133,8 +125,12 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
     w2_transposed = np.zeros(v1 * width2 * LANES, np.float32)
     w3_transposed = np.zeros(v2 * LANES * LANES, np.float32)
     gradient = np.zeros(length, np.float32)
-    targets = np.zeros((OUTPUTS + 1) * LANES, np.float32)
-    set_one_hot(targets)
+    targets = np.zeros(
+        (OUTPUTS + 1) * LANES, np.float32
+    )  # of each label, and a last row: 1 for every real output
+    for j in range(OUTPUTS):
+        targets[j * LANES + j] = 1
+        targets[OUTPUTS * LANES + j] = 1
     scratch = np.zeros(LANES, np.float32)
     step = fill(-learning_rate)
     lanes, none = int64(LANES), int64(0)

@@ -27,10 +27,6 @@ def train(*jobs: TrainingJob, report=lambda *_: None) -> list[Trained]:
     return backend.train(list(jobs), CPU, None, report)
 
 
-def at_epoch(parameters, epoch):
-    return {name: value[epoch] for name, value in parameters.items()}
-
-
 def assert_same(first, second):
     assert_same_parameters(first.parameters, second.parameters)
     for curve in ("train_cost", "train_accuracy", "valid_cost", "valid_accuracy"):

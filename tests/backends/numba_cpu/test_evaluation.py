@@ -6,7 +6,7 @@ import torch
 from checks import assert_scores, start_of
 
 pytest.importorskip("numba")
-from numba_jobs import CPU, assert_same, at_epoch, examples, mixed_jobs, train
+from numba_jobs import CPU, assert_same, examples, mixed_jobs, train
 
 from breaknet import reference
 from breaknet.backends.numba_cpu import backend, evaluation, scheduler
@@ -39,7 +39,7 @@ def test_evaluation_with_confusion():
     start["output.bias"] += torch.linspace(-1, 1, 6)[:, None] * torch.arange(10)
     scores = backend.evaluate(start, data, CPU, True)
     for model in range(6):
-        parameters = at_epoch(start, model)
+        parameters = {name: value[model] for name, value in start.items()}
         assert_scores(scores.cost[model], scores.accuracy[model], parameters, data.images, data.labels)
         exact = reference.evaluation(parameters, data.images, data.labels).confusion
         assert np.abs(scores.confusion[model] - exact.numpy()).sum() <= 2  # but for near ties
