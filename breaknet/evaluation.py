@@ -1,7 +1,5 @@
 """`evaluate`: cost and accuracy of any number of models on one set of examples."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Checks of what a caller hands to `train` and `evaluate`; data of every form becomes `Examples`."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from typing import Any

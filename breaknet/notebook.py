@@ -6,8 +6,6 @@ The functions keep the notebook's signatures and results. A model with other lay
 cost is noticed and trained by a plain PyTorch loop instead, with one notice.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence

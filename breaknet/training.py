@@ -1,7 +1,5 @@
 """`train` and `train_many`: check everything once, pick a backend, return runs."""
 
-from __future__ import annotations
-
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The drop-in names, against the notebook's own functions written out here after its description."""
 
-from __future__ import annotations
-
 import copy
 import logging
 

@@ -1,7 +1,5 @@
 """On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads evaluate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 

@@ -13,8 +13,6 @@ A backend is a module with these names, and nothing else of it is used:
 Everything was checked before it gets here: a backend sees well-formed input only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

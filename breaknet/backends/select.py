@@ -1,7 +1,5 @@
 """The choice of backend and device for a call: by name, or the fastest that can be used here."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass

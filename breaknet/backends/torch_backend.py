@@ -1,7 +1,5 @@
 """The plain PyTorch backend, on any torch device: autograd and `torch.optim.SGD`, as the lesson's notebook has them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from time import perf_counter
 

@@ -5,8 +5,6 @@ plain classes of its own, which collect bytes, shape and type code. That also av
 from Python 2.
 """
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 import zlib

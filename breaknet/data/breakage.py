@@ -1,7 +1,5 @@
 """Breaking data: true labels given to the wrong images."""
 
-from __future__ import annotations
-
 from numbers import Real
 
 import numpy as np

@@ -8,8 +8,6 @@ size and the labels but not 55 MB of hashes, which may cost 0.1 s at every start
 was written. A file that does not pass is made again.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import struct

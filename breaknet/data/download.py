@@ -5,8 +5,6 @@ do not bind all waiting: a name look-up, or trying each of a server's addresses 
 is given up ends by itself and can write only to a temporary folder.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -4,8 +4,6 @@ A file is a header of big-endian 32-bit numbers (what it holds, how many; for im
 and then one byte per label or pixel. The format is described at http://yann.lecun.com/exdb/mnist/.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import struct

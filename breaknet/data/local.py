@@ -1,7 +1,5 @@
 """Digits in local files: a folder of IDX files, an `mnist.pkl.gz`, or Keras's `mnist.npz`."""
 
-from __future__ import annotations
-
 import os
 import stat
 from dataclasses import replace

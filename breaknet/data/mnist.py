@@ -1,7 +1,5 @@
 """`load_mnist`: MNIST from the cache, a mirror, or local files; or the synthetic digits."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 results.json holds `results`; figures and report are made from it and from nothing else.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The folder that a lesson leaves behind: whole, or what was finished before it was interrupted."""
 
-from __future__ import annotations
-
 import copy
 import json
 import shutil

@@ -1,7 +1,5 @@
 """mnist.pkl.gz and mnist.npz: the forms in use are read; programs in pickles are refused, never run."""
 
-from __future__ import annotations
-
 import builtins
 import collections
 import gzip

@@ -1,7 +1,5 @@
 """The cached file: opened quickly, never trusted when it is not whole, never written in place."""
 
-from __future__ import annotations
-
 import errno
 import os
 import time

@@ -1,7 +1,5 @@
 """Local files: every accepted form gives the same digits; every broken one a line that names file and defect."""
 
-from __future__ import annotations
-
 import gzip
 import os
 import struct

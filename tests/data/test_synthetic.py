@@ -1,7 +1,5 @@
 """Synthetic digits: the same every time, about as sparse as MNIST, readable, and hard enough to over-fit."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 

@@ -1,7 +1,5 @@
 """Figures drawn in processes of their own: the same files, whatever happens to the processes."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

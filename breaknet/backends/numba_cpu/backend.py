@@ -7,8 +7,6 @@ have one order, so the bits depend on neither the number of threads nor on what 
 Threads: as many as cores that this process may use, or BREAKNET_THREADS.
 """
 
-from __future__ import annotations
-
 import os
 
 import torch

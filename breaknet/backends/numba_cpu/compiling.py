@@ -4,8 +4,6 @@ Neither uses numba's fast-math: NaN and infinity must spread, so that a diverged
 `simd.fma`, which rounds once where the processor has a fused instruction.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Callable

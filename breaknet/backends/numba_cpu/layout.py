@@ -8,8 +8,6 @@ are one vector. With V(n) = ceil(n / 16) planes for n outputs, a row holds
 W[plane][k][lane] is torch's weight[16 plane + lane, k]. Padding starts at zero and training leaves it there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

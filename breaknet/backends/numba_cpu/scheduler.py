@@ -6,8 +6,6 @@ the work, training before evaluation, and calls `report`. When it leaves, by an 
 flag that the kernels read ends them within a step or so.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterator

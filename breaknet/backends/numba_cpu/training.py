@@ -8,8 +8,6 @@ For a batch X with one-hot targets T and outputs A1, A2, A3 of the layers (f' = 
 A model is a row of `layout`. X and X' are read compressed (`sparse_images`), unless the images are dense.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numba import float32, int64
 

@@ -7,8 +7,6 @@ launched before the last one's results are looked at, so that the device never w
 is changes no bit of any result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
