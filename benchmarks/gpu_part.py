@@ -117,13 +117,12 @@ def resources(folder: Path) -> int:
     """The report of every kernel for this GPU; in a rehearsal, of one of them for a T4."""
     from breaknet.kernels.host.resources import render, resource_report
 
-    context, errors = context_of(folder), []
+    context = context_of(folder)
     if context.place.type == "cuda":
         major, minor = torch.cuda.get_device_capability()
-        rows = resource_report([f"sm_{major}{minor}"], errors=errors, workers=min(8, os.cpu_count() or 1))
+        rows, problems = resource_report([f"sm_{major}{minor}"], workers=min(8, os.cpu_count() or 1))
     else:
-        rows = resource_report(["sm_75"], ["ordered_sum"], errors=errors)
-    problems = errors + [problem for row in rows if (problem := row.problem())]
+        rows, problems = resource_report(["sm_75"], ["ordered_sum"])
     text = "\n".join([render(rows), *problems])
     (folder / "resources.txt").write_text(text + "\n")
     print(text)

@@ -17,8 +17,6 @@ import numpy
 import torch
 
 OLDEST = (3, 5)  # dots with fewer than 16 rows came with 3.5
-#: Older interpreters take an array of one element for a number, as NumPy did before its 2.4.
-OLDEST_FOR_NUMPY_2_4 = (3, 7)
 
 
 class _Absent:
@@ -60,15 +58,17 @@ def _interpreter_requested() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0") not in ("", "0", "false", "off")
 
 
-def _interpreter_problem(of_triton: str, of_numpy: str) -> str | None:
-    """Why this Triton's interpreter fails with this NumPy, in one line; None if it does not."""
-    if _version(of_triton) >= OLDEST_FOR_NUMPY_2_4 or _version(of_numpy) < (2, 4):
-        return None
-    needed = ".".join(map(str, OLDEST_FOR_NUMPY_2_4))
-    return (
-        f"the interpreter of triton {of_triton} fails with NumPy {of_numpy}: "
-        f"NumPy below 2.4 is needed, or triton {needed} or newer"
-    )
+def _problem(of_triton: str, of_numpy: str, interpreted: bool) -> str | None:
+    """Why these versions cannot be used, in one line; None if they can."""
+    if _version(of_triton) < OLDEST:
+        return f"triton {of_triton} is too old, {OLDEST[0]}.{OLDEST[1]} or newer is needed"
+    if interpreted and _version(of_triton) < (3, 7) and _version(of_numpy) >= (2, 4):
+        # its interpreter takes an array of one element for a number, as NumPy did before its 2.4
+        return (
+            f"the interpreter of triton {of_triton} fails with NumPy {of_numpy}: "
+            "NumPy below 2.4 is needed, or triton 3.7 or newer"
+        )
+    return None
 
 
 def _load() -> tuple[Any, Any, str | None]:
@@ -76,16 +76,14 @@ def _load() -> tuple[Any, Any, str | None]:
         import triton
         import triton.language
     except ImportError as error:
-        return _Absent(), _Absent(), f"triton is not installed ({error})"
+        reason: str | None = f"triton is not installed ({error})"
     except Exception as error:  # a broken installation must not take the CPU operators down with it
-        return _Absent(), _Absent(), f"triton does not import: {type(error).__name__}: {error}"
-    if _version(triton.__version__) < OLDEST:
-        needed = ".".join(map(str, OLDEST))
-        return _Absent(), _Absent(), f"triton {triton.__version__} is too old, {needed} or newer is needed"
-    problem = _interpreter_problem(triton.__version__, numpy.__version__)
-    if _interpreter_requested() and problem is not None:
-        return _Absent(), _Absent(), problem
-    return triton, triton.language, None
+        reason = f"triton does not import: {type(error).__name__}: {error}"
+    else:
+        reason = _problem(triton.__version__, numpy.__version__, _interpreter_requested())
+        if reason is None:
+            return triton, triton.language, None
+    return _Absent(), _Absent(), reason
 
 
 triton, tl, _reason = _load()

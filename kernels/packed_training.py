@@ -88,7 +88,7 @@ def widths(shape_ptr):
 
 
 @jit
-def small_parameters(live_ptr, shape_ptr, h, o):
+def small_layers(live_ptr, shape_ptr, h, o):
     """Where all but W1 lie, weights as [in, out], and which units and outputs exist."""
     K, H1, H2, O, _ = widths(shape_ptr)
     # torch's order: each weight [out, in], then its bias
@@ -169,9 +169,7 @@ def packed_fused_kernel(
 
         if step < steps:
             # What lies past the true widths is loaded as 0 and never stored, so it takes no part.
-            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
-                live_ptr, shape_ptr, h, o
-            )
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
             b1 = tl.load(b1_ptr, mask=in1, other=0.0)
             w2 = tl.load(w2_ptr, mask=in1[:, None] & in2[None, :], other=0.0)
             b2 = tl.load(b2_ptr, mask=in2, other=0.0)
@@ -191,9 +189,7 @@ def packed_fused_kernel(
             w3 -= learning_rate * grouped_dot(tl.trans(y2), d3, TILES.row_groups)
             w2 -= learning_rate * grouped_dot(tl.trans(y1), d2, TILES.row_groups)
             tl.debug_barrier()  # every thread has loaded the old parameters
-            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_parameters(
-                live_ptr, shape_ptr, h, o
-            )
+            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
             tl.store(w3_ptr, w3, mask=in2[:, None] & out[None, :])
             tl.store(b3_ptr, b3 - learning_rate * tl.sum(d3, 0), mask=out)
             tl.store(w2_ptr, w2, mask=in1[:, None] & in2[None, :])

@@ -236,13 +236,11 @@ def kernels(
 
     from ..kernels.host.resources import render, resource_report
 
-    problems: list[str] = []
-    rows = resource_report(target or None, errors=problems)
+    rows, problems = resource_report(target or None)
     if json:
         output.show_json([asdict(row) for row in rows])
     else:
         print(render(rows))
-    problems += [problem for row in rows if (problem := row.problem())]
     if problems:
         output.notice("\n".join(problems))
         raise typer.Exit(1)

@@ -48,7 +48,6 @@ CATEGORIES: tuple[tuple[str, str], ...] = (
     ("integer", r"IADD|IMAD|LEA|VIADD|ISETP|IMNMX|IABS|VIMNMX|SEL|MOV|CS2R|S2R|UIADD|UMOV|ULEA"),
     ("branch", r"BRA|EXIT|BSSY|BSYNC|CALL|RET|NANOSLEEP|BREAK"),
 )
-_CATEGORY = tuple((name, re.compile(pattern)) for name, pattern in CATEGORIES)
 
 _INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]+)\*/\s+(?:@!?U?P\w+\s+)?(\S+)(.*?);")
 #: The size of an instruction, on every GPU since Volta.
@@ -186,4 +185,4 @@ def _code(cubin: bytes) -> bytes:
 @cache
 def category(mnemonic: str) -> str:
     """The category of an instruction such as "LDS.U.128"."""
-    return next((name for name, pattern in _CATEGORY if pattern.match(mnemonic)), "other")
+    return next((name for name, pattern in CATEGORIES if re.match(pattern, mnemonic)), "other")

@@ -1,7 +1,8 @@
 """Registers, spills and shared memory of every supported configuration on every GPU generation; no GPU is needed.
 
     from breaknet.kernels.host.resources import render, resource_report
-    print(render(resource_report(targets=["sm_75"])))
+    rows, problems = resource_report(targets=["sm_75"])
+    print(render(rows))
 
 Kernels are compiled in processes of their own, since a process in which they are interpreted cannot compile them.
 What was compiled is kept in Triton's cache.
@@ -74,34 +75,26 @@ class ResourceRow:
 
 
 def resource_report(
-    targets: Sequence[str] | None = None,
-    kernels: Sequence[str] | None = None,
-    *,
-    errors: list[str] | None = None,
-    workers: int = 2,
-) -> list[ResourceRow]:
-    """Compile every supported configuration for every target and say what it takes.
+    targets: Sequence[str] | None = None, kernels: Sequence[str] | None = None, workers: int = 2
+) -> tuple[list[ResourceRow], list[str]]:
+    """Compile every supported configuration for every target: what it takes, and what is wrong, a line each.
 
     Args:
         targets: names such as "sm_75"; all of `targets.TARGETS` by default.
         kernels: names such as "ordered_sum"; all by default.
-        errors: where to put one line for each configuration that did not compile; without it the first one raises.
         workers: how many processes compile at once.
 
     Raises:
         ValueError: for a name that is not known.
-        RuntimeError: without Triton, or for a configuration that did not compile.
+        RuntimeError: without Triton.
     """
     chosen = list(TARGETS.values()) if targets is None else [parse_target(name) for name in targets]
     batches = [batch for target in chosen for batch in _batches(target.capability, kernels, workers)]
     measured = chain.from_iterable(in_compiling_processes(_measure, batches, workers))
     ordered = [row for _, row in sorted(measured, key=itemgetter(0))]
+    rows = [row for row in ordered if isinstance(row, ResourceRow)]
     failed = [row for row in ordered if isinstance(row, str)]
-    if failed and errors is None:
-        raise RuntimeError(failed[0])
-    if errors is not None:
-        errors.extend(failed)
-    return [row for row in ordered if isinstance(row, ResourceRow)]
+    return rows, failed + [problem for row in rows if (problem := row.problem())]
 
 
 def _batches(

@@ -80,8 +80,7 @@ def cooperative_tiles(shape: Shape, batch: int, capability: int, sms: int) -> Ti
     One program fills an SM, so `sms` bounds the programs. A step's time is mostly that of its slice, so thin slices
     come first; of those the ones that leave room for a second run.
     """
-    reason = shape.unsupported(batch)
-    if reason is not None:
+    if reason := shape.unsupported(batch):
         return reason
     width = max(padded(shape.hidden1), padded(shape.hidden2))
     if width > MAX_COOPERATIVE_WIDTH:
@@ -107,8 +106,7 @@ def split_tiles(shape: Shape, batch: int) -> TileConfig | str:
 
 def interpreter_tiles(shape: Shape, batch: int) -> TileConfig | str:
     """Few, wide slices for Triton's interpreter, which runs programs one after another and pays by the operation."""
-    reason = shape.unsupported(batch)
-    if reason is not None:
+    if reason := shape.unsupported(batch):
         return reason
     wide = tile_config(shape, batch, padded(-(-(shape.inputs + 1) // 2)))
     return replace(wide, delta_rows=padded(-(-batch // wide.slices), 1), input_groups=1, row_groups=1)
@@ -170,8 +168,7 @@ PACKED = _FUSED + _LOOPED
 
 def packed_tiles(shape: Shape, batch: int, byte_images: bool) -> PackedConfig | str:
     """The configuration that trains such a network packed, on every target, or in one line why none does."""
-    reason = shape.unsupported(batch)
-    if reason is not None:
+    if reason := shape.unsupported(batch):
         return reason
     width = max(shape.hidden1, shape.hidden2)
     for config in _FUSED:

@@ -10,7 +10,6 @@ images uint8 or float32 [M, K], labels int32 [L], live float32 [R, P] (the curre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -52,8 +51,7 @@ class Trainer:
     def __init__(
         self, shape: Shape, config: Any, images: Tensor, labels: Tensor, live: Tensor, capacity: int
     ) -> None:
-        reason = shape.unsupported()
-        if reason is not None:
+        if reason := shape.unsupported():
             raise ValueError(reason)
         if images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"images: uint8 or float32, not {images.dtype}")
@@ -83,7 +81,7 @@ class Trainer:
         """
         self._check_jobs(checkpoints, jobs)
         table, rates = job_tables(jobs)
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+        with torch.cuda.device_of(self.live):
             self._launch(checkpoints, jobs, to_device(table, self.device), to_device(rates, self.device))
 
     def _launch(self, checkpoints: Tensor, jobs: Sequence[JobRow], table: Tensor, rates: Tensor) -> None:

@@ -1,12 +1,7 @@
-"""What the tests of kernels share: guard zones, surrounded inputs, mutants, and comparison with float64."""
+"""What the tests of kernels share: guard zones, surrounded inputs, and comparison with float64."""
 
 import contextlib
-import inspect
-import itertools
-import sys
-import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +10,6 @@ from torch import Tensor
 
 GUARD = 4096  # elements before and after each output: more than a tile without its mask can overrun
 SENTINEL = -77  # what guard zones and integer outputs hold beforehand; floating outputs hold NaN
-_serial = itertools.count()
 
 
 class Guarded:
@@ -60,21 +54,6 @@ def surrounded(tensor: Tensor, device: torch.device, margin: int = 160) -> Tenso
     inner = buffer[tuple(slice(margin, margin + length) for length in tensor.shape)]
     inner.copy_(tensor)
     return inner
-
-
-def mutated(kernel: Any, old: str, new: str, folder: Path, **replaced: Any) -> Any:
-    """`kernel` with `old` replaced by `new` in its source, and with other globals where `replaced` names them."""
-    source = inspect.getsource(kernel.fn)
-    assert old in source, f"{old!r} is not in the source of {kernel.fn.__name__}"
-    name = f"mutant_{next(_serial)}"
-    path = folder / f"{name}.py"
-    path.write_text(source.replace(old, new))
-    module = types.ModuleType(name)
-    original = sys.modules[kernel.fn.__module__]
-    module.__dict__.update({key: value for key, value in vars(original).items() if not key.startswith("__")})
-    module.__dict__.update(replaced, __file__=str(path))
-    exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
-    return module.__dict__[kernel.fn.__name__]
 
 
 def error_of(result: Tensor, exact: Tensor) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -89,7 +87,7 @@ def check_kernels(
     [*((shape, "contiguous") for shape in SHAPES), *(((33, 17, 65), layout) for layout in LAYOUTS[1:])],
     ids=str,
 )
-def test_kernels_against_float64(device: torch.device, shape: tuple[int, int, int], layout: str) -> None:
+def test_kernels_against_float64(device, shape, layout):
     check_kernels(device, shape, layout)
 
 
@@ -101,13 +99,13 @@ def test_kernels_against_float64(device: torch.device, shape: tuple[int, int, in
     layout=st.sampled_from(LAYOUTS),
     seed=st.integers(0, 99),
 )
-def test_kernels_at_any_shape(batch: int, outputs: int, inputs: int, layout: str, seed: int) -> None:
+def test_kernels_at_any_shape(batch, outputs, inputs, layout, seed):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_kernels(device, (batch, outputs, inputs), layout, seed)
 
 
 @pytest.mark.parametrize("shape", EMPTY, ids=str)
-def test_empty_shapes(device: torch.device, shape: tuple[int, int, int]) -> None:
+def test_empty_shapes(device, shape):
     batch, outputs, inputs = shape
     x, weight, bias, grad = (tensor.to(device) for tensor in example(*shape))
     y = layer.launch_forward(x, weight, bias)
@@ -120,7 +118,7 @@ def test_empty_shapes(device: torch.device, shape: tuple[int, int, int]) -> None
     assert torch.allclose(dbias.cpu().double(), exact[3], rtol=1e-5, atol=1e-6)
 
 
-def test_expanded_gradient_and_no_bias(device: torch.device) -> None:
+def test_expanded_gradient_and_no_bias(device):
     """What `y.sum().backward()` brings: a gradient whose strides are all zero."""
     x, weight, _, _ = (tensor.to(device) for tensor in example(33, 17, 20))
     y = layer.launch_forward(x, weight, None)
@@ -133,7 +131,7 @@ def test_expanded_gradient_and_no_bias(device: torch.device) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in exp")
-def test_saturated_and_broken_values(device: torch.device) -> None:
+def test_saturated_and_broken_values(device):
     """sigmoid is 0 and 1 far out, and NaN stays NaN in its own row only."""
     x = torch.tensor([[1000.0], [-1000.0], [float("nan")], [0.0]], device=device)
     y = layer.launch_forward(x, torch.ones(1, 1, device=device), None).cpu().flatten()
@@ -142,7 +140,7 @@ def test_saturated_and_broken_values(device: torch.device) -> None:
     assert y[3] == 0.5
 
 
-def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
+def test_same_bits_twice_and_for_a_row_alone(device):
     x, weight, bias, grad = (tensor.to(device) for tensor in example(600, 16, 50))
     y = layer.launch_forward(x, weight, bias)
     once, again = (layer.launch_backward_parameters(grad, y, x) for _ in range(2))
@@ -150,7 +148,7 @@ def test_same_bits_twice_and_for_a_row_alone(device: torch.device) -> None:
     assert torch.equal(layer.launch_forward(x[77:78], weight, bias)[0], y[77])
 
 
-def test_leading_axes(device: torch.device) -> None:
+def test_leading_axes(device):
     """[A, B, K] that no view can flatten."""
     x, weight, bias, grad = example(12, 5, 9)
     x = x.reshape(3, 4, 9).to(device).transpose(0, 1)
@@ -194,14 +192,7 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [*MUTATIONS, (None, "", "")])
-def test_mutations_are_noticed(
-    device: torch.device,
-    monkeypatch: pytest.MonkeyPatch,
-    mutate: Callable[..., Any],
-    name: str | None,
-    old: str,
-    new: str,
-) -> None:
+def test_mutations_are_noticed(device, monkeypatch, mutate, name, old, new):
     """The last one copies every kernel as it is: mutants fail for the change, not for the copying."""
     monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
     if name in KERNELS:

@@ -41,7 +41,7 @@ def arguments(
 
 
 @every_operator
-def test_derivatives(function: Function, plain: Function, given: list[Any]) -> None:
+def test_derivatives(function, plain, given):
     leaves = arguments(given, "cpu", torch.float64)
     assert torch.autograd.gradcheck(function, leaves)
     assert torch.autograd.gradgradcheck(function, leaves)
@@ -49,9 +49,7 @@ def test_derivatives(function: Function, plain: Function, given: list[Any]) -> N
 
 @every_operator
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiles_to_one_graph(
-    device: torch.device, backend: str, function: Function, plain: Function, given: list[Any]
-) -> None:
+def test_compiles_to_one_graph(device, backend, function, plain, given):
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, backend=backend, dynamic=True)
     results = []
@@ -66,9 +64,7 @@ def test_compiles_to_one_graph(
 
 
 @every_operator
-def test_autocast_keeps_float32(
-    device: torch.device, function: Function, plain: Function, given: list[Any]
-) -> None:
+def test_autocast_keeps_float32(device, function, plain, given):
     first, *rest = arguments(given, device)
     with torch.autocast(device.type, torch.bfloat16):
         result = function(first.bfloat16(), *rest)
@@ -78,7 +74,7 @@ def test_autocast_keeps_float32(
     assert first.grad.isfinite().all()
 
 
-def test_torchs_own_check_of_operators(device: torch.device) -> None:
+def test_torchs_own_check_of_operators(device):
     operators, opcheck = torch.ops.breaknet, torch.library.opcheck
     x, weight, bias = arguments([(2, 3, 5), (3, 5), (3,)], device)
     opcheck(operators.linear_sigmoid.default, (x, weight, bias))
@@ -118,19 +114,19 @@ def test_torchs_own_check_of_operators(device: torch.device) -> None:
         (summed_mse, (torch.zeros(2, 3), torch.tensor([-1, 0])), "target: labels 0 to 2, not -1"),
     ],
 )
-def test_bad_input_names_the_argument(function: Function, given: tuple[Any, ...], named: str) -> None:
+def test_bad_input_names_the_argument(function, given, named):
     with pytest.raises(ValueError, match=named) as caught:
         function(*given)
     assert "\n" not in str(caught.value)
 
 
-def test_fake_and_meta_tensors() -> None:
+def test_fake_and_meta_tensors():
     layer_on_meta = LinearSigmoid(784, 16, device="meta")
     assert layer_on_meta(torch.empty(3, 2, 784, device="meta")).shape == (3, 2, 16)
 
 
 @pytest.mark.parametrize("only", range(3))
-def test_only_the_gradients_asked_for(device: torch.device, only: int) -> None:
+def test_only_the_gradients_asked_for(device, only):
     leaves = [leaf.detach() for leaf in arguments([(4, 5), (3, 5), (3,)], device)]
     leaves[only].requires_grad_(True)
     linear_sigmoid(*leaves).sum().backward()
@@ -140,7 +136,7 @@ def test_only_the_gradients_asked_for(device: torch.device, only: int) -> None:
     torch.testing.assert_close(leaves[only].grad.cpu(), expected[only].grad, rtol=1e-5, atol=1e-6)
 
 
-def test_module_takes_a_linear_layer(device: torch.device) -> None:
+def test_module_takes_a_linear_layer(device):
     linear = nn.Linear(20, 7)
     loaded = LinearSigmoid(20, 7)
     loaded.load_state_dict(linear.state_dict())
@@ -155,7 +151,7 @@ def test_module_takes_a_linear_layer(device: torch.device) -> None:
     assert LinearSigmoid.from_linear(nn.Linear(3, 2, bias=False)).bias is None
 
 
-def test_gradient_is_computed_only_when_asked_for(device: torch.device) -> None:
+def test_gradient_is_computed_only_when_asked_for(device):
     prediction, target = arguments([(6, 4), torch.tensor([0, 3, 1, 2, 2, 0])], device)
     prediction = prediction.detach()
     assert torch.ops.breaknet.summed_mse(prediction, target, False)[1].numel() == 0

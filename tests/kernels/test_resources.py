@@ -41,8 +41,7 @@ QUICK = {"sm_75", "sm_90"}
 def test_every_supported_configuration_fits_its_target(target: Target):
     # beside another process of tests, one that compiles is enough
     workers = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
-    rows = resource_report(targets=[target.name], workers=workers)
-    problems = [problem for row in rows if (problem := row.problem())]
+    rows, problems = resource_report(targets=[target.name], workers=workers)
     assert not problems, "\n".join(problems)
     expected = [(case.name, case.config, target.name) for case in supported_configurations(target.capability)]
     assert [(row.kernel, row.config, row.target) for row in rows] == expected
@@ -111,19 +110,6 @@ def test_batches_hold_every_configuration_once(workers, batches):
 
 
 @needs_triton
-def test_a_configuration_that_does_not_compile_is_one_line(monkeypatch):
-    def fail(function, tasks, workers):
-        return [[((at, number), "k c on sm_75: no") for number in numbers] for at, numbers in tasks]
-
-    monkeypatch.setattr(resources, "in_compiling_processes", fail)
-    with pytest.raises(RuntimeError, match="k c on sm_75: no"):
-        resource_report(targets=["sm_75"], kernels=["ordered_sum"])
-    errors: list[str] = []
-    assert resource_report(targets=["sm_75"], kernels=["ordered_sum"], errors=errors) == []
-    assert errors == ["k c on sm_75: no"] * 3
-
-
-@needs_triton
 def test_a_process_that_dies_is_an_error():
     with pytest.raises(RuntimeError, match="ended before it answered"):
         in_compiling_processes(os._exit, [(1,)])
@@ -159,20 +145,20 @@ ROW = ResourceRow(
 )
 
 
+@needs_triton
 def test_the_command_line_reports_rows_and_problems(monkeypatch, capsys):
-    def report(targets, errors):
-        errors.append("k c on sm_90, Triton 3.7.1: no")
-        return [ROW, replace(ROW, stack_bytes=8)]
-
-    monkeypatch.setattr(resources, "resource_report", report)
-    assert main(["kernels", "--json"]) == 1
+    answers = ROW, "k c on sm_75, Triton 3.7.1: no", replace(ROW, stack_bytes=8)
+    numbered = [((75, number), answer) for number, answer in enumerate(answers)]
+    monkeypatch.setattr(resources, "in_compiling_processes", lambda *_: [numbered[1:], numbered[:1]])
+    assert main(["kernels", "--json", "--target=sm_75"]) == 1
     shown = capsys.readouterr()
     assert [list(row) for row in json.loads(shown.out)] == [[
         "kernel", "config", "target", "triton", "registers", "stack_bytes", "spill_instructions", "shared_bytes",
         "shared_limit_bytes", "warps", "blocks_per_sm", "instructions",
     ]] * 2  # fmt: skip
+    assert [row["stack_bytes"] for row in json.loads(shown.out)] == [0, 8]
     errors, spills = shown.err.splitlines()
-    assert errors == "k c on sm_90, Triton 3.7.1: no"
+    assert errors == "k c on sm_75, Triton 3.7.1: no"
     assert "k c on sm_75, Triton 3.7.1: spills" in spills
 
 

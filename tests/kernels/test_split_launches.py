@@ -4,8 +4,8 @@ Under the interpreter a trainer takes its steps one by one. On a GPU, and on the
 captures graphs and replays them.
 """
 
+import importlib
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from trainer_cases import Problem
 
-from breaknet.kernels.host import trainers
 from breaknet.kernels.host.tiles import tile_config
 from breaknet.kernels.jobs import JobRow, Shape
 
@@ -89,24 +88,19 @@ def assert_written(problem: Problem, jobs: list[JobRow], checkpoints: Tensor, li
     assert bool(checkpoints[sorted(others)].isnan().all()), "checkpoints of nobody"
 
 
-def copy_of(old: str = "", new: str = "") -> ModuleType:
-    """A copy of the launches' module in which `old` reads `new`."""
-    source = Path(trainers.__file__).read_text(encoding="utf-8")
-    assert old in source, f"nothing to replace: {old!r}"
-    module = ModuleType("mutated_trainers")
-    exec(compile(source.replace(old, new), "mutated_trainers.py", "exec"), vars(module))
-    return module
+def module_of(package: str) -> ModuleType:
+    return importlib.import_module(f"{package}.host.trainers")
 
 
-def test_every_launch_is_right(device):
-    check(copy_of(), device)
+def test_every_launch_is_right(device, mutated):
+    check(module_of(mutated("trainers", "", "")), device)
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
 @pytest.mark.parametrize("fault", [*MUTATIONS, *GRAPH_MUTATIONS])
-def test_a_broken_line_is_noticed(fault, device):
-    old, new = (MUTATIONS | GRAPH_MUTATIONS)[fault]
+def test_a_broken_line_is_noticed(fault, device, mutated):
     if fault in GRAPH_MUTATIONS and device.type == "cpu":
         pytest.skip("graphs need a GPU, or the fake one")
+    module = module_of(mutated("trainers", *(MUTATIONS | GRAPH_MUTATIONS)[fault]))
     with pytest.raises((AssertionError, RuntimeError), match=WRONG):
-        check(copy_of(old, new), device)
+        check(module, device)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -60,12 +57,12 @@ def check_kernel(
 
 @pytest.mark.parametrize("labels", [False, True], ids=["values", "labels"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_kernel_against_float64(device: torch.device, shape: tuple[int, int], labels: bool) -> None:
+def test_kernel_against_float64(device, shape, labels):
     check_kernel(device, *shape, labels)
 
 
 @pytest.mark.parametrize("label_type", [torch.uint8, torch.int32, torch.int8, torch.int16])
-def test_label_types(device: torch.device, label_type: torch.dtype) -> None:
+def test_label_types(device, label_type):
     check_kernel(device, 20, 10, True, label_type=label_type)
 
 
@@ -77,12 +74,12 @@ def test_label_types(device: torch.device, label_type: torch.dtype) -> None:
     transposed=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_kernel_at_any_shape(batch: int, classes: int, labels: bool, transposed: bool, seed: int) -> None:
+def test_kernel_at_any_shape(batch, classes, labels, transposed, seed):
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_kernel(device, batch, classes, labels, transposed, seed=seed)
 
 
-def test_expanded_target(device: torch.device) -> None:
+def test_expanded_target(device):
     """A target with zero strides, and one with gaps between its labels."""
     prediction = example(40, 10, False)[0].to(device)
     half = torch.full((), 0.5, device=device).expand(40, 10)
@@ -95,14 +92,14 @@ def test_expanded_target(device: torch.device) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 10), (5, 0)], ids=str)
-def test_empty(device: torch.device, shape: tuple[int, int]) -> None:
+def test_empty(device, shape):
     result, gradient = cost.launch_forward(*(torch.zeros(shape, device=device) for _ in range(2)), True)
     assert float(result) == 0.0
     assert gradient.shape == shape
 
 
 @pytest.mark.parametrize("wrong", [-1, 10])
-def test_label_that_is_no_class_shows_as_nan(device: torch.device, wrong: int) -> None:
+def test_label_that_is_no_class_shows_as_nan(device, wrong):
     prediction, labels = (tensor.to(device) for tensor in example(200, 10, True))
     labels[150] = wrong
     result, gradient = cost.launch_forward(prediction, labels, True)
@@ -132,7 +129,7 @@ def check_all(device: torch.device) -> None:
         ("partial_ptr + tl.program_id(0)", "partial_ptr"),
     ],
 )
-def test_mutations_are_noticed(device: torch.device, mutate: Callable[..., Any], old: str, new: str) -> None:
+def test_mutations_are_noticed(device, mutate, old, new):
     mutate(cost, "summed_mse_forward_kernel", old, new)
     with pytest.raises(AssertionError):
         check_all(device)
@@ -155,11 +152,11 @@ def check_sum(device: torch.device, parts: int, columns: int, dtype: torch.dtype
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (17, 33), (40, 5), (1030, 1), (3, 0)], ids=str)
-def test_ordered_sum(device: torch.device, shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_ordered_sum(device, shape, dtype):
     check_sum(device, *shape, dtype)
 
 
-def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch.device) -> None:
+def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device):
     partial = torch.randn(100, 40, generator=torch.Generator().manual_seed(0)).to(device)
     together = sums.ordered_sum(partial, torch.float64, sums.MANY_COLUMNS)
     for column in (0, 33):
@@ -178,9 +175,7 @@ def test_ordered_sum_of_a_column_does_not_depend_on_its_neighbours(device: torch
         ("* columns + column", "+ column"),
     ],
 )
-def test_mutations_of_the_sum_are_noticed(
-    device: torch.device, mutate: Callable[..., Any], old: str, new: str
-) -> None:
+def test_mutations_of_the_sum_are_noticed(device, mutate, old, new):
     mutate(sums, "ordered_sum_forward_kernel", old, new)
     with pytest.raises(AssertionError):
         check_sum(device, 40, 5, torch.float64)

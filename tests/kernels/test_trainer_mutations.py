@@ -14,7 +14,6 @@ would be a race. The order of memory operations, which the interpreter does not 
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any
 
 import pytest
@@ -112,31 +111,6 @@ QUICK = {
     "bias as an input",
     "stale W2",
 }
-copies = 0
-
-
-@pytest.fixture
-def mutated(tmp_path, monkeypatch, repository):
-    """`mutated(module, old, new)`: the name of a copy of the kernels in which `old` reads `new` in one module."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def copy(module: str, old: str, new: str) -> str:
-        global copies
-        copies += 1
-        name = f"mutated_kernels_{copies}"
-        for path in (repository / "kernels").rglob("*.py"):
-            source = path.read_text(encoding="utf-8").replace("breaknet.kernels", name)
-            if path.stem == module:
-                assert old in source, f"nothing to replace: {module} has no {old!r}"
-                source = source.replace(old, new)
-            target = tmp_path / name / path.relative_to(repository / "kernels")
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(source, encoding="utf-8")
-        return name
-
-    yield copy
-    for name in [name for name in sys.modules if name.startswith("mutated_kernels_")]:
-        del sys.modules[name]
 
 
 def check(plan: str, package: str, device: torch.device) -> None:

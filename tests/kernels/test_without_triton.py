@@ -76,5 +76,5 @@ def test_version_is_read(text: str, parsed: tuple[int, int]) -> None:
     [("3.6.0", "2.3.5", True), ("3.6.0", "2.4.0", False), ("3.7.0", "2.5.5", True)],
 )
 def test_the_interpreter_and_numpy(of_triton: str, of_numpy: str, works: bool) -> None:
-    problem = _triton._interpreter_problem(of_triton, of_numpy)
+    problem = _triton._problem(of_triton, of_numpy, True)
     assert (problem is None) == works
