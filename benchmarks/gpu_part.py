@@ -10,8 +10,6 @@ SUITES are some of `benchmarks.suites` with commas between them. NAMEs are conte
 BREAKNET_BENCH_DEVICE and BREAKNET_BENCH_SIZE are as in `benchmarks/conftest.py`.
 """
 
-from __future__ import annotations
-
 import faulthandler
 import gzip
 import json

@@ -6,8 +6,6 @@ come with Triton's wheels. `nvdisasm` takes up to a second to start and lists on
 goes through it as one.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import subprocess

@@ -7,8 +7,6 @@ Kernels take a configuration as one compile-time argument. Triton's cache knows 
 reads of it is a field, no property, and the classes keep the `__str__` of dataclasses.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from breaknet.kernels.jobs import MAX_OUTPUTS, Shape, padded

@@ -7,8 +7,6 @@ images uint8 or float32 [M, K], labels int32 [L], live float32 [R, P] (the curre
 [C, P] are contiguous and on one device; `launch` trains the jobs' rows of `live` and writes their checkpoints.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise

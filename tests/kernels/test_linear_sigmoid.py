@@ -1,7 +1,5 @@
 """`linear_sigmoid` against float64: the kernels through their launchers, and the operator as torch sees it."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

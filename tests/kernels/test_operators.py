@@ -1,7 +1,5 @@
 """`linear_sigmoid` and `summed_mse` as torch sees them: derivatives, dispatch, compiling, dtypes, errors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every supported configuration of every kernel, cross-compiled for every target: no spill, within the limits."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter

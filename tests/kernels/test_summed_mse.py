@@ -1,7 +1,5 @@
 """`summed_mse` and `ordered_sum` against float64: the kernels through their launchers, and the operator."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from hypothesis import given, settings

@@ -11,8 +11,6 @@ would be a race. The order of memory operations, which the interpreter does not 
 (`test_cooperative_barrier`).
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

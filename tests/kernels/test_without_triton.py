@@ -1,7 +1,5 @@
 """Where Triton is absent or too old, the kernel modules import, the CPU operators run and a launch says why not."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
