@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import evaluation_cases
 import numpy as np
@@ -59,6 +60,11 @@ def test_training(plan: str) -> None:
     assert gpus.host_waits == 0, gpus.host_waits
 
 
+def slow(case: object) -> Any:
+    """A case for `make test-all`."""
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
 def train_small(edit: Callable[[str], str] = str, seed: int = 0) -> None:
     """Two jobs of a small network in one cooperative launch, last batches partial, held against float64."""
     gpus = largest(TARGET)
@@ -104,21 +110,16 @@ def test_all_that_orders_blocks_is_needed(where: str, old: str, new: str, reposi
         train_small(edit)
 
 
-#: Others are for `make test-all`.
 QUICK = [
     next(form for form in PACKED if form.form == kind and form.width > 16) for kind in ("fused", "looped")
 ]
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        pytest.param(form, marks=[] if form in QUICK else pytest.mark.slow)
-        for form in PACKED
-        if form.form == "looped" or form.rows <= 64  # more rows are the same code, and slow here
-    ],
-    ids=str,
-)
+#: More rows are the same code, and slow here.
+FORMS = [form for form in PACKED if form.form == "looped" or form.rows <= 64]
+
+
+@pytest.mark.parametrize("form", [form if form in QUICK else slow(form) for form in FORMS], ids=str)
 def test_networks_of_every_packed_form(form: PackedConfig) -> None:
     batch = form.rows - 1 if form.form == "fused" else 19
     shape = Shape(18, form.width, max(1, form.width - 5), 10)
@@ -129,22 +130,15 @@ def test_networks_of_every_packed_form(form: PackedConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "outputs", "inputs"),
-    [
-        (33, 10, 50),
-        (7, 40, 20),
-        *(
-            pytest.param(*size, marks=pytest.mark.slow)
-            for size in ((700, 7, 33), (1, 1, 1), (33, 5, 1), (5, 1, 50))
-        ),
-    ],
+    "size", [(33, 10, 50), (7, 40, 20), *map(slow, [(700, 7, 33), (1, 1, 1), (33, 5, 1), (5, 1, 50)])]
 )
-@pytest.mark.parametrize("layout", ["contiguous", pytest.param("transposed", marks=pytest.mark.slow)])
-def test_the_fused_layer_and_cost(batch: int, outputs: int, inputs: int, layout: str) -> None:
+@pytest.mark.parametrize("layout", ["contiguous", slow("transposed")])
+def test_the_fused_layer_and_cost(size: tuple[int, int, int], layout: str) -> None:
+    """`size` is batch, outputs, inputs."""
     with largest(TARGET):
-        check_layer(CUDA, (batch, outputs, inputs), layout)
+        check_layer(CUDA, size, layout)
         for labels in (True, False):
-            check_cost(CUDA, batch, outputs, labels, transposed=layout == "transposed")
+            check_cost(CUDA, *size[:2], labels, transposed=layout == "transposed")
 
 
 def test_networks_are_evaluated_where_the_images_lie() -> None:

@@ -14,12 +14,9 @@ THREADS = 64
 
 def module(body: str, parameters: int = 3, threads: int = THREADS) -> str:
     """A kernel whose parameters are tensors; %rd1, %rd2 ... hold their addresses, %r0 the thread."""
-    declared = ",\n".join(
-        f"\t.param .u64 .ptr .global .align 1 kernel_param_{number}" for number in range(parameters)
-    )
-    loads = "\n".join(
-        f"\tld.param.b64 \t%rd{number + 1}, [kernel_param_{number}];" for number in range(parameters)
-    )
+    names = [f"kernel_param_{number}" for number in range(parameters)]
+    declared = ",\n".join(f"\t.param .u64 .ptr .global .align 1 {name}" for name in names)
+    loads = "\n".join(f"\tld.param.b64 \t%rd{number}, [{name}];" for number, name in enumerate(names, 1))
     lines = "\n".join("\t" + line.strip() for line in body.strip().splitlines())
     return f"""
 .version 8.7

@@ -17,11 +17,16 @@ from breaknet.kernels.host.targets import TARGETS
 pytest.importorskip("triton")
 
 KERNELS, HOST = "kernel_scenarios.py", "host_scenarios.py"
-#: Of the first target with asynchronous copies and matrix stores: one launch of each kernel.
-OTHER_INSTRUCTIONS = [
-    "test_training[packed]", "test_blocks_take_turns_in_any_order", "test_the_fused_layer_and_cost",
-    "test_networks_are_evaluated_where_the_images_lie",
-]  # fmt: skip
+TESTS = {
+    "sm_75": [KERNELS],
+    # of the first target with asynchronous copies and matrix stores one launch of each kernel
+    "sm_90": [
+        f"{KERNELS}::test_training[packed]",
+        f"{KERNELS}::test_blocks_take_turns_in_any_order",
+        f"{KERNELS}::test_the_fused_layer_and_cost",
+        f"{KERNELS}::test_networks_are_evaluated_where_the_images_lie",
+    ],
+}
 
 
 def assert_pass(*tests: str, target: str = "sm_75", mark: str = "not slow") -> None:
@@ -30,15 +35,9 @@ def assert_pass(*tests: str, target: str = "sm_75", mark: str = "not slow") -> N
     run_python(*options, *paths, timeout=900, TRITON_INTERPRET="0", BREAKNET_TEST_TARGET=target)
 
 
-@pytest.mark.parametrize(
-    ("target", "tests"),
-    [
-        pytest.param("sm_75", [KERNELS], id="sm_75"),
-        pytest.param("sm_90", [f"{KERNELS}::{name}" for name in OTHER_INSTRUCTIONS], id="sm_90"),
-    ],
-)
-def test_compiled_kernels(target: str, tests: list[str]) -> None:
-    assert_pass(*tests, target=target)
+@pytest.mark.parametrize("target", TESTS)
+def test_compiled_kernels(target: str) -> None:
+    assert_pass(*TESTS[target], target=target)
 
 
 @pytest.mark.slow

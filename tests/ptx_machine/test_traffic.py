@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ptx_kernels import module
+from ptx_kernels import THREADS, module
 
 from tools.ptx_machine.machine import Machine
 from tools.ptx_machine.traffic import Count, Traffic, bank_transactions, lines
@@ -14,39 +14,37 @@ LANES = np.arange(32)
 
 
 @pytest.mark.parametrize(
-    ("addresses", "size", "transactions"),
+    ("count", "addresses", "size", "transactions"),
     [
-        (4 * LANES, 4, 1),
-        (0 * LANES, 4, 1),  # one word for all
-        (4 * (LANES % 2), 4, 1),
-        (8 * LANES, 4, 2),
-        (64 * LANES, 4, 16),
-        (128 * LANES, 4, 32),
-        (LANES, 1, 1),  # four threads to a word
-        (8 * LANES, 8, 2),
-        (16 * LANES, 16, 4),
-        (64 * LANES, 16, 16),  # in each quarter eight threads, four to a bank
-        (0 * LANES, 16, 4),
+        (bank_transactions, 4 * LANES, 4, 1),
+        (bank_transactions, 0 * LANES, 4, 1),  # one word for all
+        (bank_transactions, 4 * (LANES % 2), 4, 1),
+        (bank_transactions, 8 * LANES, 4, 2),
+        (bank_transactions, 64 * LANES, 4, 16),
+        (bank_transactions, 128 * LANES, 4, 32),
+        (bank_transactions, LANES, 1, 1),  # four threads to a word
+        (bank_transactions, 8 * LANES, 8, 2),
+        (bank_transactions, 16 * LANES, 16, 4),
+        (bank_transactions, 64 * LANES, 16, 16),  # in each quarter eight threads, four to a bank
+        (bank_transactions, 0 * LANES, 16, 4),
+        (lines, 4 * LANES, 4, 1),
+        (lines, 16 * LANES, 16, 4),
+        (lines, 784 * LANES, 4, 32),
+        (lines, 1 + LANES, 1, 1),
+        (lines, 120 + 4 * LANES, 4, 2),
     ],
 )
-def test_transactions_of_shared_memory(addresses, size, transactions):
-    assert bank_transactions(LANES, addresses, size) == transactions
+def test_transactions_of_a_warp(count, addresses, size, transactions):
+    assert count(LANES, addresses, size) == transactions
     two_warps = np.concatenate([LANES, LANES + 32]), np.concatenate([addresses, addresses])
-    assert bank_transactions(*two_warps, size) == 2 * transactions
+    assert count(*two_warps, size) == 2 * transactions
 
 
-@pytest.mark.parametrize(
-    ("addresses", "size", "expected"),
-    [
-        (4 * LANES, 4, 1),
-        (16 * LANES, 16, 4),
-        (784 * LANES, 4, 32),
-        (1 + LANES, 1, 1),
-        (120 + 4 * LANES, 4, 2),
-    ],
-)
-def test_lines_of_global_memory(addresses, size, expected):
-    assert lines(LANES, addresses, size) == expected
+def traffic_of(body, blocks=1, threads=THREADS):
+    machine = Machine(module(body, 1, threads), 1024)
+    machine.traffic = Traffic()
+    machine.run((blocks, 1, 1), [torch.zeros(THREADS)])
+    return machine.traffic
 
 
 def test_a_launch_counts_the_threads_that_take_part():
@@ -59,9 +57,7 @@ def test_a_launch_counts_the_threads_that_take_part():
         add.s64 %rd4, %rd1, %rd9;
         st.global.b32 [ %rd4 + 0 ], { %r0 };
     """
-    machine = Machine(module(body, 1), 1024)
-    machine.traffic = traffic = Traffic()
-    machine.run((1, 1, 1), [torch.zeros(64, dtype=torch.int32)])
+    traffic = traffic_of(body)
     counts = {opcode: count for (_, _, opcode), count in traffic.counts.items()}
     assert counts["st.shared.b32"] == Count(requests=2, transactions=4)  # two threads to a bank
     assert counts["ld.shared.b32"] == Count(requests=2, transactions=3)  # eight threads of the second warp
@@ -81,9 +77,7 @@ def test_a_launch_counts_the_instructions_of_its_warps():
     """
     counts = []
     for text in ("", body):
-        machine = Machine(module(text, 1), 1024)
-        machine.traffic = traffic = Traffic()
-        machine.run((2, 1, 1), [torch.zeros(4)])
+        traffic = traffic_of(text, blocks=2)
         counts.append((traffic.instructions, traffic.fmas))
     (other, _), (all_of_them, fmas) = counts
     assert all_of_them - other == 2 * 2 * (1 + 10 * 4)
@@ -95,7 +89,4 @@ def test_rows_of_a_matrix_are_served_together():
         mul.lo.u32 %r4, %r0, 16;
         ldmatrix.sync.aligned.m8n8.x4.shared.b16 { %r5, %r6, %r7, %r8 }, [ %r4 + 0 ];
     """
-    machine = Machine(module(body, 1, threads=32), 1024)
-    machine.traffic = traffic = Traffic()
-    machine.run((1, 1, 1), [torch.zeros(4)])
-    assert traffic.total("shared") == Count(requests=4, transactions=4)
+    assert traffic_of(body, threads=32).total("shared") == Count(requests=4, transactions=4)

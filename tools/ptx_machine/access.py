@@ -149,7 +149,13 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     if what == "wait_group":
         (pending,) = instruction.operands
         assert isinstance(pending, Immediate), instruction.text
-        return partial(_finish_copies, machine, pending.value)
+
+        def wait() -> None:
+            while len(machine.copies) - 1 > pending.value:
+                for arrive in machine.copies.pop(0):
+                    arrive()
+
+        return wait
     target, source, size, *taken = instruction.operands
     assert isinstance(size, Immediate), instruction.text
     words = np.arange(size.value // 4)
@@ -176,12 +182,6 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
             machine.copies[-1].append(arrive)
 
     return step
-
-
-def _finish_copies(machine: Machine, pending: int) -> None:
-    while len(machine.copies) - 1 > pending:
-        for arrive in machine.copies.pop(0):
-            arrive()
 
 
 def matrix(instruction: Instruction, machine: Machine) -> Step:

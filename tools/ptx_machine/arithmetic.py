@@ -86,10 +86,6 @@ def _divide(a: Any, b: Any) -> Any:
     return np.where(b == 0, -1, np.where((a < 0) != (b < 0), -quotient, quotient))
 
 
-def _remainder(a: Any, b: Any) -> Any:
-    return np.fmod(a.astype(np.int64), b.astype(np.int64))
-
-
 def _shift(operation: Any, a: Any, by: Any) -> Any:
     """Distances past the width give zeros, or the sign."""
     bits = 8 * a.itemsize
@@ -150,7 +146,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "mad.wide": (_wide, "wide t t wide"),
     "fma": (_fma, "t t t t"),
     "div": (_divide, "t t t"),
-    "rem": (_remainder, "t t t"),
+    "rem": (lambda a, b: np.fmod(a.astype(np.int64), b.astype(np.int64)), "t t t"),
     "min": (_fold(np.fmin), "t t ..."),  # NaN counts only where all are
     "max": (_fold(np.fmax), "t t ..."),
     "min.NaN": (_fold(np.minimum), "t t ..."),

@@ -120,14 +120,10 @@ class Graph:
 
     work: list[Callable[[], None]] | None = None
 
-    def __init__(self, gpus: FakeGpus) -> None:
-        self.gpus = gpus
-
     def replay(self) -> None:
         if self.work is None:
             raise Refused("replay: no capture has ended before")
         for again in self.work:
-            self.gpus.tick()
             again()
 
 
@@ -138,9 +134,7 @@ class FakeGpus(DeviceMemory):
     edit: Callable[[str], str] = staticmethod(lambda ptx: ptx)  # applied to the PTX before it is run
     traffic: Traffic | None = None  # counts accesses of memory, where it is given
     cooperative = True  # whether the driver launches cooperatively at all
-    broken: Callable[[Kernel], bool] = staticmethod(
-        lambda kernel: False
-    )  # which kernels need more than there is
+    broken: Callable[[Kernel], bool] = staticmethod(lambda kernel: False)  # which need more than there is
 
     def __init__(
         self, capability: int, processors: int, count: int = 1, *, computes: bool = True,
@@ -189,11 +183,9 @@ class FakeGpus(DeviceMemory):
             )
         )  # fmt: skip
         run = partial(self._run, kernel, grid, [arguments[name] for name in types])
-        if self._captures_here():
-            assert self.capturing is not None
+        if self.capturing is not None and self._captures_here():
             self.capturing.append(run)
         else:
-            self.tick()
             run()
 
     def _check_grid(self, kernel: Kernel, grid: tuple[int, int, int]) -> None:
@@ -223,6 +215,7 @@ class FakeGpus(DeviceMemory):
                 raise Refused(f"{name}: {one} = {value} is no i32")
 
     def _run(self, kernel: Kernel, grid: tuple[int, int, int], arguments: list[Any]) -> None:
+        self.tick()
         if kernel.machine is None:
             return
         kernel.machine.traffic = self.traffic
@@ -278,17 +271,16 @@ class FakeGpus(DeviceMemory):
 
     def __enter__(self) -> FakeGpus:
         self._stack = ExitStack()
-        names = {
+        names: dict[str, Any] = {
             "is_available": lambda: True, "device_count": lambda: self.count, "current_device": lambda: self.current,
             "get_device_capability": lambda device=None: divmod(self.capability, 10),
             "get_device_name": lambda device=None: "fake", "get_device_properties": self._properties,
             "synchronize": lambda device=None: self.wait(), "Event": partial(Event, self),
             "device": self.device, "device_of": lambda tensor: self.device(tensor.device),
             "current_stream": self._stream, "Stream": self._stream,
-            "CUDAGraph": partial(Graph, self), "graph": self.graph,
+            "CUDAGraph": Graph, "graph": self.graph,
         }  # fmt: skip
-        for name, fake in names.items():
-            self._stack.enter_context(patch.object(torch.cuda, name, fake))
+        self._stack.enter_context(patch.multiple(torch.cuda, **names))
         run = threading.Thread.run
 
         def run_placed(thread: threading.Thread) -> None:
