@@ -90,9 +90,11 @@ def test_any_shape(many):
             data.images[::3] = 0
         if "column" in blank:
             data.images[:, ::2] = 0
+        # the contract is for a step at rates up to 1; the errors of many steps at such a rate feed each other
+        learning_rate = min(learning_rate, 0.3 if batch_size < rows else 1.0) / max(1, batch_size / 100)
         one = job(
             data, examples(17, 5, density, floating), epochs=1, batch_size=batch_size,
-            learning_rate=learning_rate / max(1, batch_size / 100), start=start_of(first, (first, second)),
+            learning_rate=learning_rate, start=start_of(first, (first, second)),
         )  # fmt: skip
         assert_follows(one, train(one)[0])
 
