@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .breakage import break_data, shuffle_labels
     from .checkpoints import Checkpoints
-    from .data.breakage import shuffle_labels
     from .data.mnist import load_mnist
     from .data.splits import Digits, Split
     from .errors import BackendError, DataError
@@ -38,9 +38,10 @@ _HOMES = {
     "Job": "training",
     "Run": "run",
     "Split": "data.splits",
+    "break_data": "breakage",
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
-    "shuffle_labels": "data.breakage",
+    "shuffle_labels": "breakage",
     "train": "training",
     "train_many": "training",
 }
@@ -55,6 +56,7 @@ __all__ = [
     "Job",
     "Run",
     "Split",
+    "break_data",
     "evaluate",
     "load_mnist",
     "shuffle_labels",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 class Split:
     """Images uint8 [N, 784] (meaning byte / 256) and their labels uint8 [N], row by row.
 
-    A slice, a boolean mask [N] or an integer index array gives a Split; a slice shares memory.
+    A slice, a boolean mask [N] or an integer index array gives a Split; a slice shares memory. `breakage` is the text
+    of what was done to the data (see `breaknet.break_data`), "" for nothing.
 
     Raises:
         ValueError: for other dtypes or shapes, or labels over 9.
@@ -21,6 +22,7 @@ class Split:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    breakage: str = ""
 
     def __post_init__(self) -> None:
         images, labels = np.asarray(self.images), np.asarray(self.labels)
@@ -40,11 +42,11 @@ class Split:
 
     def __getitem__(self, index: Any) -> Split:
         if isinstance(index, slice):
-            return Split(self.images[index], self.labels[index])
+            return Split(self.images[index], self.labels[index], self.breakage)
         chosen = np.asarray(index)
         if chosen.ndim != 1 or not (chosen.dtype == np.bool_ or np.issubdtype(chosen.dtype, np.integer)):
             raise TypeError(f"index: a slice, a boolean mask or an array of row numbers, not {index!r}")
-        return Split(self.images[chosen], self.labels[chosen])
+        return Split(self.images[chosen], self.labels[chosen], self.breakage)
 
     def __repr__(self) -> str:
         return f"Split({len(self):,} images)"

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from ..backends import select
-from ..data.breakage import shuffle_labels
+from ..breakage import shuffle_labels
 from ..data.splits import Digits, Split
 from ..inputs import check_seed
 from ..run import Run

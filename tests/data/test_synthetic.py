@@ -8,8 +8,8 @@ import pytest
 from made_up import assert_same, parts_of
 from scipy.ndimage import gaussian_filter
 
+from breaknet.breakage import shuffle_labels
 from breaknet.data import cache, synthetic
-from breaknet.data.breakage import shuffle_labels
 from breaknet.data.mnist import load_mnist
 from breaknet.errors import DataError
 

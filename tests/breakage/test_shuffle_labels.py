@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_up import random_split
 
-from breaknet.data.breakage import shuffle_labels
+from breaknet.breakage import shuffle_labels
 from breaknet.data.splits import Split
 
 

@@ -1,0 +1,117 @@
+"""The list of ways to break data, and the decorator that puts a function on it."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..data.splits import Split
+
+#: Parts of a data set that a breakage can apply to.
+PARTS = ("train", "valid", "both")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that a breakage takes: its range, and the value that a slider starts from."""
+
+    name: str
+    low: float
+    high: float
+    typical: float
+    whole: bool = False
+
+    def check(self, value: Any) -> float | int:
+        """`value` as an int or float inside the range.
+
+        Raises:
+            TypeError: for no number. ValueError: outside the range. Both name the parameter.
+        """
+        span = f"{self.low:,g} to {self.high:,g}"
+        if self.whole:
+            if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+                raise TypeError(f"{self.name}: a whole number from {span}, not {value!r}")
+            number: float | int = operator.index(value)
+        else:
+            if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+                raise TypeError(f"{self.name}: a number from {span}, not {value!r}")
+            number = float(value)
+        if not self.low <= number <= self.high:
+            raise ValueError(f"{self.name}: {span}, not {value!r}")
+        return number
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One way to break data: `function(split, *parameters, seed=0) -> Split`, and the part it is meant for."""
+
+    name: str
+    function: Callable[..., Split]
+    part: str  # "train", "valid" or "both"
+    parameters: tuple[Parameter, ...]
+    seeded: bool  # whether the seed changes anything
+
+    @property
+    def lesson(self) -> str:
+        """The first paragraph of the docstring after its first line: what this breakage teaches."""
+        paragraphs = inspect.cleandoc(self.function.__doc__ or "").split("\n\n")
+        return " ".join(paragraphs[1].split())
+
+
+#: Every way to break data, by name, in the order in which they are listed to users.
+BREAKAGES: dict[str, Breakage] = {}
+
+
+def breakage(
+    part: str, *parameters: Parameter, seeded: bool = True
+) -> Callable[[Callable[..., Split]], Callable[..., Split]]:
+    """Put a function on the list; its arguments are checked and its results record what was applied.
+
+    The function is called with checked numbers. It may raise ValueError for what only the data shows.
+    """
+
+    def register(function: Callable[..., Split]) -> Callable[..., Split]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Split:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            split, *_ = bound.arguments.values()
+            if not isinstance(split, Split):
+                raise TypeError(f"split: a Split such as digits.train, not {type(split).__name__}")
+            for parameter in parameters:
+                bound.arguments[parameter.name] = parameter.check(bound.arguments[parameter.name])
+            seed = bound.arguments["seed"] = check_seed(bound.arguments["seed"])
+            broken = function(*bound.args, **bound.kwargs)
+            step = written(
+                function.__name__, [bound.arguments[one.name] for one in parameters], seed if seeded else 0
+            )
+            return Split(broken.images, broken.labels, " + ".join(filter(None, (split.breakage, step))))
+
+        BREAKAGES[function.__name__] = Breakage(function.__name__, checked, part, parameters, seeded)
+        return checked
+
+    return register
+
+
+def written(name: str, values: list[float | int], seed: int = 0) -> str:
+    """A step as text, such as "shuffle_labels(0.3)" or "invert" or "pixel_noise(0.1, seed=3)"."""
+    inside = [f"{value:.15g}" for value in values] + ([f"seed={seed}"] if seed else [])
+    return name + (f"({', '.join(inside)})" if inside else "")
+
+
+def check_seed(value: Any) -> int:
+    """`value` as a whole number from 0 to 2^63 - 1."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"seed: a whole number, not {value!r}")
+    if not 0 <= operator.index(value) < 2**63:
+        raise ValueError(f"seed: 0 to 2^63 - 1, not {value!r}")
+    return operator.index(value)
