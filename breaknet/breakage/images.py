@@ -170,7 +170,7 @@ def rotate(split: Split, degrees: float, seed: int = 0) -> Split:
     import scipy.ndimage
 
     def turned(block: Bytes) -> Bytes:
-        floats = scipy.ndimage.rotate(block.astype(np.float32), degrees, axes=(2, 1), reshape=False, order=1)
+        floats = scipy.ndimage.rotate(block.astype(np.float32), degrees, axes=(2, 1), reshape=False, order=1)  # type: ignore[attr-defined]
         return np.clip(np.rint(floats), 0, 255).astype(np.uint8)
 
     return _in_blocks(split, turned)
