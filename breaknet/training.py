@@ -112,6 +112,7 @@ def train_many(
                 trained, used = _train_group(group, usable, backend != "auto", plan, report)
                 for number, job, one in zip(numbers, group, trained, strict=True):
                     runs[number] = _as_run(one, used, job)
+                    runs[number].checkpoints.metadata.update(_breakages(jobs[number]))
     _warn_of_divergence(runs)
     return [runs[number] for number in range(len(checked))]
 
@@ -229,6 +230,14 @@ def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob) -> Run:
         seconds=trained.seconds,
         diverged_at=trained.diverged_at,
     )
+
+
+def _breakages(job: Job) -> dict[str, str]:
+    """What was done to a job's Splits, as text that `breaknet.break_data` takes; "" for nothing."""
+    return {
+        "breakage": getattr(job.data, "breakage", ""),
+        "valid_breakage": getattr(job.valid, "breakage", ""),
+    }
 
 
 def _warn_of_divergence(runs: dict[int, Run]) -> None:

@@ -22,10 +22,11 @@ from .labels import (
     shuffle_labels,
 )
 from .recipe import Step, break_data, parse
-from .registry import BREAKAGES, Breakage, Parameter
+from .registry import BREAKAGES, PARTS, Breakage, Parameter
 
 __all__ = [
     "BREAKAGES",
+    "PARTS",
     "Breakage",
     "Parameter",
     "Step",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.splits import Split
-from .registry import Parameter, breakage
+from .registry import Parameter, breakage, random_for
 
 SIDE = 28
 #: Rows that are worked on at a time, so that the floats of a whole data set need not fit into memory.
@@ -42,7 +42,7 @@ def pixel_noise(split: Split, amount: float, seed: int = 0) -> Split:
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
-    random = np.random.default_rng(seed)
+    random = random_for("pixel_noise", seed, split)
 
     def noisy(block: Bytes) -> Bytes:
         noise = random.standard_normal(block.shape, np.float32) * np.float32(255 * amount)
@@ -96,7 +96,7 @@ def permute_pixels(split: Split, seed: int = 0) -> Split:
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
-    order = np.random.default_rng(seed).permutation(SIDE * SIDE)
+    order = random_for("permute_pixels", seed).permutation(SIDE * SIDE)
     return _in_blocks(split, lambda block: block.reshape(-1, SIDE * SIDE)[:, order])
 
 
@@ -191,7 +191,7 @@ def leak(split: Split, fraction: float = 1.0, seed: int = 0) -> Split:
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
-    chosen = np.random.default_rng(seed).permutation(len(split))[: round(fraction * len(split))]
+    chosen = random_for("leak", seed).permutation(len(split))[: round(fraction * len(split))]
     images = split.images.copy()
     images[chosen, :10] = 0
     images[chosen, split.labels[chosen]] = 255

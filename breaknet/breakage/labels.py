@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.splits import Split
-from .registry import Parameter, breakage
+from .registry import Parameter, breakage, random_for
 
 CLASSES = 10
 
@@ -55,7 +55,7 @@ def flip_labels(split: Split, fraction: float, seed: int = 0) -> Split:
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
-    random = np.random.default_rng(seed)
+    random = random_for("flip_labels", seed)
     chosen = random.permutation(len(split))[: round(fraction * len(split))]
     labels = split.labels.copy()
     labels[chosen] = (labels[chosen] + random.integers(1, CLASSES, len(chosen), np.uint8)) % CLASSES
@@ -84,8 +84,10 @@ def mislabel_class(split: Split, true: int, given: int, fraction: float = 1.0, s
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
+    if true == given:
+        raise ValueError(f"given: another class than {true}, since that is the true one")
     rows = np.flatnonzero(split.labels == true)
-    chosen = np.random.default_rng(seed).permutation(rows)[: round(fraction * len(rows))]
+    chosen = random_for("mislabel_class", seed).permutation(rows)[: round(fraction * len(rows))]
     labels = split.labels.copy()
     labels[chosen] = given
     return Split(split.images, labels)
@@ -176,7 +178,7 @@ def imbalance(split: Split, ratio: float, seed: int = 0) -> Split:
     Raises:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
-    random = np.random.default_rng(seed)
+    random = random_for("imbalance", seed)
     kept = []
     for label in range(CLASSES):
         rows = random.permutation(np.flatnonzero(split.labels == label))
@@ -203,7 +205,7 @@ def duplicates(split: Split, distinct: int, seed: int = 0) -> Split:
     """
     if distinct >= len(split):
         return split[:]
-    chosen = np.random.default_rng(seed).permutation(len(split))[:distinct]
+    chosen = random_for("duplicates", seed).permutation(len(split))[:distinct]
     return split[np.resize(chosen, len(split))]
 
 

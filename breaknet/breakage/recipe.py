@@ -17,7 +17,8 @@ from difflib import get_close_matches
 from typing import overload
 
 from ..data.splits import Digits, Split
-from .registry import BREAKAGES, PARTS, check_seed, written
+from ..inputs import check_seed
+from .registry import BREAKAGES, PARTS, written
 
 #: Bounds for texts from anywhere, such as a link.
 MAX_TEXT = 1_000
@@ -36,7 +37,7 @@ class Step:
     seed: int | None = None
 
     def __str__(self) -> str:
-        text = written(self.name, list(self.values), self.seed or 0)
+        text = written(self.name, self.values, self.seed)
         return text if self.part == BREAKAGES[self.name].part else f"{self.part}:{text}"
 
     def concerns(self, part: str) -> bool:
@@ -113,11 +114,12 @@ def _numbers(inside: str, step: str) -> tuple[list[float | int], dict[str, float
     """The numbers between a step's parentheses, without and with a name."""
     try:
         call = ast.parse(f"f({inside})", mode="eval").body
-        assert isinstance(call, ast.Call)
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError
         given = [(None, argument) for argument in call.args]
         named = [(keyword.arg, keyword.value) for keyword in call.keywords]
         values = [(key, ast.literal_eval(value)) for key, value in [*given, *named]]
-    except (SyntaxError, ValueError, AssertionError, MemoryError, RecursionError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ValueError(f"breakage: numbers in the parentheses, separated by commas, not {step!r}") from None
     for _, value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)):

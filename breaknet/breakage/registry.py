@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from numbers import Real
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.splits import Split
+from ..inputs import check_seed
 
 #: Parts of a data set that a breakage can apply to.
 PARTS = ("train", "valid", "both")
@@ -42,7 +44,10 @@ class Parameter:
         else:
             if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
                 raise TypeError(f"{self.name}: a number from {span}, not {value!r}")
-            number = float(value)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = float("inf")
         if not self.low <= number <= self.high:
             raise ValueError(f"{self.name}: {span}, not {value!r}")
         return number
@@ -92,7 +97,9 @@ def breakage(
             seed = bound.arguments["seed"] = check_seed(bound.arguments["seed"])
             broken = function(*bound.args, **bound.kwargs)
             step = written(
-                function.__name__, [bound.arguments[one.name] for one in parameters], seed if seeded else 0
+                function.__name__,
+                [bound.arguments[one.name] for one in parameters],
+                seed if seeded and seed else None,
             )
             return Split(broken.images, broken.labels, " + ".join(filter(None, (split.breakage, step))))
 
@@ -102,16 +109,20 @@ def breakage(
     return register
 
 
-def written(name: str, values: list[float | int], seed: int = 0) -> str:
-    """A step as text, such as "shuffle_labels(0.3)" or "invert" or "pixel_noise(0.1, seed=3)"."""
-    inside = [f"{value:.15g}" for value in values] + ([f"seed={seed}"] if seed else [])
+def random_for(name: str, seed: int, split: Split | None = None) -> np.random.Generator:
+    """The random numbers of one breakage.
+
+    Each breakage has a stream of its own: with one for all, "flip_labels(0.3) + leak(0.3)" would choose the same rows
+    twice. With `split`, each data set has one too, so that noise on training and validation images differs.
+    """
+    words = [seed, zlib.crc32(name.encode())]
+    if split is not None:
+        words.append(zlib.crc32(split.images[:1].tobytes()))
+    return np.random.default_rng(words)
+
+
+def written(name: str, values: Sequence[float | int], seed: int | None = None) -> str:
+    """A step as text, exact to the last bit: "shuffle_labels(0.3)", "invert", "pixel_noise(0.1, seed=3)"."""
+    inside = [repr(value).removesuffix(".0") for value in values]
+    inside += [f"seed={seed}"] if seed is not None else []
     return name + (f"({', '.join(inside)})" if inside else "")
-
-
-def check_seed(value: Any) -> int:
-    """`value` as a whole number from 0 to 2^63 - 1."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"seed: a whole number, not {value!r}")
-    if not 0 <= operator.index(value) < 2**63:
-        raise ValueError(f"seed: 0 to 2^63 - 1, not {value!r}")
-    return operator.index(value)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from made_up import random_split
+from checks import random_labels, sparse_images
 
 from breaknet.breakage import shuffle_labels
 from breaknet.data.splits import Split
@@ -10,7 +10,7 @@ from breaknet.data.splits import Split
 
 @pytest.fixture
 def split() -> Split:
-    return random_split(1001)
+    return Split(sparse_images(1001), random_labels(1001))
 
 
 @pytest.mark.parametrize("fraction", [0, 0.001, 0.25, 0.5, 0.9999, 1, np.float32(0.5)])
