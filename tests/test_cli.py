@@ -11,6 +11,7 @@ import pytest
 from tiny import write_tiny_idx
 
 from breaknet import Checkpoints
+from breaknet.breakage import BREAKAGES
 from breaknet.cli.commands import main
 
 
@@ -175,3 +176,36 @@ def test_ctrl_c_says_where_finished_work_is(data, tmp_path):
     assert "Traceback" not in shown
     assert finished.exists()
     assert not (tmp_path / "breaknet-lesson").exists()
+
+
+def test_train_on_broken_data(data, tmp_path, capsys):
+    command = ["train", "--data", data, "--epochs", "1", "--backend", "torch", "--out", "run.safetensors"]
+    assert main([*command, "--break", "missing_class(7) + shift(3)", "--seed", "3"]) == 0
+    metadata = Checkpoints.load(tmp_path / "run.safetensors").metadata
+    assert (metadata["breakage"], metadata["valid_breakage"]) == ("missing_class(7)", "shift(3, 0)")
+    capsys.readouterr()
+    assert main([*command, "--break", "mising_class(7)"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("breaknet: breakage: one of ")
+    assert "did you mean missing_class?" in shown
+
+
+@pytest.mark.parametrize("name", ["flip_labels", "missing_class", "duplicates", "rotate"])
+def test_pictures_of_broken_data(data, name, tmp_path, capsys):
+    from PIL import Image
+
+    assert main(["data", "--data", data, "--break", name, "--out", "new/a.png", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["splits"]
+    assert (counts["train"]["digits"][7] == 0) == (name == "missing_class")
+    with Image.open(tmp_path / "new" / "a.png") as picture:
+        assert picture.size == (1056, 550)
+        assert len(set(picture.convert("L").tobytes())) > 50
+
+
+def test_list_of_breakages(capsys):
+    assert main(["data", "--breakages"]) == 0
+    assert "missing_class(7)   [train]" in capsys.readouterr().out
+    assert main(["data", "--breakages", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == list(BREAKAGES)
+    assert main(["data", "--out", "a.png"]) == 1
+    assert capsys.readouterr().err == "breaknet: out: only with --break\n"

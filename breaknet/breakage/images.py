@@ -61,7 +61,7 @@ def pixel_noise(split: Split, amount: float, seed: int = 0) -> Split:
 def occlude(split: Split, size: int, row: int = 8, column: int = 8, seed: int = 0) -> Split:
     """Cover a square patch of every image with black.
 
-    If all images are covered alike, the network uses the rest and loses little. Cover only the validation images, and
+    If all images are covered alike, the network learns to use the rest. Cover only the validation images, and
     it misses what it relied on.
 
     Args:

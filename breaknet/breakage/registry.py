@@ -64,6 +64,11 @@ class Breakage:
     seeded: bool  # whether the seed changes anything
 
     @property
+    def example(self) -> str:
+        """A step's text with typical numbers, such as "missing_class(7)"."""
+        return written(self.name, [parameter.typical for parameter in self.parameters])
+
+    @property
     def lesson(self) -> str:
         """The first paragraph of the docstring after its first line: what this breakage teaches."""
         paragraphs = inspect.cleandoc(self.function.__doc__ or "").split("\n\n")

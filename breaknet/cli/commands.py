@@ -45,7 +45,16 @@ Backend = Annotated[
     typer.Option(help="The implementation: auto, triton (NVIDIA GPU), numba (CPU) or torch (slow, plain)."),
 ]
 Device = Annotated[str, typer.Option(help="The device: auto, cpu, cuda, cuda:1 ...")]
-Seed = Annotated[int, typer.Option(help="Draws the starting parameters and the shuffle of the labels.")]
+Seed = Annotated[int, typer.Option(help="Draws the starting parameters and what is random in broken data.")]
+Break = Annotated[
+    str,
+    typer.Option(
+        "--break",
+        help='How to break the data, such as "shuffle_labels(0.3) + missing_class(7)". "train:", "valid:" or '
+        '"both:" before a name says where. After --shuffle and --examples. Names: `breaknet data --breakages`.',
+        metavar="TEXT",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the whole traceback of an error.")]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No progress, no notices: only results and errors.")
@@ -121,6 +130,7 @@ def train(
     examples: Annotated[
         int | None, typer.Option(help="Train on the first N images only. Default: all.", metavar="N")
     ] = None,
+    break_: Break = "",
     seed: Seed = 0,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -131,8 +141,11 @@ def train(
     output.configure(verbose, quiet)
     import breaknet
 
+    from ..breakage import parse
+
     _check_backend(backend, device)
     widths = _parse_hidden(hidden)
+    parse(break_)
     _check_writable(out)
     digits = _load(data)
     good = digits.train
@@ -141,8 +154,10 @@ def train(
         if not 1 <= examples <= len(split):
             raise ValueError(f"examples: 1 to {len(split)}, not {examples}")
         split = split[:examples]
+    split = breaknet.break_data(split, break_, seed)
+    valid = breaknet.break_data(digits.valid, break_, seed, part="valid")
     run = breaknet.train(
-        split, valid=digits.valid, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        split, valid=valid, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
         hidden=widths, seed=seed, backend=backend, device=device, progress=not quiet,
     )  # fmt: skip
     run.checkpoints.metadata["data_source"] = digits.source
@@ -189,13 +204,33 @@ def evaluate(
 @app.command()
 def data(
     data: Data = None,
+    break_: Annotated[
+        str,
+        typer.Option(
+            "--break",
+            help="Describe the training images as broken by this, or by a bare name.",
+            metavar="TEXT",
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="With --break: a PNG file for some digits before and after.")
+    ] = None,
+    breakages: Annotated[bool, typer.Option(help="List all ways to break data.")] = False,
+    seed: Seed = 0,
     json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download the digits if necessary, and describe them."""
+    """Download the digits if necessary, and describe them, true or broken."""
     output.configure(verbose, quiet)
+    if breakages:
+        output.show_breakages(json)
+        return
+    if out is not None and not break_:
+        raise ValueError("out: only with --break")
     digits = _load(data)
+    if break_:
+        digits = _broken(digits, break_, seed, out)
     if json:
         output.show_json({"data_source": digits.source, "splits": output.count_labels(digits)})
     else:
@@ -244,6 +279,25 @@ def kernels(
     if problems:
         output.notice("\n".join(problems))
         raise typer.Exit(1)
+
+
+def _broken(digits: Digits, text: str, seed: int, out: Path | None) -> Digits:
+    """The digits broken by `text`, of which a bare name stands for its typical numbers; pictured in `out`."""
+    from ..breakage import BREAKAGES, break_data, parse
+    from ..files import written_whole
+
+    text = BREAKAGES[text].example if text in BREAKAGES else text
+    broken = break_data(digits, text, seed)
+    if out is not None:
+        from ..breakage.picture import before_and_after
+
+        part = "train" if any(step.concerns("train") for step in parse(text)) else "valid"
+        shown = f"{text}, seed {seed}: {'training' if part == 'train' else 'validation'} images"
+        picture = before_and_after(getattr(digits, part), getattr(broken, part), shown)
+        with written_whole(out) as unfinished:
+            unfinished.write_bytes(picture)
+        output.notice(f"picture: {out}")
+    return broken
 
 
 def _load(source: str | None) -> Digits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -138,6 +139,25 @@ def show_data(digits: Digits) -> None:
         print(f"\nThe first training image, a {digits.train.labels[0]}:")
         for row in digits.train.images[0].reshape(28, 28)[::2]:
             print("".join(" .:-=+*#%@"[value * 10 // 256] * 2 for value in row.tolist()).rstrip())
+
+
+def show_breakages(as_json: bool) -> None:
+    from ..breakage import BREAKAGES
+
+    if as_json:
+        show_json(
+            [
+                {
+                    "name": known.name, "example": known.example, "part": known.part, "teaches": known.lesson,
+                    "parameters": [vars(parameter) for parameter in known.parameters],
+                }
+                for known in BREAKAGES.values()
+            ]
+        )  # fmt: skip
+        return
+    for known in BREAKAGES.values():
+        print(textwrap.fill(f"{known.example}   [{known.part}]"))
+        print(textwrap.indent(textwrap.fill(known.lesson, 96), "    "))
 
 
 def show_examination(found: dict[str, Any]) -> None:

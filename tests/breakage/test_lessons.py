@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from tiny import tiny_digits
 
 import breaknet
 from breaknet.breakage import BREAKAGES
