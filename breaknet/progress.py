@@ -35,6 +35,7 @@ class Progress:
         self._epochs = epochs
         self._bar: Any = None
         self._costs: dict[int, float] = {}
+        self._done: dict[int, int] = {}  # epochs by job
 
     def __enter__(self) -> Progress:
         if self._wants_bar:
@@ -60,7 +61,8 @@ class Progress:
         if self._bar is not None:
             self._costs[job] = train_cost
             self._bar.set_postfix_str(f"cost {self._shown_costs()}", refresh=False)
-            self._bar.update(1)
+            self._bar.update(epoch + 1 - self._done.get(job, 0))
+            self._done[job] = epoch + 1
         elif self._callable is not None:
             try:
                 self._callable(epoch, self._epochs[job], train_cost)

@@ -32,6 +32,11 @@ class Job:
     hidden: tuple[int, int] = _DEFAULT_HIDDEN
     seed: int = 0
     init: MLP | None = None
+    every: int = 1  # keep curves and checkpoints after every so many epochs only; divides `epochs`
+
+
+#: With checkpoints="last", the parameters of jobs that are trained at once take at most this many bytes.
+_BYTES_AT_ONCE = 512 * 2**20
 
 
 def train(
@@ -83,6 +88,7 @@ def train_many(
     device: str | torch.device = "auto",
     progress: Any = False,
     plan: str | None = None,
+    checkpoints: str = "all",
 ) -> list[Run]:
     """Train many networks, side by side where the backend can; runs come back in the order of the jobs.
 
@@ -92,10 +98,14 @@ def train_many(
         progress: True for one text bar over all epochs, or a callable as in `train`, called for each job.
         plan: how the backend is to run the jobs, one of its `PLANS`; None lets it choose. Within a plan a job
             gives the same bits alone or among others.
+        checkpoints: "all" for those of every epoch, or "last" for the final parameters alone: jobs are then trained
+            some at a time, so that memory does not grow with epochs.
 
     Raises:
         TypeError, ValueError, BackendError: as `train` does; a job's errors name it by its number from 0.
     """
+    if checkpoints not in ("all", "last"):
+        raise ValueError(f"checkpoints: 'all' or 'last', not {checkpoints!r}")
     with tensors_on_cpu():
         checked = _check_jobs(jobs)
         # no object for no progress: most runs have none
@@ -106,12 +116,12 @@ def train_many(
             return []
         runs: dict[int, Run] = {}
         with shown or nullcontext():
-            for numbers in _by_backend(checked, usable):
+            for numbers in _by_backend(checked, usable, checkpoints == "last"):
                 group = [checked[number] for number in numbers]
                 report = partial(_report, shown, numbers)
                 trained, used = _train_group(group, usable, backend != "auto", plan, report)
                 for number, job, one in zip(numbers, group, trained, strict=True):
-                    runs[number] = _as_run(one, used, job)
+                    runs[number] = _as_run(one, used, job, last_only=checkpoints == "last")
                     runs[number].checkpoints.metadata.update(_breakages(jobs[number]))
     _warn_of_divergence(runs)
     return [runs[number] for number in range(len(checked))]
@@ -137,6 +147,9 @@ def _check_jobs(jobs: Any) -> list[TrainingJob]:
 def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     # the cheap questions first: images are looked at only once everything else is right
     epochs = check_count(job.epochs, "epochs")
+    every = check_count(job.every, "every")
+    if epochs % every:
+        raise ValueError(f"every: a divisor of the {epochs} epochs, not {every}")
     batch_size = check_count(job.batch_size, "batch_size")
     learning_rate = check_learning_rate(job.learning_rate)
     seed = check_seed(job.seed)
@@ -154,7 +167,7 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     start = {name: state[name].detach().to("cpu", torch.float32, copy=True) for name in PARAMETER_NAMES}
     train_examples = reader.read(job.data, "data")
     valid_examples = None if job.valid is None else reader.read(job.valid, "valid")
-    return TrainingJob(train_examples, valid_examples, epochs, batch_size, learning_rate, start)
+    return TrainingJob(train_examples, valid_examples, epochs, batch_size, learning_rate, start, every)
 
 
 def _check_plan(plan: object, backend: str, usable: list[select.Choice]) -> None:
@@ -169,13 +182,28 @@ def _check_plan(plan: object, backend: str, usable: list[select.Choice]) -> None
         )
 
 
-def _by_backend(jobs: list[TrainingJob], usable: list[select.Choice]) -> list[list[int]]:
-    """The jobs' numbers, grouped by the first backend that can take them."""
+def _by_backend(jobs: list[TrainingJob], usable: list[select.Choice], in_parts: bool) -> list[list[int]]:
+    """The jobs' numbers, grouped by the first backend that can take them; `in_parts` of bounded memory."""
     groups: dict[str, list[int]] = {}
     for number, job in enumerate(jobs):
         able = [choice for choice in usable if choice.backend.unsupported(job) is None]
         groups.setdefault((able or usable)[0].name, []).append(number)
-    return list(groups.values())
+    return [part for group in groups.values() for part in (_parts(jobs, group) if in_parts else [group])]
+
+
+def _parts(jobs: list[TrainingJob], numbers: list[int]) -> list[list[int]]:
+    """The numbers cut where the checkpoints of all epochs would take over `_BYTES_AT_ONCE`."""
+    parts: list[list[int]] = []
+    room = 0
+    for number in numbers:
+        job = jobs[number]
+        size = 4 * job.points * sum(tensor.numel() for tensor in job.start.values())
+        if not parts or size > room:
+            parts.append([])
+            room = _BYTES_AT_ONCE
+        parts[-1].append(number)
+        room -= size
+    return parts
 
 
 def _train_group(
@@ -204,9 +232,12 @@ def _report(shown: Progress | None, numbers: list[int], job: int, epoch: int, tr
         shown.report(numbers[job], epoch, train_cost)
 
 
-def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob) -> Run:
+def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob, last_only: bool = False) -> Run:
+    kept = trained.parameters
+    if last_only:  # copies, since a slice would keep the memory of all
+        kept = {name: tensor[-1:].clone() for name, tensor in kept.items()}
     checkpoints = Checkpoints(
-        trained.parameters,
+        kept,
         {
             "backend": choice.name,
             "plan": trained.plan,

@@ -27,7 +27,7 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     def train_one(number: int) -> None:
         one, rows = problems[number], checkpoints[number * epochs : (number + 1) * epochs]
         learning_rate = np.float32(one.learning_rate)
-        job = current[number], rows, compressed, batches, one.labels, learning_rate, *hidden, stop
+        job = current[number], rows, 1, compressed, batches, one.labels, learning_rate, *hidden, stop
         training.train_epochs(*job)
 
     def train() -> None:

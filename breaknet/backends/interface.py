@@ -44,7 +44,10 @@ class Examples:
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """One run to train: N >= 1 training examples, at least one epoch, `start` float32 on the CPU."""
+    """One run to train: N >= 1 training examples, at least one epoch, `start` float32 on the CPU.
+
+    Curves and parameters are kept after every `every`-th epoch only; `epochs` is a multiple of it.
+    """
 
     train: Examples
     valid: Examples | None
@@ -52,18 +55,24 @@ class TrainingJob:
     batch_size: int
     learning_rate: float
     start: Parameters
+    every: int = 1
+
+    @property
+    def points(self) -> int:
+        """How many times curves and parameters are kept."""
+        return self.epochs // self.every
 
 
 @dataclass(eq=False)
 class Trained:
-    """The result of one job: curves and parameters after each of the E epochs before it diverged (if it did)."""
+    """The result of one job: curves and parameters after the E epochs that are kept before it diverged (if it did)."""
 
     parameters: Parameters  # CPU float32 [E, ...] under torch's parameter names
     train_cost: NDArray[np.float64]  # [E], mean over examples of the summed squared error
     train_accuracy: NDArray[np.float64]  # [E], in 0..1
     valid_cost: NDArray[np.float64] | None = None
     valid_accuracy: NDArray[np.float64] | None = None
-    diverged_at: int | None = None  # the epoch at whose end some parameter was not finite
+    diverged_at: int | None = None  # the kept epoch at whose end some parameter was not finite
     plan: str = ""
     device: str = ""
     # wall seconds: compile, transfer, training, evaluation, total; jobs run side by side share their group's

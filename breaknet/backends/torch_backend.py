@@ -62,29 +62,33 @@ def _train_one(
 
     state = model.state_dict()  # the parameters' own memory
     after = {
-        name: torch.empty(job.epochs, *job.start[name].shape, dtype=torch.float32) for name in PARAMETER_NAMES
+        name: torch.empty(job.points, *job.start[name].shape, dtype=torch.float32) for name in PARAMETER_NAMES
     }
-    curves = np.zeros((2, 2, job.epochs))  # [training or validation, cost or accuracy, epoch]
-    diverged_at = None
+    curves = np.zeros((2, 2, job.points))  # [training or validation, cost or accuracy, kept epoch]
+    diverged_at, kept = None, 0
     for epoch in range(job.epochs):
         began = perf_counter()
         _train_epoch(model, optimizer, sets[0], job.batch_size)
+        if (epoch + 1) % job.every:
+            seconds["training"] += perf_counter() - began
+            continue
         for name, tensor in state.items():
-            after[name][epoch] = tensor
+            after[name][kept] = tensor
         seconds["training"] += perf_counter() - began
-        if not all_finite({name: tensor[epoch] for name, tensor in after.items()}):
+        if not all_finite({name: tensor[kept] for name, tensor in after.items()}):
             diverged_at = epoch
             break
         began = perf_counter()
         for curve, examples in zip(curves, sets, strict=False):
             scores = _scores({name: tensor[None] for name, tensor in state.items()}, examples)
-            curve[:, epoch] = scores.cost[0], scores.accuracy[0]
+            curve[:, kept] = scores.cost[0], scores.accuracy[0]
         seconds["evaluation"] += perf_counter() - began
-        report(number, epoch, float(curves[0, 0, epoch]))
+        report(number, epoch, float(curves[0, 0, kept]))
+        kept += 1
     seconds["total"] = sum(seconds.values())
-    train, valid = curves[:, :, :diverged_at]
+    train, valid = curves[:, :, :kept]
     return Trained(
-        parameters={name: tensor[:diverged_at] for name, tensor in after.items()},
+        parameters={name: tensor[:kept] for name, tensor in after.items()},
         train_cost=train[0],
         train_accuracy=train[1],
         valid_cost=valid[0] if job.valid is not None else None,

@@ -29,7 +29,9 @@ from typing import Any
 from ..breakage import parse
 from ..errors import DataError
 
+#: More jobs than this are asked about first; more than `MAX_JOBS_AT_ALL` are refused.
 MAX_JOBS = 200_000
+MAX_JOBS_AT_ALL = 10_000_000
 #: Bounds of one job, far beyond what a sweep is for: they keep a typing error from becoming a week of work.
 MAX_EPOCHS = 1_000_000
 MAX_HIDDEN = 4_096
@@ -96,12 +98,13 @@ def read_file(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not a TOML file ({error})") from error
 
 
-def settings(given: Mapping[str, Any], available: int) -> list[Setting]:
+def settings(given: Mapping[str, Any], available: int, max_jobs: int = MAX_JOBS) -> list[Setting]:
     """Every job, each once, in the order in which they are trained.
 
     Args:
         given: keys of `DEFAULTS`, each one value or a list of values, and `job`, a list of such mappings.
         available: how many training examples there are.
+        max_jobs: more jobs are refused.
 
     Raises:
         TypeError, ValueError: for an unknown key, an empty list, a value out of range or too many jobs.
@@ -116,8 +119,9 @@ def settings(given: Mapping[str, Any], available: int) -> list[Setting]:
     shared = {name: value for name, value in given.items() if name != "job"}
     axes = [_axes(_merged(shared, own)) for own in own_grids]
     count = sum(_combinations(one) for one in axes)
-    if count > MAX_JOBS:
-        raise ValueError(f"sweep: at most {MAX_JOBS:,} jobs, not {count:,}")
+    if count > max_jobs:
+        remedy = " without --yes (yes=True)" if max_jobs < MAX_JOBS_AT_ALL else ""
+        raise ValueError(f"sweep: at most {max_jobs:,} jobs{remedy}, not {count:,}")
     found: dict[Setting, None] = {}
     for one in axes:
         for values in product(*one.values()):
@@ -129,7 +133,7 @@ def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]
     """A grid's own keys over those that all share; its own epochs or steps replace both."""
     base = dict(shared)
     if "epochs" in own or "steps" in own:
-        base.pop("epochs", None), base.pop("steps", None)
+        base = {name: value for name, value in base.items() if name not in ("epochs", "steps")}
     return base | dict(own)
 
 

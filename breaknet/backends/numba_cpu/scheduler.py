@@ -52,9 +52,9 @@ class Run:
     model: Floats  # [P], the current parameters
     checkpoints: Floats  # [E, P]
     stop: NDArray[np.int64]
-    trained: int = 0  # epochs that are in `checkpoints`
+    trained: int = 0  # rows that are in `checkpoints`, each after `job.every` epochs
     diverged_at: int | None = None
-    handed_out: int = 0  # epochs of which the evaluation has begun
+    handed_out: int = 0  # rows of which the evaluation has begun
     evaluations: tuple[EvaluationTasks, ...] = ()  # of the chunk being evaluated: training, validation
     tasks_left: int = 0  # of `evaluations`
     curves: NDArray[np.float64] = field(init=False)  # [training or validation, cost or accuracy, E]
@@ -62,25 +62,25 @@ class Run:
     epoch_seconds: float = field(init=False)  # of all threads together, training and evaluation
 
     def __post_init__(self) -> None:
-        images = 3 * len(self.train) + (len(self.valid) if self.valid else 0)
+        images = 3 * len(self.train) * self.job.every + (len(self.valid) if self.valid else 0)
         first, second = self.hidden
         work = images * first * (INPUTS // 4 + second)
         self.epoch_seconds = work / GUESSED_SPEED
-        self.curves = np.zeros((2, 2, self.job.epochs))
+        self.curves = np.zeros((2, 2, self.job.points))
 
     def chunk_length(self, threads: int) -> int:
         """How many epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
         epochs = int(CHUNK * threads / self.epoch_seconds)
         if epochs > MODELS:
             epochs -= epochs % MODELS
-        return min(max(epochs, 1), self.job.epochs - self.trained)
+        return min(max(epochs, 1), self.job.points - self.trained)
 
     def train_chunk(self, epochs: int) -> tuple[int, float]:
         """Train; return the epochs that ended with finite parameters, and the seconds it took."""
         began = time.perf_counter()
         done = train_epochs(
-            self.model, self.checkpoints[self.trained : self.trained + epochs], self.images, self.batches,
-            self.train.labels, np.float32(self.job.learning_rate), *self.hidden, self.stop,
+            self.model, self.checkpoints[self.trained : self.trained + epochs], self.job.every, self.images,
+            self.batches, self.train.labels, np.float32(self.job.learning_rate), *self.hidden, self.stop,
         )  # fmt: skip
         return done, time.perf_counter() - began
 
@@ -149,7 +149,7 @@ class Scheduler:
         run.trained += done
         run.epoch_seconds = seconds / epochs
         if done < epochs:
-            run.diverged_at = run.trained
+            run.diverged_at = (run.trained + 1) * run.job.every - 1
         self._advance(run)
 
     def _advance(self, run: Run) -> None:
@@ -157,7 +157,7 @@ class Scheduler:
         if not run.tasks_left and run.handed_out < run.trained:
             self.to_evaluate.extend((run, *task) for task in run.evaluation_tasks())
         all_handed_out = not run.training and run.handed_out == run.trained
-        if all_handed_out and run.diverged_at is None and run.trained < run.job.epochs:
+        if all_handed_out and run.diverged_at is None and run.trained < run.job.points:
             run.training = True
             self.to_train.append(run)
 
@@ -172,8 +172,8 @@ class Scheduler:
         for curves, evaluation in zip(run.curves, run.evaluations, strict=False):
             scores = evaluation.scores()
             curves[:, first : run.handed_out] = scores.cost, scores.accuracy
-        for epoch in range(first, run.handed_out):
-            self.report(run.index, epoch, float(run.curves[0, 0, epoch]))
+        for row in range(first, run.handed_out):
+            self.report(run.index, (row + 1) * run.job.every - 1, float(run.curves[0, 0, row]))
         self._advance(run)
 
 
@@ -232,7 +232,7 @@ def _prepare(jobs: list[TrainingJob], pool: Executor, stop: NDArray[np.int64]) -
         images = compressed(job.train.images, False)
         by_batch = batches(job.train.images, job.batch_size)
         model = pack({name: tensor[None] for name, tensor in job.start.items()}, hidden)[0]
-        checkpoints = aligned_zeros(job.epochs, len(model))
+        checkpoints = aligned_zeros(job.points, len(model))
         runs.append(Run(index, job, hidden, train, valid, images, by_batch, model, checkpoints, stop))
     return runs
 

@@ -104,11 +104,11 @@ def is_finite(model, lanes):
 
 
 @kernel
-def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hidden1, hidden2, stop):
-    """Train one epoch for every row of `checkpoints` [E, P], writing the model there after each.
+def train_epochs(model, checkpoints, every, images, batches, labels, learning_rate, hidden1, hidden2, stop):
+    """Train `every` epochs for each row of `checkpoints` [E, P], writing the model there after them.
 
-    model is float32 [P], changed in place; labels int64 [N]. Returns the number of epochs whose parameters are all
-    finite: fewer than E if training diverged in the next one, or if stop[0] was set meanwhile.
+    model is float32 [P], changed in place; labels int64 [N]. Returns the number of rows whose parameters are all
+    finite: fewer than E if training diverged before the next one, or if stop[0] was set meanwhile.
     """
     v1, v2 = planes(hidden1), planes(hidden2)
     b1, w2, b2, w3, b3, length = offsets(hidden1, hidden2)
@@ -135,11 +135,12 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
     one = fill(float32(1.0))
     segments = batches.segment_row.size - 1
 
-    for epoch in range(checkpoints.shape[0]):
+    for row in range(checkpoints.shape[0]):
         batch_begins = True
-        for s in range(segments):
+        for number in range(every * segments):
+            s = number % segments
             if is_set(stop, 0):
-                return epoch
+                return row
             first = pick(batches.segment_row, s)
             rows = pick(batches.segment_row, s + 1) - first
             batch_ends = batches.ends_batch[s] != 0
@@ -190,7 +191,7 @@ def train_epochs(model, checkpoints, images, batches, labels, learning_rate, hid
                 gradient[:] = 0
             batch_begins = batch_ends
         if not is_finite(model, scratch):
-            return epoch
+            return row
         for i in range(0, length, LANES):
-            store(checkpoints, epoch * length + i, load(model, i))
+            store(checkpoints, row * length + i, load(model, i))
     return checkpoints.shape[0]

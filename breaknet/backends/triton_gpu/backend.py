@@ -110,6 +110,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
                     train=uploaded[id(jobs[number].train)],
                     valid=uploaded.get(id(jobs[number].valid)),
                     epochs=jobs[number].epochs,
+                    every=jobs[number].every,
                     batch=effective_batch(jobs[number]),
                     learning_rate=jobs[number].learning_rate,
                     live_row=row,

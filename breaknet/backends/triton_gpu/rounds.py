@@ -102,9 +102,10 @@ class RunningJob:
     batch: int
     learning_rate: float
     live_row: int
+    every: int = 1  # results are kept after every so many epochs
     launched: int = 0  # epochs
     diverged_at: int | None = None
-    kept: int = 0  # epochs whose results are below
+    kept: int = 0  # rows of results that are below
     parameters: list[Tensor] = field(default_factory=list)  # CPU float32 [epochs, *shape], in torch's order
     cost: dict[str, Tensor] = field(default_factory=dict)  # of "train" and "valid": summed, float64 [epochs]
     hits: dict[str, Tensor] = field(default_factory=dict)  # int64 [epochs]
@@ -119,12 +120,20 @@ class RunningJob:
     def steps_an_epoch(self) -> int:
         return -(-self.train.examples // self.batch)
 
+    @property
+    def points(self) -> int:
+        return self.epochs // self.every
+
+    def kept_of(self, epochs: int) -> range:
+        """Which of the next so many epochs are kept, counted from the first of them."""
+        return range(-(self.launched + 1) % self.every, epochs, self.every)
+
     def allocate(self, shape: Shape) -> None:
-        """Make room for the results of all epochs."""
-        self.parameters = [torch.empty(self.epochs, *size) for size in shape.tensor_shapes()]
+        """Make room for the results of all epochs that are kept."""
+        self.parameters = [torch.empty(self.points, *size) for size in shape.tensor_shapes()]
         for which in ("train", "valid") if self.valid is not None else ("train",):
-            self.cost[which] = torch.empty(self.epochs, dtype=torch.float64)
-            self.hits[which] = torch.empty(self.epochs, dtype=torch.int64)
+            self.cost[which] = torch.empty(self.points, dtype=torch.float64)
+            self.hits[which] = torch.empty(self.points, dtype=torch.int64)
 
     def row(self, epochs: int, checkpoint_row: int) -> JobRow:
         """This job's line of the next launch."""
@@ -179,15 +188,18 @@ def _launch(trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor
     shape, device = trainer.shape, trainer.device
     epochs = _epochs_of_round(jobs, steps, len(buffer))
     parts, rows, first = [], [], 0
+    kept: list[int] = []  # rows of the buffer
     for job in jobs:
         rows.append(job.row(epochs[job.number], first))
-        parts.append((job, slice(first, first + epochs[job.number])))
+        kept_of_job = [first + epoch for epoch in job.kept_of(epochs[job.number])]
+        parts.append((job, slice(len(kept), len(kept) + len(kept_of_job))))
+        kept += kept_of_job
         first += epochs[job.number]
         job.launched += epochs[job.number]
     start = _event(device)
     trainer.launch(buffer, rows)
     trained = _event(device)
-    checkpoints = buffer[:first]
+    checkpoints = buffer[:first] if len(kept) == first else buffer[torch.tensor(kept, device=device)]
     scores = {"train": _evaluate(parts, "train", checkpoints, shape)}
     if any(job.valid is not None for job in jobs):
         scores["valid"] = _evaluate(parts, "valid", checkpoints, shape)
@@ -219,6 +231,8 @@ def _evaluate(
             continue
         slices = [rows for _, rows in group]
         rows = slice(slices[0].start, slices[-1].stop)
+        if rows.start == rows.stop:
+            continue
         images, labels = data.own()
         hidden = (shape.hidden1, shape.hidden2)
         cost[rows], hits[rows], _ = evaluate_checkpoints(
@@ -241,7 +255,7 @@ def _collect(done: _Round, shape: Shape, report: Report) -> float:
         good = finite.index(False) if False in finite else len(finite)
         first, job.kept = job.kept, job.kept + good
         if good < len(finite):
-            job.diverged_at = job.kept
+            job.diverged_at = (job.kept + 1) * job.every - 1
         here, there = slice(rows.start, rows.start + good), slice(first, job.kept)
         for kept, tensor in zip(job.parameters, shape.unpack(done.checkpoints[here]), strict=True):
             kept[there] = tensor
@@ -249,7 +263,7 @@ def _collect(done: _Round, shape: Shape, report: Report) -> float:
             cost, hits = done.scores[which]
             job.cost[which][there], job.hits[which][there] = cost[here], hits[here]
         for epoch, cost in enumerate(job.cost["train"][there].tolist(), start=first):
-            report(job.number, epoch, cost / job.train.examples)
+            report(job.number, (epoch + 1) * job.every - 1, cost / job.train.examples)
     return _seconds(start, evaluated)
 
 
