@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .model import MLP
     from .run import Evaluation, Run
+    from .sweeps.runner import SweepResult, sweep
     from .training import Job, train, train_many
 
 try:
@@ -38,10 +39,12 @@ _HOMES = {
     "Job": "training",
     "Run": "run",
     "Split": "data.splits",
+    "SweepResult": "sweeps.runner",
     "break_data": "breakage",
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
     "shuffle_labels": "breakage",
+    "sweep": "sweeps.runner",
     "train": "training",
     "train_many": "training",
 }
@@ -56,10 +59,12 @@ __all__ = [
     "Job",
     "Run",
     "Split",
+    "SweepResult",
     "break_data",
     "evaluate",
     "load_mnist",
     "shuffle_labels",
+    "sweep",
     "train",
     "train_many",
 ]

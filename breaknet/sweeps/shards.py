@@ -132,7 +132,8 @@ def trained(digits: Digits, settings: Sequence[Setting], backend: str, device: A
     nan = float("nan")
     rows = []
     for setting, run in zip(settings, runs, strict=True):
-        assert run.valid_cost is not None and run.valid_accuracy is not None
+        assert run.valid_cost is not None
+        assert run.valid_accuracy is not None
         curves = {
             "train_cost": run.train_cost, "valid_cost": run.valid_cost,
             "train_accuracy": run.train_accuracy, "valid_accuracy": run.valid_accuracy,

@@ -66,6 +66,11 @@ def checksum(digits: Digits) -> str:
     return found.hexdigest()
 
 
+def read_all(folder: Path, keys: Sequence[str]) -> dict[str, list[Any]]:
+    """`Store.read` of a folder whose data are not at hand."""
+    return Store(folder, None).read(keys)
+
+
 class Store:
     """A sweep's folder.
 
@@ -74,11 +79,13 @@ class Store:
         ImportError: without pyarrow.
     """
 
-    def __init__(self, folder: Path, digits: Digits) -> None:
+    def __init__(self, folder: Path, digits: Digits | None) -> None:
         self._parquet = parquet()
         self.folder = Path(folder)
         self.shards = self.folder / "shards"
-        self._mark = {"format": FORMAT, "data": digits.source, "checksum": checksum(digits)}
+        self._mark = {"format": FORMAT}
+        if digits is not None:
+            self._mark |= {"data": digits.source, "checksum": checksum(digits)}
         self._check()
 
     @property
@@ -92,9 +99,7 @@ class Store:
         if not self.folder.is_dir():
             raise DataError(f"{self.folder}: a file stands there; name a folder")
         if not self._manifest.exists():
-            others = [
-                path.name for path in self.folder.iterdir() if path.name != ".lock" and not _partial(path)
-            ]
+            others = [path.name for path in self.folder.iterdir() if not self._own_beginning(path)]
             if others:
                 raise DataError(
                     f"{self.folder}: holds other things than a sweep ({others[0]}); name another folder"
@@ -107,10 +112,14 @@ class Store:
             own = False
         if not own:
             raise DataError(f"{self._manifest}: not the manifest of a sweep; name another folder")
-        if found["checksum"] != self._mark["checksum"]:
+        if found["checksum"] != self._mark.get("checksum", found["checksum"]):
             raise DataError(
                 f"{self.folder}: holds results on other data ({found['data']}); name another folder"
             )
+
+    def _own_beginning(self, path: Path) -> bool:
+        """Whether a sweep that was killed before it had its manifest may have left this."""
+        return path.name == ".lock" or _partial(path) or (path == self.shards and not any(path.iterdir()))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
