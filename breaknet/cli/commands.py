@@ -1,4 +1,4 @@
-"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `doctor`, `kernels`."""
+"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `sweep`, `atlas`, `doctor`, `kernels`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from . import output  # noqa: E402
+from . import output, sweeps  # noqa: E402
+from .options import (  # noqa: E402
+    AsJson,
+    Backend,
+    Break,
+    Data,
+    Device,
+    Quiet,
+    Seed,
+    Verbose,
+    check_backend,
+    check_writable,
+    load_digits,
+    parse_hidden,
+)
 
 if TYPE_CHECKING:
     from ..data.splits import Digits
@@ -31,35 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(
-        help="The digits: a folder or file with MNIST, or 'synthetic'. Default: MNIST, downloaded once and "
-        "cached; with no network, the synthetic digits.",
-        metavar="PATH",
-    ),
-]
-Backend = Annotated[
-    str,
-    typer.Option(help="The implementation: auto, triton (NVIDIA GPU), numba (CPU) or torch (slow, plain)."),
-]
-Device = Annotated[str, typer.Option(help="The device: auto, cpu, cuda, cuda:1 ...")]
-Seed = Annotated[int, typer.Option(help="Draws the starting parameters and what is random in broken data.")]
-Break = Annotated[
-    str,
-    typer.Option(
-        "--break",
-        help='How to break the data, such as "shuffle_labels(0.3) + missing_class(7)". "train:", "valid:" or '
-        '"both:" before a name says where. After --shuffle and --examples. Names: `breaknet data --breakages`.',
-        metavar="TEXT",
-    ),
-]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show the whole traceback of an error.")]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress, no notices: only results and errors.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs to read.")]
 
 
 @app.command()
@@ -97,12 +82,12 @@ def lesson(
         from ..lesson.output_folder import LessonFolder
 
         settings = Settings(seed, epochs_scale, backend, device)
-        _check_backend(backend, device)
+        check_backend(backend, device)
         folder = LessonFolder(out)
         seconds["imports"] = perf_counter() - _BEGAN - seconds["torch"]
         began = perf_counter()
         try:
-            digits = _load(data)
+            digits = load_digits(data)
             seconds["data"] = perf_counter() - began
             results = folder.run(Lesson(digits, settings, progress=not quiet), seconds, illustrator)
         except BaseException:
@@ -143,11 +128,11 @@ def train(
 
     from ..breakage import parse
 
-    _check_backend(backend, device)
-    widths = _parse_hidden(hidden)
+    check_backend(backend, device)
+    widths = parse_hidden(hidden)
     parse(break_)
-    _check_writable(out)
-    digits = _load(data)
+    check_writable(out)
+    digits = load_digits(data)
     good = digits.train
     split = breaknet.shuffle_labels(good, fraction=shuffle, seed=seed) if shuffle else good
     if examples is not None:
@@ -183,9 +168,9 @@ def evaluate(
 
     if split not in ("train", "valid", "test"):
         raise ValueError(f"split: train, valid or test, not {split!r}")
-    _check_backend(backend, device)
+    check_backend(backend, device)
     loaded = breaknet.Checkpoints.load(checkpoints)
-    digits = _load(data)
+    digits = load_digits(data)
     examples = getattr(digits, split)
     result = breaknet.evaluate(loaded, examples, backend=backend, device=device, confusion=confusion)
     if json:
@@ -228,7 +213,7 @@ def data(
         return
     if out is not None and not break_:
         raise ValueError("out: only with --break")
-    digits = _load(data)
+    digits = load_digits(data)
     if break_:
         digits = _broken(digits, break_, seed, out)
     if json:
@@ -300,50 +285,8 @@ def _broken(digits: Digits, text: str, seed: int, out: Path | None) -> Digits:
     return broken
 
 
-def _load(source: str | None) -> Digits:
-    """The digits at `source`; without a source and without a network, synthetic ones under a banner."""
-    from ..data.mnist import load_mnist
-    from ..errors import DataError
-
-    try:
-        return load_mnist(source)
-    except DataError as error:
-        import os
-
-        if source is not None or os.environ.get("BREAKNET_DATA"):
-            raise
-        output.banner(
-            "NO MNIST: SYNTHETIC DIGITS ARE USED INSTEAD",
-            f"{error}\nEverything that follows is about digits drawn from fonts, not about MNIST.",
-        )
-        return load_mnist("synthetic")
-
-
-def _check_backend(backend: str, device: str) -> None:
-    """Refuse a wrong name before data are downloaded."""
-    from ..backends.select import choices
-
-    choices(backend, device)
-
-
-def _check_writable(path: Path) -> None:
-    from ..files import written_whole
-
-    if path.is_dir():
-        raise ValueError(f"out: a file, but {path} is a folder")
-    with written_whole(path.with_name(f".{path.name}.probe")) as probe:
-        probe.touch()
-    path.with_name(f".{path.name}.probe").unlink()
-
-
-def _parse_hidden(text: str) -> tuple[int, int]:
-    from ..model import check_hidden
-
-    try:
-        widths = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError(f"hidden: two whole numbers such as 16,16, not {text!r}") from None
-    return check_hidden(widths)
+app.command()(sweeps.sweep)
+app.command()(sweeps.atlas)
 
 
 def main(arguments: list[str] | None = None) -> int:
