@@ -1,0 +1,92 @@
+"""Runs a sweep again and again, each time killed at a later call inside breaknet, until one comes to its end.
+
+    python killed_sweeps.py FOLDER KILLS
+
+Processes are forked from this one, which has imported everything but computed nothing, so a run takes a moment. Before
+each run but the first, what the killed one had finished is noted; it prints JSON: kills, and rows and jobs at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+
+import filelock  # noqa: F401
+import pyarrow
+import pyarrow.parquet
+import torch
+import tqdm  # noqa: F401
+from tiny import tiny_digits
+
+import breaknet
+from breaknet.backends import torch_backend  # noqa: F401
+from breaknet.sweeps import runner, shards, store
+
+JOBS = 12
+GRID = {"seed": list(range(JOBS)), "examples": 10, "hidden": [2, 2], "epochs": 1}
+MODULES = tuple(module.__file__ for module in (runner, shards, store, breaknet.files))
+
+
+def in_child(work) -> int:
+    """The exit status of `work`, done in a process of its own."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = work() or 0
+        finally:
+            os._exit(status)
+    return os.waitpid(pid, 0)[1]
+
+
+def sweep(folder: Path, calls: int | None) -> None:
+    """A sweep in shards of two jobs; killed at the `calls`-th call of a function in `MODULES`, or return from one."""
+    torch.set_num_threads(1)
+    pyarrow.set_cpu_count(1)
+    shards.SHARD_JOBS = 2
+    seen = 0
+
+    def count(frame: types.FrameType, event: str, argument: object) -> None:
+        nonlocal seen
+        if event in ("call", "return") and frame.f_code.co_filename in MODULES:
+            seen += 1
+            if seen == calls:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if calls is not None:
+        sys.setprofile(count)
+    breaknet.sweep(GRID, data=tiny_digits(), out=folder, backend="torch")
+    sys.setprofile(None)
+
+
+def note(folder: Path) -> None:
+    """The keys of each row that is kept, one line a look, in `folder`.seen."""
+    found = store.Store(folder, None)
+    keys = [key for path in found._files() for key in found._read(path, ["key"])["key"].to_pylist()]
+    with folder.with_suffix(".seen").open("a") as file:
+        file.write(json.dumps(keys) + "\n")
+
+
+def main() -> None:
+    folder, most = Path(sys.argv[1]), int(sys.argv[2])
+    kills, calls = 0, 3
+    while kills < most:
+        if in_child(lambda at=calls: sweep(folder, at)) == 0:
+            break
+        kills += 1
+        calls += 9
+        if folder.exists() and in_child(lambda: note(folder)):
+            raise SystemExit("what a killed sweep left cannot be read")
+    if in_child(lambda: sweep(folder, None)):
+        raise SystemExit("the last sweep failed")
+    if in_child(lambda: note(folder)):
+        raise SystemExit("the results cannot be read")
+    print(json.dumps({"kills": kills}))
+
+
+if __name__ == "__main__":
+    main()
