@@ -95,7 +95,8 @@ def _run(
     if dry_run:
         print(plan)
         return
-    output.notice(f"{plan}")
+    if not quiet:
+        output.notice(str(plan))
     result = runner.run(digits, plan, store, chosen, progress=not quiet)
     text = atlas.text(result.results) if is_atlas else ()
     title = atlas.TITLE if is_atlas else "A sweep of broken data"

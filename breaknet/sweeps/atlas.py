@@ -95,7 +95,7 @@ def _surprises(table: Table) -> list[str]:
     told = value("train_accuracy", half, many, middle)
     if noisy > told:
         found.append(
-            f"Half wrong is not half as good. With {many:,} examples and {half:.0%} of the labels shuffled, "
+            f"Half shuffled is not half as good. With {many:,} examples and {half:.0%} of the labels shuffled, "
             f"networks of width {middle} get {noisy:.1%} of the validation images right, {clean - noisy:.1%} "
             "less than with "
             f"clean labels, though they agree with only {told:.1%} of the labels that they were given: they "
@@ -117,16 +117,19 @@ def _surprises(table: Table) -> list[str]:
         f"still learn {memorised:.0%} by heart; of {many:,} they get {not_memorised:.0%} right, where "
         "guessing gives 10 %."
     )
-    gains = {
-        share: value("valid_accuracy", share, few, wide) - value("valid_accuracy", share, few, narrow)
+    gains = [
+        (value("valid_accuracy", share, few, wide) - value("valid_accuracy", share, few, narrow), share)
         for share in noises
-    }
-    worst = min(gains, key=lambda share: gains[share])
-    best = max(gains, key=lambda share: gains[share])
+        if share < 1
+    ]
+    (least, at_least), (most, at_most) = min(gains), max(gains)
+    more_data = value("valid_accuracy", 0.0, many, middle) - value("valid_accuracy", 0.0, few, middle)
+    lead = "Wider is not always better" if least < 0 else "Width counts less than data"
     found.append(
-        f"Wider is not always better. With {few:,} examples width {wide} differs from width {narrow} by "
-        f"{_points(gains[best])} of "
-        f"validation accuracy at a noise of {best:g}, and by {_points(gains[worst])} at {worst:g}."
+        f"{lead}. With {few:,} examples the step from width {narrow} to {wide} changes validation accuracy by "
+        f"{_points(least)} (noise {at_least:g}) to {_points(most)} (noise {at_most:g}); the step from {few:,} "
+        f"to {many:,} "
+        f"clean examples changes it by {_points(more_data)}."
     )
     dead = sum(
         accuracy < 0.5

@@ -77,7 +77,7 @@ def heat_maps(table: Table, name: str, source: str) -> Figure:
                 table, name, by_place, (across, xs), (up, ys), dict(zip(others, panels[number], strict=True))
             )
             image = axes.pcolormesh(mean, cmap=colours, vmin=low, vmax=high)
-            _contours(axes, mean, levels)
+            _contours(axes, mean, levels, mean.size <= MAX_NUMBERED)
             if mean.size <= MAX_NUMBERED:
                 _numbers(axes, mean, spread, dark_below=50 if colours == "viridis" else -math.inf)
             _ticks(axes, across, xs, up, ys, number % columns == 0, number >= len(panels) - columns)
@@ -91,6 +91,9 @@ def heat_maps(table: Table, name: str, source: str) -> Figure:
             f"{title}, percent: mean over seeds, small: its spread", fontweight="bold", fontsize=12
         )
         figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.85, pad=0.015)
+        if min(len(xs), len(ys)) >= 3:
+            lines_at = ", ".join(f"{level:g}" for level in levels)
+            figure.text(0.005, 0.004, f"contour lines at {lines_at} percent", fontsize=8, color="#555555")
         _source(figure, source)
     return figure
 
@@ -114,7 +117,7 @@ def _grid(
     return 100 * mean, 100 * spread
 
 
-def _contours(axes: Axes, mean: NDArray[np.float64], levels: Sequence[float]) -> None:
+def _contours(axes: Axes, mean: NDArray[np.float64], levels: Sequence[float], numbered: bool) -> None:
     crossed = (
         [level for level in levels if np.nanmin(mean) < level < np.nanmax(mean)]
         if np.isfinite(mean).any()
@@ -123,8 +126,9 @@ def _contours(axes: Axes, mean: NDArray[np.float64], levels: Sequence[float]) ->
     if min(mean.shape) < 3 or not crossed:
         return
     places = np.meshgrid(np.arange(mean.shape[1]) + 0.5, np.arange(mean.shape[0]) + 0.5)
-    lines = axes.contour(*places, mean, crossed, colors="black", linewidths=0.9)
-    axes.clabel(lines, fmt="%g", fontsize=8)
+    lines = axes.contour(*places, mean, crossed, colors="black", linewidths=0.8)
+    if not numbered:
+        axes.clabel(lines, fmt="%g", fontsize=8)
 
 
 def _numbers(axes: Axes, mean: NDArray[np.float64], spread: NDArray[np.float64], dark_below: float) -> None:
@@ -134,7 +138,7 @@ def _numbers(axes: Axes, mean: NDArray[np.float64], spread: NDArray[np.float64],
             continue
         colour = "white" if value < dark_below or (abs(value) > 70 and dark_below == -math.inf) else "black"
         place = {"x": column + 0.5, "y": row + 0.5, "ha": "center", "color": colour}
-        axes.text(s=f"{value:.0f}", va="bottom", fontsize=size, **place)
+        axes.text(s=f"{round(value)}", va="bottom", fontsize=size, **place)
         if np.isfinite(spread[row, column]):
             axes.text(s=f"{spread[row, column]:.1f}", va="top", fontsize=size - 2.5, **place)
 

@@ -1,4 +1,4 @@
-"""Runs a sweep again and again, each time killed at a later call inside breaknet, until one comes to its end.
+"""Runs a sweep again and again, each time killed at another line of what writes its results; then to its end.
 
     python killed_sweeps.py FOLDER KILLS
 
@@ -26,9 +26,16 @@ import breaknet
 from breaknet.backends import torch_backend  # noqa: F401
 from breaknet.sweeps import runner, shards, store
 
-JOBS = 12
+JOBS = 60
 GRID = {"seed": list(range(JOBS)), "examples": 10, "hidden": [2, 2], "epochs": 1}
-MODULES = tuple(module.__file__ for module in (runner, shards, store, breaknet.files))
+#: Whose lines are counted.
+CODE = {
+    function.__code__
+    for function in (
+        runner.run, store.Store._check, store.Store.locked.__wrapped__, store.Store.write,
+        breaknet.files.written_whole.__wrapped__,
+    )
+}  # fmt: skip
 
 
 def in_child(work) -> int:
@@ -43,24 +50,26 @@ def in_child(work) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def sweep(folder: Path, calls: int | None) -> None:
-    """A sweep in shards of two jobs; killed at the `calls`-th call of a function in `MODULES`, or return from one."""
+def sweep(folder: Path, lines: int | None) -> None:
+    """A sweep in shards of two jobs; killed before it executes the `lines`-th line of `CODE`."""
     torch.set_num_threads(1)
     pyarrow.set_cpu_count(1)
     shards.SHARD_JOBS = 2
     seen = 0
 
-    def count(frame: types.FrameType, event: str, argument: object) -> None:
+    def count(frame: types.FrameType, event: str, argument: object) -> object:
         nonlocal seen
-        if event in ("call", "return") and frame.f_code.co_filename in MODULES:
+        if frame.f_code not in CODE:
+            return None
+        if event == "line":
             seen += 1
-            if seen == calls:
+            if seen == lines:
                 os.kill(os.getpid(), signal.SIGKILL)
+        return count
 
-    if calls is not None:
-        sys.setprofile(count)
+    if lines is not None:
+        sys.settrace(count)
     breaknet.sweep(GRID, data=tiny_digits(), out=folder, backend="torch")
-    sys.setprofile(None)
 
 
 def note(folder: Path) -> None:
@@ -73,12 +82,9 @@ def note(folder: Path) -> None:
 
 def main() -> None:
     folder, most = Path(sys.argv[1]), int(sys.argv[2])
-    kills, calls = 0, 3
-    while kills < most:
-        if in_child(lambda at=calls: sweep(folder, at)) == 0:
-            break
-        kills += 1
-        calls += 9
+    kills = 0
+    for kill in range(most):
+        kills += in_child(lambda at=3 + 11 * kill % 83: sweep(folder, at)) != 0
         if folder.exists() and in_child(lambda: note(folder)):
             raise SystemExit("what a killed sweep left cannot be read")
     if in_child(lambda: sweep(folder, None)):
