@@ -34,7 +34,7 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise ImportError(f"{ADVICE} ({error})") from error
-        self._ray = ray
+        self._ray: Any = ray
         self._backend, self._device, self._address = backend, device, address
 
     def __call__(self, digits: Digits, shards: list[Shard]) -> Iterator[tuple[Shard, list[dict[str, Any]]]]:
@@ -59,13 +59,11 @@ class RayEngine:
 
     def _connect(self) -> None:
         address = self._address or os.environ.get("RAY_ADDRESS")
-        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address:
-            self._ray.init(address=address, **quiet)
-        else:
-            self._ray.init(
-                _node_ip_address="127.0.0.1", dashboard_host="127.0.0.1", include_dashboard=False, **quiet
-            )
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if not address:
+            own = {"_node_ip_address": "127.0.0.1", "dashboard_host": "127.0.0.1", "include_dashboard": False}
+            quiet |= own
+        self._ray.init(address=address, **quiet)
 
     def _resources(self) -> dict[str, float]:
         """What a task asks for; with one CPU each, shards run side by side."""

@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).with_name("killed_sweeps.py")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("kills", [7, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_kills(tmp_path, kills):
     done = run_python(str(SCRIPT), str(tmp_path / "sweep"), str(kills), paths=(SCRIPT,))
     assert json.loads(done.stdout)["kills"] == kills
