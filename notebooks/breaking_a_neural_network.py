@@ -368,6 +368,41 @@ show.looking_back(results)
 # > validation set. (One would not.)
 
 # %% [markdown]
+# ## Break it yourself
+#
+# There are more ways to break data. Some change labels: `flip_labels(0.5)` gives half of the images a wrong one,
+# `mislabel_class(4, 9)` calls every 4 a 9, `mislabel_hardest(0.3)` errs where people would, too. Some choose the
+# examples: `missing_class(7)`, `imbalance(100)`, `duplicates(100)`, `fewer_examples(500)`. Some change the images:
+# `invert`, `permute_pixels`, `pixel_noise(0.3)`, `occlude(12)`, `leak`, which writes the answer into a corner; and
+# `shift(3)` and `rotate(20)`, which move the validation images alone. They can be joined: `"shuffle_labels(1) +
+# leak"`.
+#
+# Choose one. Before you run the cell, write down: which of the two accuracies will suffer, and by how much? Which
+# digits?
+
+# %%
+breakage = "mislabel_class(4, 9)"
+
+broken = breaknet.break_data(digits, breakage, seed=seed)
+trial = breaknet.train(broken.train, valid=broken.valid, epochs=min(epochs_all, 20), seed=seed)
+answers = breaknet.evaluate(trial.checkpoints[-1], digits.valid, confusion=True).confusion[0]
+print(
+    f"{breakage}: {trial.train_accuracy[-1]:.1%} of the training set, {trial.valid_accuracy[-1]:.1%} of the validation set"
+)
+for digit, counts in enumerate(answers):
+    print(
+        f"true {digit}s, unbroken: {counts[digit] / max(counts.sum(), 1):4.0%} right; most often called {counts.argmax()}"
+    )
+
+# %% [markdown] tags=["instructor"]
+# > **What to look for.** Half of the labels flipped at random cost a few points, since no single wrong class
+# > outnumbers the right one; the same number of systematic errors is learned as if it were true, and the total
+# > accuracy hides it. `permute_pixels` changes nothing, because this network never knew that pixels have
+# > neighbours. `invert` loses no information and yet training fails: large inputs saturate the sigmoids. With
+# > `leak` the training accuracy is perfect and means nothing. Ask each time: would anybody have noticed without
+# > clean validation data? `breaknet atlas` maps 1,320 such networks in a few minutes.
+
+# %% [markdown]
 # ## Data, the heart of a model
 #
 # Nothing but the examples changed today, and they made all the difference. That is no quirk of a small network. The

@@ -41,3 +41,13 @@ def test_own_network(example):
 
 def test_every_example_is_tested(repository):
     assert {f"test_{path.stem}" for path in (repository / "examples").glob("*.py")} <= set(globals())
+
+
+def test_map_noise(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    columns = example("map_noise", 20)["result"].results.columns
+    ends = dict(
+        zip(zip(columns["break"], columns["examples"], strict=True), columns["valid_accuracy"], strict=True)
+    )
+    assert len(columns["key"]) == 27
+    assert ends["", 600] > ends["shuffle_labels(0.8)", 600]

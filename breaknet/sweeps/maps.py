@@ -87,13 +87,11 @@ def heat_maps(table: Table, name: str, source: str) -> Figure:
                         f"{axis} {_shown(value)}" for axis, value in zip(others, panels[number], strict=True)
                     )
                 )
-        figure.suptitle(
-            f"{title}, percent: mean over seeds, small: its spread", fontweight="bold", fontsize=12
-        )
-        figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.85, pad=0.015)
+        heading = f"{title}, percent: mean over seeds, small: its spread"
         if min(len(xs), len(ys)) >= 3:
-            lines_at = ", ".join(f"{level:g}" for level in levels)
-            figure.text(0.005, 0.004, f"contour lines at {lines_at} percent", fontsize=8, color="#555555")
+            heading += f"; contour lines at {', '.join(f'{level:g}' for level in levels)}"
+        figure.suptitle(heading, fontweight="bold", fontsize=11)
+        figure.colorbar(image, ax=grid.ravel().tolist(), shrink=0.85, pad=0.015)
         _source(figure, source)
     return figure
 
