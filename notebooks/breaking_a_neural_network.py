@@ -386,13 +386,10 @@ breakage = "mislabel_class(4, 9)"
 broken = breaknet.break_data(digits, breakage, seed=seed)
 trial = breaknet.train(broken.train, valid=broken.valid, epochs=min(epochs_all, 20), seed=seed)
 answers = breaknet.evaluate(trial.checkpoints[-1], digits.valid, confusion=True).confusion[0]
-print(
-    f"{breakage}: {trial.train_accuracy[-1]:.1%} of the training set, {trial.valid_accuracy[-1]:.1%} of the validation set"
-)
+print(f"{breakage}: {trial.train_accuracy[-1]:.1%} in training, {trial.valid_accuracy[-1]:.1%} in validation")
 for digit, counts in enumerate(answers):
-    print(
-        f"true {digit}s, unbroken: {counts[digit] / max(counts.sum(), 1):4.0%} right; most often called {counts.argmax()}"
-    )
+    right = counts[digit] / max(counts.sum(), 1)
+    print(f"true {digit}s, unbroken: {right:4.0%} right; most often called {counts.argmax()}")
 
 # %% [markdown] tags=["instructor"]
 # > **What to look for.** Half of the labels flipped at random cost a few points, since no single wrong class
