@@ -54,7 +54,7 @@ def keep_float32(x):
 
 @jit
 def pixels_to_float32(x):
-    """float32 of loaded pixels: uint8 means byte / 256, float32 stays as it is."""
+    """float32 of loaded pixels: uint8 means byte / 256, float32 stays as it is. Evaluation does this by its `scale`."""
     if x.dtype == tl.uint8:
         x = keep_float32(x.to(tl.float32)) * (1.0 / 256)
     return x

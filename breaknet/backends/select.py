@@ -15,7 +15,7 @@ _log = logging.getLogger("breaknet")
 
 _Result = TypeVar("_Result")
 
-#: In the order in which "auto" prefers them.
+#: In the order in which "auto" prefers them; the last takes every shape.
 _MODULES = {"triton": "triton_gpu.backend", "numba": "numba_cpu.backend", "torch": "torch_backend"}
 BACKENDS = ("auto", *_MODULES)
 

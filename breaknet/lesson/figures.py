@@ -277,7 +277,8 @@ hundred_train_accuracy = partial(
     fit=True,
 )
 
-#: File name -> function, in the lesson's order; the part before the first "_" names the experiment.
+#: File name -> function, in the lesson's order; the part before the first "_" names the experiment. The lesson draws
+#: those that `report_questions.SECTIONS` names.
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "clean_cost": clean_cost,
     "clean_cost_fits": clean_cost_fits,
