@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import overload
 
 from ..data.splits import Digits, Split
@@ -61,6 +62,11 @@ def parse(text: str) -> tuple[Step, ...]:
         raise TypeError(f"breakage: text such as 'shuffle_labels(0.3)', not {text!r}")
     if len(text) > MAX_TEXT:
         raise ValueError(f"breakage: at most {MAX_TEXT:,} characters, not {len(text):,}")
+    return _parsed(text)
+
+
+@lru_cache(1024)  # a sweep asks for the same texts a hundred thousand times
+def _parsed(text: str) -> tuple[Step, ...]:
     if not text.strip():
         return ()
     steps = re.split(r"\+(?![^(]*\))", text)
