@@ -197,13 +197,8 @@ def accuracies(table: Table, source: str) -> Figure:
 
 def learning_curves(table: Table, source: str) -> Figure:
     """Accuracy over the steps of training, a panel for each setting; of many settings some, evenly chosen."""
-    order = {axis: {value: place for place, value in enumerate(table.values(axis))} for axis in table.axes}
-    cells = sorted(
-        table.cells(),
-        key=lambda cell: [order[axis][value] for axis, value in zip(table.axes, cell.place, strict=True)],
-    )
-    if len(cells) > MAX_CURVES:
-        cells = [cells[round(place * (len(cells) - 1) / (MAX_CURVES - 1))] for place in range(MAX_CURVES)]
+    by_place = {cell.place: cell for cell in table.cells()}
+    cells = [by_place[place] for place in product(*_some_values(table)) if place in by_place]
     with _style():
         columns = min(4, len(cells))
         lines = math.ceil(len(cells) / columns)
@@ -223,6 +218,21 @@ def learning_curves(table: Table, source: str) -> Figure:
         figure.supylabel("accuracy in percent", fontsize=10)
         _source(figure, source)
     return figure
+
+
+def _some_values(table: Table) -> list[list[Any]]:
+    """Values of each axis, at most `MAX_CURVES` combinations of them: the ends, and middles if there is room."""
+    chosen = [table.values(axis) for axis in table.axes]
+    while math.prod(map(len, chosen)) > MAX_CURVES:
+        longest = max(range(len(chosen)), key=lambda number: (len(chosen[number]), number))
+        values = chosen[longest]
+        middle = values[len(values) // 2]
+        chosen[longest] = (
+            [values[0], middle, values[-1]] if len(values) > 3 else values[:: len(values) - 1][:2]
+        )
+        if len(values) == 2:
+            chosen[longest] = values[-1:]
+    return chosen
 
 
 def _curves(axes: Axes, table: Table, cell: Cell) -> None:

@@ -81,6 +81,19 @@ def test_maps_show_means_and_contours(table):
     assert "0.2" in texts  # the spread
 
 
+def test_learning_curves_of_many_settings_are_those_of_ends_and_middles(table):
+    figure = maps.learning_curves(table, "MNIST")
+    titles = [axes.get_title().split("\n") for axes in figure.axes if axes.get_title()]
+    assert len(titles) == 12
+    assert {title[0] for title in titles} == {
+        "break none",
+        "break shuffle_labels(0.5)",
+        "break shuffle_labels(1)",
+    }
+    assert {title[1] for title in titles} == {"examples 50", "examples 50,000"}
+    assert {title[2] for title in titles} == {"hidden 8,8", "hidden 32,32"}
+
+
 def test_pictures_are_the_same_to_the_byte(table):
     given = {"seed": [0, 1], "learning_rate": [0.1, 0.2], "epochs": 4}
     small = made_up(given, lambda one: (0.9, 0.8 + one.learning_rate / 10))
