@@ -1,11 +1,9 @@
 """The one place that imports Triton, so that every kernel module also imports where Triton is missing.
 
-    from breaknet.kernels._triton import HAVE_TRITON, jit, tl, triton, why_not
-
-With Triton 3.5 or newer these are Triton's own. Without it (macOS, Windows, torch's CPU wheels), below 3.5, or where
-its interpreter is asked for and fails with the NumPy at hand, `HAVE_TRITON` is False, `why_not()` says why in one
-line, `tl` answers any attribute so that annotations such as `tl.constexpr` still evaluate, and a kernel decorated with
-`jit` raises that line when it is launched.
+With Triton 3.5 or newer `triton`, `tl` and `jit` are Triton's own. Without it (macOS, Windows, torch's CPU wheels),
+below 3.5, or where its interpreter is asked for and fails with the NumPy at hand, `HAVE_TRITON` is False, `why_not()`
+says why in one line, `tl` answers any attribute so that annotations such as `tl.constexpr` still evaluate, and a
+kernel decorated with `jit` raises that line when it is launched.
 """
 
 import os

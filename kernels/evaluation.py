@@ -197,16 +197,6 @@ def _check(
     return net
 
 
-def _check_columns(columns: Tensor, images: Tensor) -> None:
-    wanted = _column_shape(images)
-    fits = list(columns.shape) == wanted and columns.is_contiguous()
-    if not fits or columns.dtype != images.dtype or columns.device != images.device:
-        raise ValueError(
-            f"columns: contiguous {images.dtype} {wanted} on {images.device}, as image_columns makes them,"
-            f" not {columns.dtype} {list(columns.shape)} on {columns.device}"
-        )
-
-
 def evaluate_checkpoints(
     checkpoints: Tensor,
     images: Tensor,
@@ -241,7 +231,12 @@ def evaluate_checkpoints(
     """
     net = _check(checkpoints, images, labels, hidden, outputs)
     if columns is not None:
-        _check_columns(columns, images)
+        made, given = (images.dtype, _column_shape(images)), (columns.dtype, list(columns.shape))
+        if given != made or columns.device != images.device or not columns.is_contiguous():
+            raise ValueError(
+                f"columns: contiguous {made[0]} {made[1]} on {images.device}, as image_columns makes them,"
+                f" not {given[0]} {given[1]} on {columns.device}"
+            )
     count, device = len(checkpoints), checkpoints.device
     counts = torch.zeros((count if confusion else 0, outputs, outputs), dtype=torch.int32, device=device)
     cost = torch.zeros(count, dtype=torch.float64, device=device)

@@ -21,13 +21,9 @@ def arrivals_seen(counter_ptr):
     if INTERPRETED:
         return tl.atomic_add(counter_ptr, 0, sem="acquire", scope="gpu")
     else:
+        address = counter_ptr.to(tl.int64)
         return tl.inline_asm_elementwise(
-            "ld.acquire.gpu.global.s32 $0, [$1];",
-            "=r,l",
-            [counter_ptr.to(tl.int64)],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
+            "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l", [address], dtype=tl.int32, is_pure=False, pack=1
         )
 
 

@@ -1,13 +1,8 @@
 """One program trains one small network, batches of at most one tile of rows: the fast form of packed training.
 
-A step of plain SGD on z = x W^T + b, y = sigmoid(z), cost = sum (y3 - onehot)^2 is
-
-    forward   y1 = s(x W1^T + b1)    y2 = s(y1 W2^T + b2)    y3 = s(y2 W3^T + b3)
-    backward  d3 = 2 (y3 - t) y3 (1 - y3)    d2 = d3 W3 y2 (1 - y2)    d1 = d2 W2 y1 (1 - y1)
-    update    W -= learning_rate d^T y_below    b -= learning_rate sum over rows of d
-
-The first layer holds nearly all of the work. Its update by step s and its forward pass for step s + 1 read the
-same weights, so both are done in one pass over chunks of BLOCK_K inputs:
+The step is that of `training_step`, its activations a called y here. The first layer holds nearly all of the work. Its
+update by step s and its forward pass for step s + 1 read the same weights, so both are done in one pass over chunks of
+inputs:
 
     W1[chunk] -= learning_rate x_s[:, chunk]^T d1      z += x_{s+1}[:, chunk] W1[chunk]
 

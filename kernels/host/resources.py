@@ -1,9 +1,5 @@
 """Registers, spills and shared memory of every supported configuration on every GPU generation; no GPU is needed.
 
-    from breaknet.kernels.host.resources import render, resource_report
-    rows, problems = resource_report(targets=["sm_75"])
-    print(render(rows))
-
 Kernels are compiled in processes of their own, since a process in which they are interpreted cannot compile them.
 What was compiled is kept in Triton's cache.
 """

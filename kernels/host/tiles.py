@@ -173,9 +173,5 @@ def packed_tiles(shape: Shape, batch: int, byte_images: bool) -> PackedConfig | 
         if byte_images and batch <= config.rows and padded(width) == config.width:
             return config
     able = [config for config in _LOOPED if config.byte_images == byte_images and width <= config.width]
-
-    def cost(config: PackedConfig) -> int:
-        """Elements of all tiles of a batch, and for each tile the weights read again; the 1,024 is a guess."""
-        return -(-batch // config.rows) * (config.rows * config.width + 1_024)
-
-    return min(able, key=cost)
+    # elements of all tiles of a batch, and for each tile the weights read again; the 1,024 is a guess
+    return min(able, key=lambda tile: -(-batch // tile.rows) * (tile.rows * tile.width + 1_024))

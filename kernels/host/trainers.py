@@ -33,13 +33,7 @@ class NotResident(RuntimeError):
 
 
 class Trainer:
-    """What every plan's trainer shares: the checked tensors and the job table.
-
-    Args:
-        shape: the network of all jobs.
-        config: their tiles.
-        images, labels, live: as the module says.
-        capacity: the most jobs a launch may have.
+    """The checked tensors and the job table; all jobs have one network and its tiles, a launch at most `capacity` jobs.
 
     Raises:
         ValueError: a tensor or a network that does not fit, naming it.

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,13 +41,19 @@ def trained(problem: Problem, config: TileConfig, jobs: list[JobRow]) -> torch.T
     return checkpoints
 
 
+def twenty_times(train_once: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """The checkpoints, which must be the same bits each time."""
+    first = train_once()
+    assert not bool(first.isnan().any())
+    for _ in range(19):
+        assert torch.equal(train_once(), first)
+    return first
+
+
 def test_fifty_thousand_steps_twenty_times_without_a_hang_and_with_the_same_bits(device):
     problem = Problem(LESSON, 50_000, device=device)
     config, job = config_here(LESSON, 100), problem.job(batch=100, epochs=100, rate=0.02)
-    first = trained(problem, config, [job])
-    assert not bool(first.isnan().any())
-    for _ in range(19):
-        assert torch.equal(trained(problem, config, [job]), first)
+    twenty_times(lambda: trained(problem, config, [job]))
 
 
 def test_the_same_bits_alone_and_beside_other_jobs(device):
@@ -85,11 +92,9 @@ def test_replayed_graphs_train_as_one_launch_does_and_give_the_same_bits_twenty_
         problem.job(batch=100, epochs=7),
         problem.job(batch=90, epochs=3, row=40, live_row=1, checkpoint_row=7),
     ]
-    first = train(problem, config, jobs)
+    first = twenty_times(lambda: train(problem, config, jobs))
     for job in jobs:
         problem.assert_trained(job, first)
-    for _ in range(19):
-        assert torch.equal(train(problem, config, jobs), first)
 
 
 @pytest.mark.parametrize(
@@ -103,13 +108,11 @@ def test_two_hundred_packed_jobs_give_the_same_bits_twenty_times(shape, batch, e
         problem.job(batch, 5, rate=0.05, label=1100 + row, live_row=row, checkpoint_row=5 * row)
         for row in range(200)
     ]
-    first = train(problem, config, jobs)
+    first = twenty_times(lambda: train(problem, config, jobs))
     for job in (jobs[0], jobs[99], jobs[199]):
         problem.assert_trained(job, first)
         alone = train(problem, config, [replace(job, live_row=0, checkpoint_row=0)])
         assert torch.equal(alone, first[job.checkpoint_row :][:5])
-    for _ in range(19):
-        assert torch.equal(train(problem, config, jobs), first)
 
 
 def test_more_jobs_than_are_resident_are_refused(device):

@@ -15,10 +15,9 @@ from breaknet.kernels.host.resources import ResourceRow, in_compiling_processes,
 from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import TARGETS, Target
 
-needs_triton = pytest.mark.skipif(not HAVE_TRITON and not os.environ.get("CI"), reason="needs Triton")
+pytestmark = pytest.mark.skipif(not HAVE_TRITON and not os.environ.get("CI"), reason="needs Triton")
 
 
-@needs_triton
 def test_triton_is_there():
     """Under CI a missing Triton is a failure, not a skip."""
     assert HAVE_TRITON, why_not()
@@ -28,7 +27,6 @@ def test_triton_is_there():
 QUICK = {"sm_75", "sm_90"}
 
 
-@needs_triton
 @pytest.mark.parametrize(
     "target",
     [
@@ -66,7 +64,6 @@ def build_together(capability: int) -> tuple[str, list[tuple[int, int, int]], li
 LISTED = machine_code._INSTRUCTION.match
 
 
-@needs_triton
 @pytest.mark.parametrize("capability", [75, 100])
 def test_configurations_built_together_are_kept_apart(capability):
     ((broken, figures, together, alone),) = in_compiling_processes(build_together, [(capability,)])
@@ -89,13 +86,11 @@ def test_instructions_that_are_not_listed_are_an_error(monkeypatch):
         machine_code._mixes([b"", b""], ".target sm_75")
 
 
-@needs_triton
 def test_a_tool_that_fails_shows_its_reason():
     with pytest.raises(RuntimeError, match=r"nvdisasm ended with status \d+: .*fatal"):
         disassembly(b"not a cubin")
 
 
-@needs_triton
 @pytest.mark.parametrize(("workers", "batches"), [(1, 1), (2, 4), (8, 9)])
 def test_batches_hold_every_configuration_once(workers, batches):
     names = ["linear_sigmoid_forward", "summed_mse_forward"]
@@ -107,13 +102,11 @@ def test_batches_hold_every_configuration_once(workers, batches):
     assert len(found) == batches
 
 
-@needs_triton
 def test_a_process_that_dies_is_an_error():
     with pytest.raises(RuntimeError, match="ended before it answered"):
         in_compiling_processes(os._exit, [(1,)])
 
 
-@needs_triton
 def test_processes_compile_and_print_to_standard_error(monkeypatch, capfd):
     """The process that asks may interpret its kernels, and its standard output may be a report."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
@@ -125,7 +118,6 @@ def test_processes_compile_and_print_to_standard_error(monkeypatch, capfd):
     assert not printed.out
 
 
-@needs_triton
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -143,7 +135,6 @@ ROW = ResourceRow(
 )
 
 
-@needs_triton
 def test_the_command_line_reports_rows_and_problems(monkeypatch, capsys):
     answers = ROW, "k c on sm_75, Triton 3.7.1: no", replace(ROW, stack_bytes=8)
     numbered = [((75, number), answer) for number, answer in enumerate(answers)]
