@@ -3,12 +3,15 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from .backends import select
 from .backends.interface import Parameters, Scores
+from .backends.torch_backend import evaluate_modules
 from .checkpoints import Checkpoints
+from .fast_paths import difference_in_outputs
 from .inputs import ExamplesReader
-from .model import MLP, PARAMETER_NAMES, hidden_widths, tensors_on_cpu
+from .model import MLP, PARAMETER_NAMES, hidden_widths, torch_settings
 from .run import Evaluation
 
 
@@ -23,7 +26,8 @@ def evaluate(
     """Cost, accuracy and, if asked, confusion counts of every model on `data`.
 
     Args:
-        models: Checkpoints, one MLP, or a list of MLPs of the same widths.
+        models: Checkpoints, one MLP, or a list of MLPs of the same widths. Models that may compute something else
+            than an MLP does are called as they are, with one notice that names the reason.
         data: a Split or a pair (images, labels), as for `breaknet.train`.
         backend, device: as for `breaknet.train`.
         confusion: also count examples by true and predicted label.
@@ -35,16 +39,22 @@ def evaluate(
         TypeError, ValueError: for models or data of another kind or shape.
         BackendError: where a backend or device was named that cannot be used or cannot take these shapes.
     """
-    with tensors_on_cpu():
-        parameters = _parameters(models)
+    with torch_settings():
+        parameters, own, reason = _read_models(models)
         if not isinstance(confusion, bool):
             raise TypeError(f"confusion: True or False, not {confusion!r}")
         usable = select.choices(backend, device)
         examples = ExamplesReader().read(data, "data")
-        hidden = hidden_widths(parameters)
-        obstacles = {choice.name: choice.backend.unsupported_hidden(hidden) for choice in usable}
+        obstacles = {
+            choice.name: choice.backend.unsupported_hidden(hidden_widths(parameters))
+            if parameters is not None
+            else (None if choice.name == "torch" else reason)
+            for choice in usable
+        }
 
         def evaluate_on(choice: select.Choice) -> Scores:
+            if parameters is None:
+                return evaluate_modules(own, examples, choice.device, confusion)
             scores: Scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
             return scores
 
@@ -52,20 +62,25 @@ def evaluate(
         return Evaluation(scores.cost, scores.accuracy, scores.confusion, used.name, str(used.device))
 
 
-def _parameters(models: Any) -> Parameters:
+def _read_models(models: Any) -> tuple[Parameters | None, list[nn.Module], str | None]:
+    """The parameters of all models, [C, ...]; or, where a model is not the lesson's, the modules and the reason."""
     if isinstance(models, Checkpoints):
-        return models.stacked
+        return models.stacked, [], None
     if isinstance(models, MLP):
         models = [models]
-    if not isinstance(models, (list, tuple)) or not all(isinstance(model, MLP) for model in models):
+    known = isinstance(models, (list, tuple)) and all(isinstance(model, nn.Module) for model in models)
+    if not known:
         raise TypeError(f"models: Checkpoints, an MLP or a list of MLPs, not a {type(models).__name__}")
     if not models:
         raise ValueError("models: at least one, not 0")
-    widths = {model.hidden for model in models}
+    reason = next((found for found in map(difference_in_outputs, models) if found is not None), None)
+    if reason is not None:
+        return None, list(models), reason
+    states = [dict(model.named_parameters(remove_duplicate=False)) for model in models]
+    widths = {(len(state["hidden1.bias"]), len(state["hidden2.bias"])) for state in states}
     if len(widths) > 1:
         raise ValueError(f"models: all of the same hidden widths, not {sorted(widths)}")
-    states = [model.state_dict() for model in models]
-    return {
-        name: torch.stack([state[name].detach().to("cpu", torch.float32) for state in states])
-        for name in PARAMETER_NAMES
+    stacked = {
+        name: torch.stack([state[name].detach().cpu() for state in states]) for name in PARAMETER_NAMES
     }
+    return stacked, [], None

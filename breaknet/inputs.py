@@ -1,5 +1,6 @@
 """Checks of what a caller hands to `train` and `evaluate`; data of every form becomes `Examples`."""
 
+import logging
 import math
 import warnings
 from typing import Any
@@ -11,6 +12,13 @@ from torch import Tensor
 from .backends.interface import Examples
 from .data.splits import Split
 from .model import INPUTS, OUTPUTS
+
+#: Floats that reach this are hardly pixels of about 0 to 1, whatever their mean and deviation were made.
+_LIKE_BYTES = 100
+
+_log = logging.getLogger("breaknet")
+
+_NUMPY_TYPES = {torch.float32: np.float32, torch.int64: np.int64}
 
 
 class ExamplesReader:
@@ -34,7 +42,7 @@ class ExamplesReader:
         else:
             raise TypeError(f"{name}: a Split or a pair (images, labels), not {_kind(data)}")
         images_tensor = self._read_images(images, f"{name} images")
-        labels_tensor = _read_labels(labels, f"{name} labels")
+        labels_tensor = read_labels(labels, f"{name} labels")
         if len(images_tensor) != len(labels_tensor):
             raise ValueError(
                 f"{name}: images and labels differ in length: {len(images_tensor)} and {len(labels_tensor)}"
@@ -54,16 +62,48 @@ class ExamplesReader:
 
 def _as_tensor(array: Any, name: str) -> Tensor:
     if isinstance(array, Tensor):
-        return array.detach()
+        return _plain_tensor(array, name)
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: a numpy array or a torch tensor, not {_kind(array)}")
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a numpy array without a mask, not a {type(array).__name__}")
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise ValueError(f"{name}: numbers, not dtype {array.dtype}")
-    if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+    # torch takes strides of whole elements only, and none that run backwards
+    if not array.dtype.isnative or any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
     with warnings.catch_warnings():  # a read-only array is fine: nothing here writes to it
         warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
         return torch.from_numpy(array)
+
+
+def _plain_tensor(tensor: Tensor, name: str) -> Tensor:
+    """`tensor` without its history, as numbers that stand in memory one by one."""
+    if tensor.is_nested:
+        raise ValueError(f"{name}: a plain tensor, not a nested one")
+    if tensor.layout != torch.strided:
+        raise ValueError(
+            f"{name}: a dense tensor, not one of layout {str(tensor.layout).removeprefix('torch.')}"
+        )
+    if tensor.is_meta:
+        raise ValueError(f"{name}: a tensor with values, not one on the meta device")
+    if tensor.is_quantized:
+        raise ValueError(f"{name}: plain numbers, not quantized ones")
+    if tensor.is_inference():  # autograd could not keep it for the backward pass
+        tensor = tensor.clone()
+    return tensor.detach().resolve_conj().resolve_neg()
+
+
+def read_images(images: Any, name: str) -> Tensor:
+    """Images of any shape [N, ...] for a model of the caller's own: uint8, or floating and finite."""
+    tensor = _as_tensor(np.asarray(images) if isinstance(images, (list, tuple)) else images, name)
+    if tensor.ndim < 2:
+        raise ValueError(f"{name}: shape [N, 784], not {list(tensor.shape)}")
+    if tensor.dtype != torch.uint8 and not tensor.dtype.is_floating_point:
+        raise ValueError(f"{name}: uint8 or floating, not {_dtype(tensor)}")
+    if tensor.dtype != torch.uint8 and not _all_finite(tensor):
+        raise ValueError(f"{name}: finite values only, but some are NaN or infinite")
+    return tensor
 
 
 def _checked_images(images: Tensor, name: str) -> Tensor:
@@ -75,24 +115,53 @@ def _checked_images(images: Tensor, name: str) -> Tensor:
         return images
     if not images.dtype.is_floating_point:
         raise ValueError(f"{name}: uint8 or floating, not {_dtype(images)}")
-    images = images.to(torch.float32)
-    if not bool(torch.isfinite(images).all()):
+    images = _converted(images, torch.float32)
+    smallest, largest = _extremes(images) if images.numel() else (0.0, 0.0)
+    if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise ValueError(f"{name}: finite float32 values only, but some are NaN or infinite")
+    if largest >= _LIKE_BYTES:
+        _log.warning(
+            "%s: values up to %g are used as they are; bytes as floats saturate the sigmoids, so divide by 256",
+            name, largest,
+        )  # fmt: skip
     return images
 
 
-def _read_labels(labels: Any, name: str) -> Tensor:
+def read_labels(labels: Any, name: str) -> Tensor:
+    """Labels int64 [N], each 0 to 9."""
     tensor = _as_tensor(labels, name)
     if tensor.ndim != 1:
         raise ValueError(f"{name}: shape [N], not {list(tensor.shape)}")
     if tensor.dtype == torch.bool or tensor.dtype.is_floating_point or tensor.dtype.is_complex:
         raise ValueError(f"{name}: whole numbers, not {_dtype(tensor)}")
-    tensor = tensor.to(torch.int64)
+    tensor = _converted(tensor, torch.int64)
     if len(tensor):
-        low, high = int(tensor.min()), int(tensor.max())
+        low, high = (int(value) for value in _extremes(tensor))
         if low < 0 or high >= OUTPUTS:
             raise ValueError(f"{name}: 0 to {OUTPUTS - 1}, not {low if low < 0 else high}")
     return tensor
+
+
+# On the CPU numpy does what follows: torch's OpenMP threads are gone in a forked child, which would wait for them.
+
+
+def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if tensor.device.type != "cpu" or tensor.dtype in (dtype, torch.bfloat16):
+        return tensor.to(dtype)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is looked for next
+        return torch.from_numpy(tensor.numpy().astype(_NUMPY_TYPES[dtype]))
+
+
+def _extremes(tensor: Tensor) -> tuple[Any, Any]:
+    """The smallest and the largest value, both NaN where one is."""
+    if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
+        return tuple(torch.stack(tensor.aminmax()).tolist())
+    with np.errstate(invalid="ignore"):
+        return tensor.numpy().min(), tensor.numpy().max()
+
+
+def _all_finite(tensor: Tensor) -> bool:
+    return tensor.numel() == 0 or all(math.isfinite(value) for value in _extremes(tensor))
 
 
 def check_count(value: Any, name: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,31 @@ def parameter_shapes(hidden: tuple[int, int]) -> dict[str, tuple[int, ...]]:
 
 
 PARAMETER_NAMES = tuple(parameter_shapes((1, 1)))
+LAYERS = ("hidden1", "hidden2", "output")
 
 
-def tensors_on_cpu() -> AbstractContextManager[object]:
-    """A block in which new tensors are on the CPU, whatever `torch.set_default_device` said before."""
-    # torch's own context costs something at every call, so it is entered only where it changes something
-    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+@contextmanager
+def torch_settings() -> Iterator[None]:
+    """A block with a fresh thread's settings: tensors on the CPU, gradients, no inference mode, no autocast.
+
+    The default dtype belongs to the whole process, so it is left alone: whoever creates floats names their dtype.
+    """
+    # each of these costs something, so it is entered only where it changes something
+    with ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if not torch.is_grad_enabled():
+            stack.enter_context(torch.enable_grad())
+        for device_type in _AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device_type):
+                stack.enter_context(torch.autocast(device_type, enabled=False))
+        yield
+
+
+#: The devices whose autocast may be on; the other ones have backends that nobody can name here.
+_AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def check_hidden(hidden: object) -> tuple[int, int]:
@@ -54,9 +74,45 @@ def hidden_widths(parameters: Mapping[str, Tensor]) -> tuple[int, int]:
     return parameters["hidden1.bias"].shape[-1], parameters["hidden2.bias"].shape[-1]
 
 
+def parameter_bytes(hidden: tuple[int, int]) -> int:
+    """How much memory the float32 parameters of one model take."""
+    first, second = hidden
+    return 4 * (first * (INPUTS + 1) + second * (first + 1) + OUTPUTS * (second + 1))
+
+
+def room_for(epochs: int, hidden: tuple[int, int]) -> dict[str, Tensor]:
+    """Memory for the parameters after so many epochs, float32 [epochs, ...] on the CPU, taken as it is written."""
+    return {
+        name: torch.empty(epochs, *shape, dtype=torch.float32, device="cpu")
+        for name, shape in parameter_shapes(hidden).items()
+    }
+
+
 def all_finite(parameters: Mapping[str, Tensor]) -> bool:
     """Whether no parameter is infinite or NaN."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in parameters.values())
+    # the extremes are NaN where anything is; torch.isfinite would take as much memory again
+    return all(
+        math.isfinite(extreme) for tensor in parameters.values() if tensor.numel()
+        for extreme in torch.stack(tensor.aminmax()).tolist()
+    )  # fmt: skip
+
+
+def seeded_parameters(seed: int, hidden: tuple[int, int]) -> dict[str, Tensor]:
+    """The parameters that `torch.manual_seed(seed); MLP(hidden)` has, float32 on the CPU."""
+    # a generator of its own: the global one belongs to every thread of the process at once
+    generator = torch.Generator().manual_seed(seed)
+    widths = (INPUTS, *check_hidden(hidden), OUTPUTS)
+    parameters = {}
+    with torch_settings():
+        for layer, inputs, outputs in zip(LAYERS, widths, widths[1:], strict=False):
+            bound = 1 / math.sqrt(inputs)
+            weight = torch.empty(outputs, inputs, dtype=torch.float32)
+            parameters[f"{layer}.weight"] = nn.init.kaiming_uniform_(
+                weight, math.sqrt(5), generator=generator
+            )
+            bias = torch.empty(outputs, dtype=torch.float32)
+            parameters[f"{layer}.bias"] = bias.uniform_(-bound, bound, generator=generator)
+    return parameters
 
 
 class MLP(nn.Module):
@@ -79,9 +135,16 @@ class MLP(nn.Module):
     @classmethod
     def seeded(cls, seed: int, hidden: tuple[int, int] = (16, 16)) -> MLP:
         """The model that `torch.manual_seed(seed); MLP(hidden)` gives, the caller's random state untouched."""
-        with tensors_on_cpu(), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            return cls(hidden)
+        return cls.of_parameters(seeded_parameters(seed, hidden))
+
+    @classmethod
+    def of_parameters(cls, parameters: Mapping[str, Tensor]) -> MLP:
+        """The model that holds these very tensors, by torch's names, as its parameters."""
+        with torch_settings():
+            with torch.device("meta"):
+                model = cls(hidden_widths(parameters))
+            model.load_state_dict(parameters, assign=True)
+            return model.requires_grad_(True)
 
     @property
     def hidden(self) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 #: Called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
@@ -38,7 +40,7 @@ class Progress:
         self._done: dict[int, int] = {}  # epochs by job
 
     def __enter__(self) -> Progress:
-        if self._wants_bar:
+        if self._wants_bar and sys.stderr is not None:
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -54,14 +56,18 @@ class Progress:
 
     def __exit__(self, *exc: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError, ValueError):
+                self._bar.close()
 
     def report(self, job: int, epoch: int, train_cost: float) -> None:
         """Job number `job` has finished `epoch`."""
         if self._bar is not None:
             self._costs[job] = train_cost
-            self._bar.set_postfix_str(f"cost {self._shown_costs()}", refresh=False)
-            self._bar.update(epoch + 1 - self._done.get(job, 0))
+            try:
+                self._bar.set_postfix_str(f"cost {self._shown_costs()}", refresh=False)
+                self._bar.update(epoch + 1 - self._done.get(job, 0))
+            except (OSError, ValueError):  # standard error is closed or full: training goes on without a bar
+                self._bar = None
             self._done[job] = epoch + 1
         elif self._callable is not None:
             try:

@@ -1,6 +1,7 @@
 """`train` and `train_many`: check everything once, pick a backend, return runs."""
 
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,19 @@ import torch
 from .backends import select
 from .backends.interface import Report, Trained, TrainingJob
 from .checkpoints import Checkpoints
+from .fast_paths import difference_in_outputs, difference_in_training
 from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
-from .model import MLP, PARAMETER_NAMES, all_finite, check_hidden, hidden_widths, tensors_on_cpu
+from .model import (
+    MLP,
+    PARAMETER_NAMES,
+    all_finite,
+    check_hidden,
+    hidden_widths,
+    seeded_parameters,
+    torch_settings,
+)
 from .progress import CallbackFailed, Progress
+from .resources import check_memory
 from .run import Run
 
 #: This very object, not its value, means that the caller named no widths (an `init` then brings its own).
@@ -66,7 +77,8 @@ def train(
         hidden: widths of the two hidden layers, each 1 or more.
         seed: draws the starting parameters, 0 to 2^63 - 1. The caller's random state is left alone.
         init: a model to start from (left unchanged), instead of `seed`; it brings its own widths, so an explicit
-            `hidden` must agree with it.
+            `hidden` must agree with it. One that is frozen in part, shares parameters or has gradient hooks is
+            trained so, by the torch backend; one that computes something else is a ValueError.
         backend: "auto" (triton on a usable CUDA GPU, else numba, else torch), "torch", "numba" or "triton".
         device: "auto", or a torch device or its name.
         progress: True for a text bar on standard error, or a callable(epoch, epochs, train_cost).
@@ -106,10 +118,27 @@ def train_many(
     """
     if checkpoints not in ("all", "last"):
         raise ValueError(f"checkpoints: 'all' or 'last', not {checkpoints!r}")
-    with tensors_on_cpu():
-        checked = _check_jobs(jobs)
+    with torch_settings():
+        runs = train_checked(check_jobs(jobs), backend, device, progress, plan, checkpoints)
+    for run, job in zip(runs, jobs, strict=True):
+        run.checkpoints.metadata.update(_breakages(job))
+    return runs
+
+
+def train_checked(
+    checked: list[TrainingJob],
+    backend: str,
+    device: str | torch.device,
+    progress: Any,
+    plan: str | None = None,
+    checkpoints: str = "all",
+) -> list[Run]:
+    """`train_many` of jobs that were checked; an interruption leaves in their `checkpoints` what was reported."""
+    with torch_settings():
         # no object for no progress: most runs have none
         shown = None if progress is False else Progress(progress, [job.epochs for job in checked])
+        if checkpoints == "all":
+            check_memory([(job.points, hidden_widths(job.start)) for job in checked])
         usable = select.choices(backend, device)
         _check_plan(plan, backend, usable)
         if not checked:
@@ -122,12 +151,14 @@ def train_many(
                 trained, used = _train_group(group, usable, backend != "auto", plan, report)
                 for number, job, one in zip(numbers, group, trained, strict=True):
                     runs[number] = _as_run(one, used, job, last_only=checkpoints == "last")
-                    runs[number].checkpoints.metadata.update(_breakages(jobs[number]))
+                    if checkpoints == "last":
+                        job.checkpoints = {}
     _warn_of_divergence(runs)
     return [runs[number] for number in range(len(checked))]
 
 
-def _check_jobs(jobs: Any) -> list[TrainingJob]:
+def check_jobs(jobs: Any) -> list[TrainingJob]:
+    """The jobs that `train_many` is given, checked, in a backend's form."""
     if not isinstance(jobs, (list, tuple)):
         raise TypeError(f"jobs: a list of Job, not a {type(jobs).__name__}")
     reader = ExamplesReader()
@@ -154,20 +185,36 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     learning_rate = check_learning_rate(job.learning_rate)
     seed = check_seed(job.seed)
     hidden = check_hidden(job.hidden)
+    if job.init is None:
+        check_memory([(epochs // every, hidden)])
+    state: Mapping[str, torch.Tensor]
     if job.init is not None:
         if not isinstance(job.init, MLP):
             raise TypeError(f"init: a breaknet.MLP, not a {type(job.init).__name__}")
         if job.hidden is not _DEFAULT_HIDDEN and hidden != job.init.hidden:
             raise ValueError(f"hidden: {hidden} differs from the widths of init, {job.init.hidden}")
-        state = job.init.state_dict()
+        reason = difference_in_outputs(job.init)
+        if reason is not None:
+            raise ValueError(f"init: {reason}; an MLP as it is, or else breaknet.notebook.train_model")
+        obstacle = difference_in_training(job.init)
+        state = dict(job.init.named_parameters(remove_duplicate=False))
         if not all_finite(state):
             raise ValueError("init: finite parameters only, but some are NaN or infinite")
     else:
-        state = MLP.seeded(seed, hidden).state_dict()
+        state, obstacle = seeded_parameters(seed, hidden), None
     start = {name: state[name].detach().to("cpu", torch.float32, copy=True) for name in PARAMETER_NAMES}
     train_examples = reader.read(job.data, "data")
     valid_examples = None if job.valid is None else reader.read(job.valid, "valid")
-    return TrainingJob(train_examples, valid_examples, epochs, batch_size, learning_rate, start, every)
+    module = job.init if obstacle is not None else None
+    return TrainingJob(
+        train_examples, valid_examples, epochs, batch_size, learning_rate, start, every, module, obstacle
+    )
+
+
+def _obstacle(choice: select.Choice, job: TrainingJob) -> str | None:
+    """Why a backend cannot train a job; None if it can."""
+    own = job.obstacle if choice.name != "torch" else None
+    return own or choice.backend.unsupported(job)
 
 
 def _check_plan(plan: object, backend: str, usable: list[select.Choice]) -> None:
@@ -186,7 +233,7 @@ def _by_backend(jobs: list[TrainingJob], usable: list[select.Choice], in_parts: 
     """The jobs' numbers, grouped by the first backend that can take them; `in_parts` of bounded memory."""
     groups: dict[str, list[int]] = {}
     for number, job in enumerate(jobs):
-        able = [choice for choice in usable if choice.backend.unsupported(job) is None]
+        able = [choice for choice in usable if _obstacle(choice, job) is None]
         groups.setdefault((able or usable)[0].name, []).append(number)
     return [part for group in groups.values() for part in (_parts(jobs, group) if in_parts else [group])]
 
@@ -211,8 +258,7 @@ def _train_group(
 ) -> tuple[list[Trained], select.Choice]:
     """Train jobs that the same backends can take; return with them the backend that did."""
     obstacles = {
-        choice.name: next((why for job in jobs if (why := choice.backend.unsupported(job))), None)
-        for choice in usable
+        choice.name: next((why for job in jobs if (why := _obstacle(choice, job))), None) for choice in usable
     }
 
     def train_on(choice: select.Choice) -> list[Trained]:
@@ -279,5 +325,5 @@ def _warn_of_divergence(runs: dict[int, Run]) -> None:
                 f"{which} diverged: some parameter was not finite at the end of epoch {run.diverged_at}; "
                 "its curves and checkpoints end before that (a smaller learning_rate may help)",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )

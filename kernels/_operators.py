@@ -9,10 +9,44 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from breaknet.kernels._triton import HAVE_TRITON
 
-_LIBRARY = torch.library.Library("breaknet", "FRAGMENT")
+#: The library of each operator, kept at torch's own namespace: a module that is imported again or reloaded
+#: finds there what it has registered before, and takes it back.
+_LIBRARIES: dict[str, Any] = vars(torch.ops.breaknet).setdefault("_libraries", {})
+
+
+def forward_mode() -> bool:
+    """Whether forward-mode differentiation is going on, which no kernel and no registered derivative takes part in."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def check_plain(**tensors: torch.Tensor | None) -> None:
+    """Raise ValueError for an argument whose values do not stand in memory one by one, naming it."""
+    for name, tensor in tensors.items():
+        if tensor is not None and (tensor.layout != torch.strided or tensor.is_nested):
+            kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+            raise ValueError(f"{name}: a dense tensor, not a {kind} one")
+
+
+class _Registering:
+    """A library to register a derivative with: in forward mode torch's own operations are taken instead."""
+
+    def __init__(self, library: torch.library.Library, by_torch: Callable[..., Any]) -> None:
+        self._library, self._by_torch = library, by_torch
+
+    def impl(self, name: str, kernel: Callable[..., Any], key: str, *, with_keyset: bool = False) -> None:
+        def dispatch(keyset: Any, *arguments: Any, **more: Any) -> Any:
+            if forward_mode():
+                return self._by_torch(*arguments, **more)
+            return kernel(keyset, *arguments, **more) if with_keyset else kernel(*arguments, **more)
+
+        self._library.impl(name, dispatch, key, with_keyset=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._library, name)
 
 
 def register(
@@ -39,12 +73,18 @@ def register(
         return chosen(first, *rest)
 
     name = schema.split("(")[0]
-    _LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, by_torch, "CompositeExplicitAutograd")
-    _LIBRARY.impl(name, on_cuda, "CUDA")
-    torch.library.register_fake(f"breaknet::{name}", fake, lib=_LIBRARY)
+    if name in _LIBRARIES:
+        _LIBRARIES.pop(name)._destroy()
+        vars(torch.ops.breaknet).pop(name, None)  # the operator that is gone, which torch keeps for speed
+    library = _LIBRARIES[name] = torch.library.Library("breaknet", "FRAGMENT")
+    library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    library.impl(name, by_torch, "CompositeExplicitAutograd")
+    library.impl(name, on_cuda, "CUDA")
+    torch.library.register_fake(f"breaknet::{name}", fake, lib=library)
     if backward is None:
         return
-    torch.library.register_autograd(f"breaknet::{name}", backward, setup_context=save, lib=_LIBRARY)
+    torch.library.register_autograd(
+        f"breaknet::{name}", backward, setup_context=save, lib=_Registering(library, by_torch)
+    )
     for device_type in ("cpu", "cuda"):
-        torch.library.register_autocast(f"breaknet::{name}", device_type, torch.float32, lib=_LIBRARY)
+        torch.library.register_autocast(f"breaknet::{name}", device_type, torch.float32, lib=library)

@@ -6,9 +6,14 @@ says why in one line, `tl` answers any attribute so that annotations such as `tl
 kernel decorated with `jit` raises that line when it is launched.
 """
 
+import atexit
+import logging
 import os
 import re
+import shutil
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -80,8 +85,33 @@ def _load() -> tuple[Any, Any, str | None]:
     else:
         reason = _problem(triton.__version__, numpy.__version__, _interpreter_requested())
         if reason is None:
+            if not _interpreter_requested():
+                _settle_cache()
             return triton, triton.language, None
     return _Absent(), _Absent(), reason
+
+
+def _settle_cache() -> None:
+    """Where Triton's cache cannot be written (a read-only home, say), keep what this process compiles beside it."""
+    home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")
+    wanted = Path(os.environ.get("TRITON_CACHE_DIR") or Path(home) / ".triton" / "cache")
+    existing = next((folder for folder in (wanted, *wanted.parents) if folder.is_dir()), None)
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return
+    except OSError:
+        pass
+    try:
+        own = tempfile.mkdtemp(prefix="breaknet-triton-")
+    except OSError:  # Triton will say so when it compiles
+        return
+    os.environ["TRITON_CACHE_DIR"] = own
+    process = os.getpid()
+    atexit.register(lambda: shutil.rmtree(own, ignore_errors=True) if os.getpid() == process else None)
+    logging.getLogger("breaknet").info(
+        "%s cannot be written: what Triton compiles is not kept (TRITON_CACHE_DIR names another folder)",
+        wanted,
+    )
 
 
 triton, tl, _reason = _load()

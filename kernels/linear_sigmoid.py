@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from breaknet.kernels._operators import register
+from breaknet.kernels._operators import check_plain, forward_mode, register
 from breaknet.kernels._triton import capability_of, jit, tl, triton
 from breaknet.kernels.device_functions import MANY_COLUMNS, ordered_sum, sigmoid, sigmoid_derivative
 from breaknet.kernels.jobs import padded
@@ -128,6 +128,7 @@ def linear_sigmoid_parameters_backward_kernel(
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    check_plain(x=x, weight=weight, bias=bias)
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x: float32 or float64, not {x.dtype}")
     if x.ndim < 1 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
@@ -249,7 +250,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Ten
     x, weight, y = ctx.saved_tensors
     for_x, for_weight, for_bias = ctx.needs_input_grad
     # a graph of the backward itself is wanted (create_graph=True): only torch's own operations can give it
-    by_torch = torch.is_grad_enabled()
+    by_torch = torch.is_grad_enabled() or forward_mode()
     dx = dweight = dbias = None
     if for_x:
         of_input = _backward_input_by_torch if by_torch else _OPS.linear_sigmoid_backward_input
@@ -285,6 +286,7 @@ def linear_sigmoid(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     Raises:
         ValueError: a dtype, a device or a shape that does not fit, naming the argument.
     """
+    check_plain(x=x, weight=weight, bias=bias)
     return _OPS.linear_sigmoid(x, weight, bias)
 
 

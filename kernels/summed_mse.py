@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from breaknet.kernels._operators import register
+from breaknet.kernels._operators import check_plain, forward_mode, register
 from breaknet.kernels._triton import jit, tl, triton
 from breaknet.kernels.device_functions import ONE_COLUMN, ordered_sum
 from breaknet.kernels.jobs import padded
@@ -77,6 +77,7 @@ def tile_config(classes: int) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _check(prediction: Tensor, target: Tensor) -> None:
+    check_plain(prediction=prediction, target=target)
     shape = list(prediction.shape)
     if prediction.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"prediction: float32 or float64, not {prediction.dtype}")
@@ -153,7 +154,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor 
     prediction, target, gradient = ctx.saved_tensors
     for_prediction, for_target, _ = ctx.needs_input_grad
     # a saved gradient is a constant to autograd: compute it again where it is to be differentiated itself
-    if torch.is_grad_enabled() or gradient.shape != prediction.shape:
+    if torch.is_grad_enabled() or forward_mode() or gradient.shape != prediction.shape:
         gradient = summed_mse_spec(prediction, target)[1]
     gradient = grad * gradient
     return gradient if for_prediction else None, -gradient if for_target else None, None
@@ -175,5 +176,6 @@ def summed_mse(prediction: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: a dtype, a device, a shape or (on the CPU) a label that does not fit, naming the argument.
     """
+    check_plain(prediction=prediction, target=target)
     wanted = torch.is_grad_enabled() and (prediction.requires_grad or target.requires_grad)
     return torch.ops.breaknet.summed_mse(prediction, target, wanted)[0]

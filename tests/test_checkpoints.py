@@ -1,6 +1,7 @@
 import errno
-from pathlib import Path
+import os
 
+import numpy as np
 import pytest
 import torch
 from checks import assert_same_parameters
@@ -55,15 +56,19 @@ def test_a_write_that_breaks_off_leaves_the_old_file(checkpoints, tmp_path, monk
     checkpoints.save(path)
     before = path.read_bytes()
 
-    def break_off(self: Path, content: bytes) -> None:
-        with open(self, "wb") as file:
-            file.write(content[: len(content) // 2])
-        raise error
+    tensors = []
 
-    monkeypatch.setattr(Path, "write_bytes", break_off)
+    def break_off(array: np.ndarray, dtype: str) -> np.ndarray:
+        tensors.append(array)
+        if len(tensors) == 3:
+            raise error
+        return array
+
+    monkeypatch.setattr(np, "ascontiguousarray", break_off)
     expected = DataError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected) as raised:
         checkpoints[:2].save(path)
+    monkeypatch.undo()
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.safetensors"]
     if expected is DataError:
@@ -109,3 +114,52 @@ def test_wrong_parameters_are_refused(checkpoints, name, change, message):
     value = stacked.pop(name)
     with pytest.raises(ValueError, match=message):
         Checkpoints(stacked if change is None else {**stacked, name: change(value)})
+
+
+def test_the_same_checkpoints_are_the_same_bytes(checkpoints, tmp_path):
+    metadata = {name: name.upper() for name in "qwertzuiop"}
+    contents = set()
+    for order in (metadata, dict(reversed(metadata.items()))):
+        Checkpoints(checkpoints.stacked, order).save(tmp_path / "run.safetensors")
+        contents.add((tmp_path / "run.safetensors").read_bytes())
+    assert len(contents) == 1
+
+
+def test_what_no_run_leaves_is_refused(checkpoints, tmp_path):
+    stacked = {name: tensor.clone() for name, tensor in checkpoints.stacked.items()}
+    stacked["hidden2.bias"][0, 0] = float("nan")
+    Checkpoints(stacked).save(tmp_path / "nan.safetensors")
+    with pytest.raises(DataError, match="some parameters are NaN or infinite"):
+        Checkpoints.load(tmp_path / "nan.safetensors")
+    empty = {
+        name: tensor[:, :0] if name.startswith("hidden1") else tensor for name, tensor in stacked.items()
+    }
+    with pytest.raises(ValueError, match="hidden widths of 1 or more, not 0"):
+        Checkpoints({**empty, "hidden2.weight": stacked["hidden2.weight"][:, :, :0]})
+
+
+def test_slices_may_run_backwards(checkpoints):
+    backwards = checkpoints[::-1]
+    assert torch.equal(backwards[0].hidden1.weight, checkpoints[-1].hidden1.weight)
+    assert len(checkpoints[3:0:-2]) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_files_place_is_refused_at_once(checkpoints, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="not a plain file"):
+        Checkpoints.load(tmp_path / "pipe")
+    with pytest.raises(DataError, match="a pipe, not a file"):
+        checkpoints.save(tmp_path / "pipe")
+
+
+def test_a_link_stays_and_a_mode_is_kept(checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    target = tmp_path / "real.safetensors"
+    checkpoints.save(target)
+    target.chmod(0o640)
+    (tmp_path / "link.safetensors").symlink_to(target)
+    checkpoints[:1].save("~/link.safetensors")
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert len(Checkpoints.load("~/real.safetensors")) == 1
+    assert target.stat().st_mode & 0o777 == 0o640

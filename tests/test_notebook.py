@@ -84,19 +84,6 @@ def test_train_model_gives_the_originals_lists(capsys):
         assert torch.equal(trained, last)
 
 
-def test_models_act_as_a_list_and_are_built_when_touched():
-    _, _, models = notebook.train_model(4, 100, 0.05, IMAGES, torch.from_numpy(LABELS), seeded_model())
-    assert not models._built
-    assert len(models) == 4
-    assert models[-1] is models[3]
-    assert len(models._built) == 1
-    assert [type(model) for model in models[1:3]] == [notebook.NN_Model] * 2
-    assert next(reversed(models)) is models[-1]
-    assert len([*models, *models]) == len(models + models) == 8
-    with pytest.raises(IndexError):
-        models[4]
-
-
 def test_without_valid_data_there_are_no_valid_costs():
     cost_valid, cost_train, _ = notebook.train_model(1, 100, 0.05, IMAGES, list(LABELS), seeded_model())
     assert cost_valid == []
@@ -193,3 +180,34 @@ def test_a_redefined_but_equal_cost_stays_fast(notices):
             "model": seeded_model()}  # fmt: skip
     exec("found = notebook.train_model(1, 100, 0.05, images, labels, model)", cell)
     assert notices.messages == []
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_ctrl_c_keeps_the_epochs_that_were_finished(backend, monkeypatch):
+    pytest.importorskip(backend)
+    train_checked = notebook.train_checked
+    monkeypatch.setattr(notebook, "train_checked", lambda jobs, _, *more: train_checked(jobs, backend, *more))
+    four_epochs, interrupted = seeded_model(), seeded_model()
+    notebook.train_model(4, 100, 0.05, IMAGES, LABELS, four_epochs)
+
+    def print_epoch(epoch, epochs, cost):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebook, "_print_epoch", print_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        notebook.train_model(50, 100, 0.05, IMAGES, LABELS, interrupted)
+    for mine, theirs in zip(interrupted.parameters(), four_epochs.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_model_uses_the_activation_of_the_cells(monkeypatch):
+    model = seeded_model()
+    compiled = torch.compile(model, backend="eager")
+    images = torch.as_tensor(IMAGES[:5])
+    cells = globals()
+    for activation in (torch.sigmoid, torch.relu, torch.tanh, torch.sigmoid):
+        monkeypatch.setitem(cells, "activation_func", activation)
+        expected = activation(model.output(activation(model.hidden2(activation(model.hidden1(images))))))
+        assert torch.allclose(compiled(images), expected)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 #: report(job index, epoch from 0, train cost), called in the thread that called `train`, once an epoch of
 #: each job and soon after the epoch is known; an exception it raises ends training and reaches the caller.
@@ -42,11 +42,13 @@ class Examples:
         return self.images.shape[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TrainingJob:
     """One run to train: N >= 1 training examples, at least one epoch, `start` float32 on the CPU.
 
-    Curves and parameters are kept after every `every`-th epoch only; `epochs` is a multiple of it.
+    Curves and parameters are kept after every `every`-th epoch only; `epochs` is a multiple of it. A
+    backend makes `checkpoints` (`room_for`), and puts parameters there before it reports their epoch: they are there
+    after an interruption, too.
     """
 
     train: Examples
@@ -56,6 +58,9 @@ class TrainingJob:
     learning_rate: float
     start: Parameters
     every: int = 1
+    module: nn.Module | None = None  # the caller's own, to be copied and trained as it is, by PyTorch only
+    obstacle: str | None = None  # why so
+    checkpoints: Parameters = field(default_factory=dict, init=False)  # CPU float32 [points, ...]
 
     @property
     def points(self) -> int:

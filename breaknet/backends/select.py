@@ -84,12 +84,15 @@ def run_on_first(
         BackendError: where the backend was named and cannot take the shapes.
         Exception: whatever `work` raises on a named backend or on the last one.
     """
+    reported = None
     for choice in usable:
         obstacle = obstacles[choice.name]
         if obstacle is not None:
             if named:
                 raise BackendError(f"backend {choice.name!r} cannot take this: {obstacle}")
-            _log.warning("The %s backend cannot take this (%s); using another.", choice.name, obstacle)
+            if obstacle != reported:
+                reported = obstacle
+                _log.warning("The %s backend cannot take this (%s); using another.", choice.name, obstacle)
             continue
         try:
             return work(choice), choice

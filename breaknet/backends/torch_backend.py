@@ -1,6 +1,7 @@
 """The plain PyTorch backend, on any torch device: autograd and `torch.optim.SGD`, as the lesson's notebook has them."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from time import perf_counter
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES, all_finite, hidden_widths
+from ..model import INPUTS, MLP, OUTPUTS, PARAMETER_NAMES, all_finite, hidden_widths, room_for
 from .interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 
 NAME = "torch"
@@ -23,10 +24,11 @@ _BYTES_AT_ONCE = 64 * 2**20
 def unavailable(device: torch.device) -> str | None:
     """Why this backend cannot run on `device`; None if it can."""
     try:
-        torch.empty(1, device=device)
+        torch.empty(1, dtype=torch.float32, device=device)
     except Exception as error:  # torch raises AssertionError, RuntimeError or NotImplementedError by device
-        return str(error).splitlines()[0].rstrip(".")
-    return None
+        line = str(error).splitlines()[0].rstrip(".")
+        return f"this torch has no {device.type}" if "Could not run" in line else line
+    return "it keeps no values" if device.type == "meta" else None
 
 
 def unsupported(job: TrainingJob) -> str | None:
@@ -50,20 +52,12 @@ def _train_one(
 ) -> Trained:
     began = perf_counter()
     sets = [_upload(data, device, uploaded) for data in (job.train, job.valid) if data is not None]
-    with torch.device("meta"):
-        model = MLP(hidden_widths(job.start))
-    # clones: the optimiser writes into them, and the start stays the caller's
-    model.load_state_dict(
-        {name: job.start[name].to(device, copy=True) for name in PARAMETER_NAMES}, assign=True
-    )
-    model.requires_grad_(True)
+    model = _own_copy(job.module, device) if job.module is not None else _from_start(job.start, device)
     optimizer = torch.optim.SGD(model.parameters(), lr=job.learning_rate)
     seconds = {"compile": 0.0, "transfer": perf_counter() - began, "training": 0.0, "evaluation": 0.0}
 
     state = model.state_dict()  # the parameters' own memory
-    after = {
-        name: torch.empty(job.points, *job.start[name].shape, dtype=torch.float32) for name in PARAMETER_NAMES
-    }
+    job.checkpoints = room_for(job.points, hidden_widths(job.start))
     curves = np.zeros((2, 2, job.points))  # [training or validation, cost or accuracy, kept epoch]
     diverged_at, kept = None, 0
     for epoch in range(job.epochs):
@@ -73,9 +67,9 @@ def _train_one(
             seconds["training"] += perf_counter() - began
             continue
         for name, tensor in state.items():
-            after[name][kept] = tensor
+            job.checkpoints[name][kept] = tensor
         seconds["training"] += perf_counter() - began
-        if not all_finite({name: tensor[kept] for name, tensor in after.items()}):
+        if not all_finite({name: tensor[kept] for name, tensor in job.checkpoints.items()}):
             diverged_at = epoch
             break
         began = perf_counter()
@@ -88,7 +82,7 @@ def _train_one(
     seconds["total"] = sum(seconds.values())
     train, valid = curves[:, :, :kept]
     return Trained(
-        parameters={name: tensor[:kept] for name, tensor in after.items()},
+        parameters={name: tensor[:kept] for name, tensor in job.checkpoints.items()},
         train_cost=train[0],
         train_accuracy=train[1],
         valid_cost=valid[0] if job.valid is not None else None,
@@ -100,7 +94,23 @@ def _train_one(
     )
 
 
-def _train_epoch(model: MLP, optimizer: torch.optim.SGD, train: Examples, batch_size: int) -> None:
+def _from_start(start: Parameters, device: torch.device) -> nn.Module:
+    # copies: the optimiser writes into them, and the start stays the caller's
+    return MLP.of_parameters({name: start[name].to(device, copy=True) for name in PARAMETER_NAMES})
+
+
+def _own_copy(module: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of the caller's module that trains as it would: frozen and shared parameters, and hooks, as they are."""
+    model = deepcopy(module).to(device)
+    for mine, theirs in zip(model.parameters(), module.parameters(), strict=True):  # a deep copy has no hooks
+        for hook in (theirs._backward_hooks or {}).values():
+            mine.register_hook(hook)
+        for hook in (theirs._post_accumulate_grad_hooks or {}).values():
+            mine.register_post_accumulate_grad_hook(hook)
+    return model
+
+
+def _train_epoch(model: nn.Module, optimizer: torch.optim.SGD, train: Examples, batch_size: int) -> None:
     cost_of = nn.MSELoss(reduction="sum")
     targets = _one_hot(train.labels)
     for images, target in zip(train.images.split(batch_size), targets.split(batch_size), strict=True):
@@ -115,6 +125,36 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
     on_device = {name: tensor.to(device) for name, tensor in parameters.items()}
     moved = Examples(examples.images.to(device), examples.labels.to(device))
     return _scores(on_device, moved, confusion)
+
+
+@torch.no_grad()
+def evaluate_modules(
+    modules: list[nn.Module], examples: Examples, device: torch.device, confusion: bool
+) -> Scores:
+    """What `evaluate` gives, by calling each module of images [N, 784]; modules are left where and as they are.
+
+    Raises:
+        ValueError: for a module that does not give outputs [N, 10].
+    """
+    costs, accuracies, counts = [], [], []
+    for number, module in enumerate(modules):
+        first = next((one for one in module.parameters() if one.is_floating_point()), None)
+        place, dtype = (device, torch.float32) if first is None else (first.device, first.dtype)
+        cost, table = 0.0, torch.zeros(OUTPUTS, OUTPUTS, dtype=torch.int64)
+        for some_images, some_labels in _blocks(examples):
+            output = module(some_images.to(place, dtype))
+            if not isinstance(output, Tensor) or output.shape != (len(some_labels), OUTPUTS):
+                shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(f"models: outputs [N, {OUTPUTS}], but number {number} gives {shape}")
+            output = output.detach().cpu().to(torch.float64)
+            labels = some_labels.cpu()
+            cost += float((output - functional.one_hot(labels, OUTPUTS)).square().sum())
+            cells = labels * OUTPUTS + output.argmax(dim=1)
+            table += torch.bincount(cells, minlength=OUTPUTS**2).view(OUTPUTS, OUTPUTS)
+        costs.append(cost / len(examples))
+        accuracies.append(int(table.trace()) / len(examples))
+        counts.append(table.numpy())
+    return Scores(np.array(costs), np.array(accuracies), np.stack(counts) if confusion else None)
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from time import perf_counter
 _BEGAN = perf_counter()  # before the slow imports, which a lesson reports as a phase
 
 import gc  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
 import warnings  # noqa: E402
@@ -26,7 +28,6 @@ from .options import (  # noqa: E402
     Seed,
     Verbose,
     check_backend,
-    check_writable,
     load_digits,
     parse_hidden,
 )
@@ -50,12 +51,12 @@ app = typer.Typer(
 @app.command()
 def lesson(
     out: Annotated[
-        Path,
+        str,
         typer.Option(
             help="The folder for report, figures, numbers and checkpoints. An older lesson in it is replaced "
             "once the new one is complete."
         ),
-    ] = Path("breaknet-lesson"),
+    ] = "breaknet-lesson",
     data: Data = None,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -101,9 +102,7 @@ def lesson(
 
 @app.command()
 def train(
-    out: Annotated[Path, typer.Option(help="The file for the checkpoint of every epoch.")] = Path(
-        "run.safetensors"
-    ),
+    out: Annotated[str, typer.Option(help="The file for the checkpoint of every epoch.")] = "run.safetensors",
     data: Data = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 100,
@@ -117,6 +116,9 @@ def train(
     ] = None,
     break_: Break = "",
     seed: Seed = 0,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Replace a file that holds something else than checkpoints.")
+    ] = False,
     backend: Backend = "auto",
     device: Device = "auto",
     verbose: Verbose = False,
@@ -126,12 +128,22 @@ def train(
     output.configure(verbose, quiet)
     import breaknet
 
-    from ..breakage import parse
-
-    check_backend(backend, device)
+    chosen = check_backend(backend, device)
     widths = parse_hidden(hidden)
+    from ..breakage import parse
+    from ..checkpoints import is_checkpoint_file
+    from ..files import check_output_file
+    from ..inputs import check_count
+    from ..resources import check_disk, check_memory, check_time
+
     parse(break_)
-    check_writable(out)
+    check_count(epochs, "epochs")
+    check_count(batch_size, "batch_size")
+    target, replaces = check_output_file(out, is_checkpoint_file, force)
+    if replaces:
+        logging.getLogger("breaknet").info("%s: the checkpoints there will be replaced", out)
+    check_memory([(epochs, widths)])
+    check_disk(target, [(epochs, widths)])
     digits = load_digits(data)
     good = digits.train
     split = breaknet.shuffle_labels(good, fraction=shuffle, seed=seed) if shuffle else good
@@ -141,12 +153,13 @@ def train(
         split = split[:examples]
     split = breaknet.break_data(split, break_, seed)
     valid = breaknet.break_data(digits.valid, break_, seed, part="valid")
+    check_time(chosen, [(epochs, widths, len(split) + len(valid), batch_size)])
     run = breaknet.train(
         split, valid=valid, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
         hidden=widths, seed=seed, backend=backend, device=device, progress=not quiet,
     )  # fmt: skip
     run.checkpoints.metadata["data_source"] = digits.source
-    run.checkpoints.save(out)
+    run.checkpoints.save(target)
     output.show_run(run, digits.source, out)
 
 
@@ -300,27 +313,31 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
         else:
-            print(f"breaknet: {error.format_message().rstrip('.')}{hint}", file=sys.stderr)
+            output.error_line(f"{error.format_message().rstrip('.')}{hint}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
     except typer.Exit as stop:
         status = stop.exit_code
-    except (TypeError, ValueError, RuntimeError, OSError, ImportError, MemoryError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, OSError, ImportError, MemoryError) as error:
         if output.verbose():
-            traceback.print_exc()
+            output.notice(traceback.format_exc())
         else:
-            lines = str(error).splitlines() or [type(error).__name__]
-            print(f"breaknet: {lines[0]}", file=sys.stderr)
+            output.error_line(str(error).strip() or type(error).__name__)
         return 1
     if status == _INTERRUPTED:  # newer releases of typer give this status themselves
-        print("breaknet: interrupted", file=sys.stderr)
+        output.error_line("interrupted")
     return status if isinstance(status, int) else 0
 
 
 def run() -> None:
     """The `breaknet` command."""
     warnings.simplefilter("default", RuntimeWarning)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: the next file opened would take its place
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    # figures go into files; a notebook's backend, inherited, may not be here
+    os.environ["MPLBACKEND"] = "agg"
     status = main()
     gc.freeze()  # at exit Python would search torch's objects for garbage, for over half a second
     sys.exit(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,21 +60,11 @@ def load_digits(source: str | None) -> Digits:
         return load_mnist("synthetic")
 
 
-def check_backend(backend: str, device: str) -> None:
-    """Refuse a wrong name before data are downloaded."""
+def check_backend(backend: str, device: str) -> str:
+    """The backend that will be used by name; refuses a wrong one before data are downloaded."""
     from ..backends.select import choices
 
-    choices(backend, device)
-
-
-def check_writable(path: Path) -> None:
-    from ..files import written_whole
-
-    if path.is_dir():
-        raise ValueError(f"out: a file, but {path} is a folder")
-    with written_whole(path.with_name(f".{path.name}.probe")) as probe:
-        probe.touch()
-    path.with_name(f".{path.name}.probe").unlink()
+    return choices(backend, device)[0].name
 
 
 def parse_hidden(text: str) -> tuple[int, int]:

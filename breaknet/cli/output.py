@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
 import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..data.splits import Digits
     from ..run import Evaluation, Run
+
+_LONGEST_LINE = 1000  # characters; a report of what a hostile file holds could have millions
 
 _verbose = False
 
@@ -22,6 +26,9 @@ def configure(verbose: bool, quiet: bool) -> None:
     """Set up one command's notices: breaknet's logger at INFO, only errors if `quiet`."""
     global _verbose
     _verbose = verbose
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that its encoding lacks is shown escaped
+            stream.reconfigure(errors="backslashreplace")
     log = logging.getLogger("breaknet")
     log.setLevel(logging.ERROR if quiet else logging.INFO)
     log.propagate = False
@@ -41,13 +48,41 @@ def verbose() -> bool:
     return _verbose
 
 
+def printable(text: str) -> str:
+    """Text from anywhere as a terminal may be given it: control characters escaped, lines of bounded length."""
+    lines = []
+    for line in text.split("\n"):
+        shown = (
+            line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}... ({len(line):,} characters)"
+        )
+        if not shown.isprintable():
+            shown = "".join(
+                one if one.isprintable() else one.encode("unicode_escape", "backslashreplace").decode()
+                for one in shown
+            )
+        lines.append(shown)
+    return "\n".join(lines)
+
+
 def notice(text: str) -> None:
-    """One line on standard error, above a progress bar if one is being drawn."""
+    """Lines on standard error, above a progress bar if one is being drawn; lost where it is closed or full."""
+    if sys.stderr is None:
+        return
     tqdm = sys.modules.get("tqdm")
-    if tqdm is not None:
-        tqdm.tqdm.write(text, file=sys.stderr)
-    else:
-        print(text, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        if tqdm is not None:
+            tqdm.tqdm.write(printable(text), file=sys.stderr)
+        else:
+            _print(text, file=sys.stderr, flush=True)
+
+
+def error_line(text: str) -> None:
+    """The one line on standard error that tells what went wrong; only the first line of `text`."""
+    notice(f"breaknet: {(text.splitlines() or [''])[0]}")
+
+
+def _print(text: str, **how: Any) -> None:
+    print(printable(text), **how)
 
 
 def banner(title: str, text: str) -> None:
@@ -64,7 +99,7 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
     from ..lesson.experiments import CURVES
     from ..lesson.fits import logistic_from
 
-    print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
+    _print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
     header = ("experiment", "epochs", "train cost", "valid cost", "train accuracy", "valid accuracy")
     rows = []
     for name, experiment in results["experiments"].items():
@@ -72,33 +107,33 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
         last = [curve[-1] if curve else float("nan") for curve in curves]
         costs = [f"{value:.4f}" for value in last[:2]]
         rows.append((name, str(len(curves[0])), *costs, *(f"{100 * value:.1f} %" for value in last[2:])))
-    print(_table(header, rows))
+    _print(_table(header, rows))
     fits = {name: experiment["fits"] for name, experiment in results["experiments"].items()}
     for part in ("train", "valid"):
         line = fits["clean"][f"{part}_cost_line"]
         slope = "no line fitted" if line is None else f"{line['slope']:.2e} an epoch from epoch 20 on"
-        print(f"clean: slope of the {part} cost: {slope}")
+        _print(f"clean: slope of the {part} cost: {slope}")
     for name in ("shuffled", "hundred"):
         fit = logistic_from(fits[name]["train_accuracy_logistic"])
         found = "no fit" if fit is None else fit.capacity_text
-        print(f"{name}: carrying capacity of the train accuracy: {found}")
-    print(f"\n{_seconds(results['seconds'])}")
-    print(f"\nRead {folder / 'report.html'}")
+        _print(f"{name}: carrying capacity of the train accuracy: {found}")
+    _print(f"\n{_seconds(results['seconds'])}")
+    _print(f"\nRead {folder / 'report.html'}")
 
 
-def show_run(run: Run, source: str, out: Path) -> None:
-    print(f"{run!r} on {source}")
+def show_run(run: Run, source: str, out: str) -> None:
+    _print(f"{run!r} on {source}")
     if len(run.train_cost):
-        print(f"train: cost {run.train_cost[-1]:.4f}, accuracy {100 * run.train_accuracy[-1]:.2f} %")
+        _print(f"train: cost {run.train_cost[-1]:.4f}, accuracy {100 * run.train_accuracy[-1]:.2f} %")
         if run.valid_cost is not None and run.valid_accuracy is not None:
-            print(f"valid: cost {run.valid_cost[-1]:.4f}, accuracy {100 * run.valid_accuracy[-1]:.2f} %")
-    print(_seconds(run.seconds))
-    print(f"checkpoints: {out}")
+            _print(f"valid: cost {run.valid_cost[-1]:.4f}, accuracy {100 * run.valid_accuracy[-1]:.2f} %")
+    _print(_seconds(run.seconds))
+    _print(f"checkpoints: {out}")
 
 
 def show_evaluation(result: Evaluation, on: str) -> None:
     count = len(result.cost)
-    print(f"{count} checkpoints on {on} ({result.backend} on {result.device})")
+    _print(f"{count} checkpoints on {on} ({result.backend} on {result.device})")
     if not count:
         return
     best = int(result.cost.argmin())
@@ -108,12 +143,12 @@ def show_evaluation(result: Evaluation, on: str) -> None:
          "lowest cost" if epoch == best else "")
         for epoch in shown
     ]  # fmt: skip
-    print(_table(("epoch", "cost", "accuracy", ""), rows))
+    _print(_table(("epoch", "cost", "accuracy", ""), rows))
     if result.confusion is not None:
-        print("\nlast epoch, rows: true digits, columns: answers")
+        _print("\nlast epoch, rows: true digits, columns: answers")
         header = ("", *map(str, range(10)))
         counts = [(str(digit), *map(str, row)) for digit, row in enumerate(result.confusion[-1])]
-        print(_table(header, counts))
+        _print(_table(header, counts))
 
 
 def count_labels(digits: Digits) -> dict[str, Any]:
@@ -128,17 +163,17 @@ def count_labels(digits: Digits) -> dict[str, Any]:
 
 
 def show_data(digits: Digits) -> None:
-    print(f"{digits.source}: 28 x 28 grey images, one byte a pixel\n")
+    _print(f"{digits.source}: 28 x 28 grey images, one byte a pixel\n")
     header = ("split", "images", *map(str, range(10)))
     rows = [
         (name, f"{found['images']:,}", *map(str, found["digits"]))
         for name, found in count_labels(digits).items()
     ]
-    print(_table(header, rows))
+    _print(_table(header, rows))
     if len(digits.train):
-        print(f"\nThe first training image, a {digits.train.labels[0]}:")
+        _print(f"\nThe first training image, a {digits.train.labels[0]}:")
         for row in digits.train.images[0].reshape(28, 28)[::2]:
-            print("".join(" .:-=+*#%@"[value * 10 // 256] * 2 for value in row.tolist()).rstrip())
+            _print("".join(" .:-=+*#%@"[value * 10 // 256] * 2 for value in row.tolist()).rstrip())
 
 
 def show_breakages(as_json: bool) -> None:
@@ -161,26 +196,28 @@ def show_breakages(as_json: bool) -> None:
 
 
 def show_examination(found: dict[str, Any]) -> None:
-    print("versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
+    _print("versions: " + ", ".join(f"{name} {version}" for name, version in found["versions"].items()))
     machine = found["machine"]
-    print(f"machine: {machine['system']}, {machine['cores']} cores")
+    _print(f"machine: {machine['system']}, {machine['cores']} cores")
     if found["gpus"]:
         for gpu in found["gpus"]:
             kind = f"{gpu['capability']}, {gpu['multiprocessors']} multiprocessors, {gpu['gib']} GiB"
-            print(f"GPU: {gpu['name']} ({kind})")
+            _print(f"GPU: {gpu['name']} ({kind})")
     else:
         from .doctor import no_gpu_advice
 
-        print(f"GPU: none ({no_gpu_advice()})")
+        _print(f"GPU: none ({no_gpu_advice()})")
     for name, backend in found["backends"].items():
-        print(f"backend {name}: " + ("works here" if backend["usable"] else f"not here: {backend['reason']}"))
+        _print(
+            f"backend {name}: " + ("works here" if backend["usable"] else f"not here: {backend['reason']}")
+        )
         for check in backend["checks"]:
-            print(f"  {'ok    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
+            _print(f"  {'ok    ' if check['ok'] else 'FAILED'} {check['name']}: {check['detail']}")
     auto = found["auto"]
     if auto["backend"]:
-        print(f"auto picks: {auto['backend']} on {auto['device']} ({auto['why']})")
+        _print(f"auto picks: {auto['backend']} on {auto['device']} ({auto['why']})")
     else:
-        print(f"auto picks nothing: {auto['why']}")
+        _print(f"auto picks nothing: {auto['why']}")
 
 
 def _seconds(phases: Mapping[str, float]) -> str:

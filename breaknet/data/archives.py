@@ -1,14 +1,10 @@
-"""MNIST's other two common files: the pickle `mnist.pkl.gz` and Keras's `mnist.npz`.
+"""MNIST's other two common files: the pickle `mnist.pkl.gz` and Keras's `mnist.npz`."""
 
-Loading a pickle can run any program. The unpickler here admits only numpy's array and data type, and replaces both by
-plain classes of its own, which collect bytes, shape and type code. That also avoids numpy's warnings about pickles
-from Python 2.
-"""
-
+import io
+import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .idx import CLASSES, MAX_ROWS, SIDE, assembled, opened
+from ..files import cannot_be, open_plain
+from .bounded import read_bounded
+from .idx import CLASSES, MAX_ROWS, SIDE, assembled
+from .pickles import Array, read_arrays
 from .splits import Digits, Split
+
+#: No larger file is read: a million images in all, of a byte for each pixel.
+_MOST_BYTES = 2**30
+_FREE_BYTES = 64 * 2**20
 
 KERAS_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
@@ -30,20 +33,19 @@ def read_pickle(path: Path, source: str) -> Digits:
     Raises:
         DataError: for a file that is missing, broken, holds anything but arrays, or holds other arrays.
     """
+    content = read_bounded(path, _MOST_BYTES)
     try:
-        with opened(path) as file:
-            # Python 2 wrote an array's content as a byte string; "bytes" hands it over uncopied
-            content = _ArrayUnpickler(file, encoding="bytes").load()
-    except DataError:
-        raise
+        value = read_arrays(content)
     except pickle.UnpicklingError as error:
         raise DataError(f"{path}: {_one_line(error)}") from error
-    except Exception as error:  # a broken pickle ends in nearly any kind of error
+    except EOFError as error:
+        raise DataError(f"{path}: truncated: the file ends early") from error
+    except (ValueError, RecursionError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: broken pickle ({_one_line(error) or type(error).__name__})") from error
     parts = []
-    for name, pair in zip(("training", "validation", "test"), _sequence(content, 3, path), strict=True):
+    for name, pair in zip(("training", "validation", "test"), _sequence(value, 3, path), strict=True):
         images, labels = _sequence(pair, 2, path)
-        if not isinstance(images, _Array) or not isinstance(labels, _Array):
+        if not isinstance(images, Array) or not isinstance(labels, Array):
             raise DataError(f"{path}: its {name} part is not a pair of arrays")
         parts.append(_split(images.array, labels.array, f"{path}: {name}"))
     train, valid, test = parts
@@ -57,24 +59,45 @@ def read_npz(path: Path, source: str) -> Digits:
         DataError: for a file that is missing, broken, lacks an array or holds arrays of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in KERAS_NAMES if name not in archive.files]
+        with open_plain(path) as file, zipfile.ZipFile(file) as archive:
+            size = os.fstat(file.fileno()).st_size
+            members = {
+                name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")
+            }
+            missing = [name for name in KERAS_NAMES if name not in members]
             if missing:
-                raise DataError(
-                    f"{path}: lacks the array {missing[0]!r}; it holds {', '.join(archive.files)}"
-                )
-            arrays = [archive[name] for name in KERAS_NAMES]
+                found = ", ".join(members) or "no arrays"
+                raise DataError(f"{path}: lacks the array {missing[0]!r}; it holds {found}")
+            arrays = [_npy(archive, members[name], size) for name in KERAS_NAMES]
     except DataError:
         raise
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{path}: broken npz archive ({_one_line(error)})") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # numpy's reader answers broken members with nearly any kind of error
+        raise cannot_be("read", path, error) from error
+    except Exception as error:  # broken members end in nearly any kind of error
         raise DataError(f"{path}: broken or foreign npz archive ({_one_line(error)})") from error
     train = _split(arrays[0], arrays[1], f"{path}: training")
     test = _split(arrays[2], arrays[3], f"{path}: test")
     return assembled((train.images, train.labels, test.images, test.labels), path, source)
+
+
+def _npy(archive: zipfile.ZipFile, member: str, size: int) -> NDArray[Any]:
+    """One array of an archive of `size` bytes, in memory that is bounded before it is read."""
+    limit = min(_MOST_BYTES, _FREE_BYTES + 100 * size)
+    with archive.open(member) as stream:
+        content = stream.read(limit + 1)  # and past its end, so that its checksum is compared
+    if len(content) > limit:
+        raise ValueError(f"{member} expands to over {limit:,} bytes")
+    buffer = io.BytesIO(content)
+    version = np.lib.format.read_magic(buffer)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in read_header:
+        raise ValueError(f"{member} is of an unknown version {version}")
+    shape, fortran, dtype = read_header[version](buffer)
+    if dtype.hasobject:
+        raise ValueError(f"{member} holds objects, not numbers")
+    return np.frombuffer(content, dtype, offset=buffer.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _split(images: NDArray[Any], labels: NDArray[Any], where: str) -> Split:
@@ -107,10 +130,19 @@ def _bytes(images: NDArray[Any], where: str) -> NDArray[np.uint8]:
             part = scaled.astype(np.uint8)
         if not np.array_equal(part, scaled):
             raise DataError(
-                f"{where} images hold pixels that are not a byte / 256, the scale of mnist.pkl.gz"
+                f"{where} images hold pixels that are not a byte / 256, the scale of mnist.pkl.gz{_scale(images)}"
             )
         values[start : start + 1000] = part
     return values
+
+
+def _scale(images: NDArray[Any]) -> str:
+    """What other scale floating images may have, as an end of a message."""
+    with np.errstate(all="ignore"):
+        largest = float(np.max(images[:1000], initial=0))
+        if 1 < largest <= 255 and np.array_equal(images[:1000], np.floor(images[:1000])):
+            return ": they are bytes stored as floats, 0 to 255, to be stored as uint8"
+    return ""
 
 
 def _sequence(value: object, length: int, path: Path) -> list[Any] | tuple[Any, ...]:
@@ -121,78 +153,3 @@ def _sequence(value: object, length: int, path: Path) -> list[Any] | tuple[Any, 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-# ---- the unpickler, and its classes in place of numpy's
-
-
-class _DataType:
-    """In place of numpy.dtype: a type code such as "f4" and a byte order."""
-
-    def __init__(self, code: str | bytes, align: object = False, copy: object = False) -> None:
-        code = code.decode("ascii") if isinstance(code, bytes) else code
-        if code not in {"f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"}:
-            raise pickle.UnpicklingError(f"holds an array of type {code!r}, not of plain numbers")
-        self.numpy = np.dtype(code)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
-        if order in {"<", ">"}:
-            self.numpy = np.dtype(order + self.numpy.str[1:])
-
-
-class _Array:
-    """In place of numpy.ndarray."""
-
-    def __init__(self, *unused: object) -> None:
-        self.array: NDArray[Any] = np.empty(0)
-
-    def fill(self, shape: tuple[int, ...], kind: object, fortran: bool, content: Any) -> None:
-        if not isinstance(kind, _DataType):
-            raise pickle.UnpicklingError("holds an array without a data type")
-        if isinstance(content, str):  # Python 2 bytes that were passed on as latin-1 text
-            content = content.encode("latin1")
-        flat = np.frombuffer(content, kind.numpy)
-        self.array = flat.reshape(shape, order="F" if fortran else "C")
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _version, shape, kind, fortran, content = state
-        self.fill(shape, kind, fortran, content)
-
-
-def _reconstruct(*unused: object) -> _Array:
-    return _Array()
-
-
-def _from_buffer(content: Any, kind: object, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.fill(shape, kind, order == "F", content)
-    return array
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """In place of _codecs.encode, by which Python 3 writes bytes into old pickle formats."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"holds text encoded as {encoding!r}, not an array")
-    return text.encode("latin1")
-
-
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _DataType,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("numpy._core.numeric", "_frombuffer"): _from_buffer,
-    ("_codecs", "encode"): _encode,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f"refused: this pickle asks for {module}.{name}, where only numpy arrays are admitted"
-            ) from None

@@ -7,12 +7,13 @@ is given up ends by itself and can write only to a temporary folder.
 
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..files import Lock
 from . import archives, idx
 from .splits import Digits
 
@@ -28,6 +30,12 @@ from .splits import Digits
 ANSWER_SECONDS = 9.0
 #: A transfer ends after so many seconds without a byte.
 SILENCE_SECONDS = 5.0
+#: ... and in any case after so many in all, or with so many bytes: the largest of MNIST's files has 16 million.
+TRANSFER_SECONDS = 900.0
+MOST_BYTES = 64 * 2**20
+
+_PREFIX = "breaknet-download-"
+_LOCK = "lock"
 
 PICKLE = "mnist.pkl.gz"
 
@@ -60,18 +68,14 @@ def download(mirrors: Sequence[str]) -> Digits:
     files: dict[str, NDArray[np.uint8]] = {}
     failures = []
     patience = ANSWER_SECONDS
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="breaknet-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise DataError(f"no temporary folder to download MNIST to ({error.strerror or error})") from error
-    with folder as name, _quiet_pooch():
+    with _temporary_folder() as folder, _quiet_pooch():
         for place, mirror in enumerate(mirrors):
             address = urlsplit(mirror)
             try:
-                _ask(mirror, files, Path(name) / str(place), patience / (len(mirrors) - place))
+                _ask(mirror, files, folder / str(place), patience / (len(mirrors) - place))
                 return idx.assembled([files[name] for name in idx.NAMES], Path(mirror), "MNIST")
             except DataError as failure:
-                text = str(failure).replace(f"{Path(name) / str(place)}{os.sep}", "")
+                text = str(failure).replace(f"{folder / str(place)}{os.sep}", "")
                 failures.append(f"{address.netloc}: {text}")
                 patience -= failure.waited if isinstance(failure, _NoAnswerError) else 0.0
     raise DataError(f"MNIST could not be downloaded ({'; '.join(failures)}): {WAYS_OUT}")
@@ -113,6 +117,7 @@ class _Watched:
         self.given_up = False
         self.error: BaseException | None = None
         self._bar: Any = None
+        self._received = 0
 
     @property
     def total(self) -> int:
@@ -127,6 +132,10 @@ class _Watched:
         self.answered.set()
 
     def update(self, size: int) -> None:
+        self._received += size
+        if self._received > MOST_BYTES:
+            self.given_up = True
+            raise InterruptedError(f"over {MOST_BYTES:,} bytes")
         if self.given_up:
             raise InterruptedError("given up")
         if self._bar is not None:
@@ -171,7 +180,8 @@ def _transfer(url: str, folder: Path, name: str, patience: float) -> Path:
         if not watched.answered.wait(patience):
             raise _NoAnswerError(time.monotonic() - began)
         while not watched.ended.wait(0.2):  # in short waits: Windows hears Ctrl-C only between them
-            pass
+            if time.monotonic() - began > TRANSFER_SECONDS:
+                raise DataError(f"{name}: not whole after {TRANSFER_SECONDS:g} s")
     finally:
         watched.given_up = True
     if watched.error is not None:
@@ -197,6 +207,30 @@ def _reason(error: BaseException, name: str) -> str:
     if isinstance(error, exceptions.ConnectionError):
         return "no connection"
     return f"{name}: {' '.join(text.split()) or type(error).__name__}"
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder to download to. Those of processes that were killed are removed: nobody holds their locks any more.
+
+    Raises:
+        DataError: where there is none.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            lock = Lock(left / _LOCK)
+            shutil.rmtree(left, ignore_errors=True)
+            lock.release()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = Lock(folder / _LOCK)
+    except OSError as error:
+        raise DataError(f"no temporary folder to download MNIST to ({error.strerror or error})") from error
+    try:
+        yield folder
+    finally:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

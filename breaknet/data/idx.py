@@ -4,19 +4,17 @@ A file is a header of big-endian 32-bit numbers (what it holds, how many; for im
 and then one byte per label or pixel. The format is described at http://yann.lecun.com/exdb/mnist/.
 """
 
-import gzip
 import hashlib
+import logging
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .bounded import read_bounded
 from .splits import Digits, Split
 
 IMAGES, LABELS = 0x0803, 0x0801
@@ -34,33 +32,10 @@ PUBLISHED = {
 }
 NAMES = tuple(PUBLISHED)
 
+#: The first labels of Fashion-MNIST's two files, which have MNIST's names; each class is as frequent as any other.
+_FASHION = ((9, 0, 0, 3, 0, 2, 7, 2, 5, 5), (9, 2, 1, 1, 6, 1, 4, 6, 5, 7))
 
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """A file's content as a stream, decompressed where it is gzipped (its first bytes tell).
-
-    Raises:
-        DataError: for a file that is missing, unreadable, truncated or a broken gzip, also while it is being read.
-    """
-    what = "the file"
-    try:
-        with open(path, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            if zipped:
-                what = "its gzip stream"
-                with gzip.GzipFile(fileobj=file) as stream:
-                    yield cast(IO[bytes], stream)
-            else:
-                yield file
-    except DataError:
-        raise
-    except EOFError as error:
-        raise DataError(f"{path}: truncated: {what} ends early") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: broken gzip stream ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+_log = logging.getLogger("breaknet")
 
 
 def read(path: Path, kind: int) -> NDArray[np.uint8]:
@@ -72,29 +47,25 @@ def read(path: Path, kind: int) -> NDArray[np.uint8]:
     Raises:
         DataError: for a file that is missing, unreadable, truncated, too long, or holds something else.
     """
-    with opened(path) as file:
-        return _decode(file, path, kind)
-
-
-def _decode(file: IO[bytes], path: Path, kind: int) -> NDArray[np.uint8]:
     what, row = ("images", SIDE * SIDE) if kind == IMAGES else ("labels", 1)
     fields = 4 if kind == IMAGES else 2
-    header = file.read(4 * fields)
-    if len(header) < 4 * fields:
-        raise DataError(f"{path}: truncated: {len(header)} bytes are no IDX header")
-    magic, count, *sides = struct.unpack(f">{fields}I", header)
+    content = read_bounded(path, 4 * fields + MAX_ROWS * row)
+    if len(content) < 4 * fields:
+        raise DataError(f"{path}: truncated: {len(content)} bytes are no IDX header")
+    magic, count, *sides = struct.unpack_from(f">{fields}I", content)
     if magic != kind:
         raise DataError(f"{path}: no IDX file of {what}: it begins with 0x{magic:08x}, not 0x{kind:08x}")
     if sides and sides != [SIDE, SIDE]:
         raise DataError(f"{path}: images of {sides[0]} x {sides[1]} pixels, not {SIDE} x {SIDE}")
     if count > MAX_ROWS:
         raise DataError(f"{path}: its header promises {count:,} {what}; at most {MAX_ROWS:,} are read")
-    body = file.read(count * row + 1)
-    if len(body) < count * row:
-        raise DataError(f"{path}: truncated: {len(body):,} bytes for {count:,} {what}, not {count * row:,}")
-    if len(body) > count * row:
+    found = len(content) - 4 * fields
+    if found < count * row:
+        raise DataError(f"{path}: truncated: {found:,} bytes for {count:,} {what}, not {count * row:,}")
+    if found > count * row:
         raise DataError(f"{path}: longer than the {count:,} {what} of its header")
-    values = np.frombuffer(body, np.uint8).copy()  # writable: torch warns of arrays that are not
+    # a copy can be written to: torch warns of arrays that cannot
+    values = np.frombuffer(content, np.uint8, offset=4 * fields).copy()
     if kind == IMAGES:
         return values.reshape(count, row)
     if count and values.max() >= CLASSES:
@@ -117,15 +88,47 @@ def kind_of(name: str) -> int:
     return IMAGES if "images" in name else LABELS
 
 
+def has_mnist_labels(digits: Digits) -> bool:
+    """Whether both files of labels, rebuilt from the digits, are the published ones."""
+    return (
+        sha256(LABELS, digits.train.labels, digits.valid.labels) == PUBLISHED[NAMES[1]]
+        and sha256(LABELS, digits.test.labels) == PUBLISHED[NAMES[3]]
+    )
+
+
 def is_mnist(digits: Digits) -> bool:
     """Whether all four files rebuilt from the digits are the published ones; labels first, they are short."""
     train, valid, test = digits.train, digits.valid, digits.test
     return (
-        sha256(LABELS, train.labels, valid.labels) == PUBLISHED[NAMES[1]]
-        and sha256(LABELS, test.labels) == PUBLISHED[NAMES[3]]
+        has_mnist_labels(digits)
         and sha256(IMAGES, test.images) == PUBLISHED[NAMES[2]]
         and sha256(IMAGES, train.images, valid.images) == PUBLISHED[NAMES[0]]
     )
+
+
+def is_fashion(digits: Digits) -> bool:
+    """Whether the labels are Fashion-MNIST's: 70,000 pictures of clothes in ten classes of equal size."""
+    whole = (np.concatenate([digits.train.labels, digits.valid.labels]), digits.test.labels)
+    return all(
+        len(labels) == count
+        and tuple(labels[: len(first)].tolist()) == first
+        and bool((np.bincount(labels, minlength=CLASSES) == count // CLASSES).all())
+        for labels, first, count in zip(whole, _FASHION, (60_000, 10_000), strict=True)
+    )
+
+
+def _warn_of_order(labels: NDArray[np.uint8], first: int, path: Path) -> None:
+    """Say so where the rows are in the order of their labels: then the last ones cannot stand for all."""
+    for_training, for_validation = (np.unique(part) for part in (labels[:first], labels[first:]))
+    steps = np.diff(labels.astype(np.int16))
+    in_order = bool((steps >= 0).all() or (steps <= 0).all())
+    few = len(labels) - first >= 20 and 2 * len(for_validation) <= len(for_training)
+    if len(np.unique(labels)) > 1 and (in_order or few):
+        _log.warning(
+            "%s: its rows are sorted by label, and the last sixth, on which training is validated, shows %s only; "
+            "shuffle the rows for curves that say something",
+            path, ", ".join(map(str, for_validation)),
+        )  # fmt: skip
 
 
 def assembled(arrays: Sequence[NDArray[np.uint8]], path: Path, source: str) -> Digits:
@@ -146,4 +149,5 @@ def assembled(arrays: Sequence[NDArray[np.uint8]], path: Path, source: str) -> D
         )
     train = Split(train_images, train_labels)
     first = len(train) - len(train) // 6
+    _warn_of_order(train_labels, first, path)
     return Digits(train[:first], train[first:], Split(test_images, test_labels), source)

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import DataError
-from . import cache
+from . import cache, idx
 from .local import open_local
 from .splits import Digits
 
@@ -70,7 +70,9 @@ def load_mnist(
 
         return download(servers or _mirrors_in_environment() or MIRRORS)
 
-    return cache.opened_or_made((kept_in or cache.folder(None)) / KEPT_AS, "MNIST", fetch)
+    return cache.opened_or_made(
+        (kept_in or cache.folder(None)) / KEPT_AS, "MNIST", fetch, idx.has_mnist_labels
+    )
 
 
 def _checked_mirrors(mirrors: object) -> tuple[str, ...]:

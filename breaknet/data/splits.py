@@ -45,7 +45,10 @@ class Split:
             return Split(self.images[index], self.labels[index], self.breakage)
         chosen = np.asarray(index)
         if chosen.ndim != 1 or not (chosen.dtype == np.bool_ or np.issubdtype(chosen.dtype, np.integer)):
-            raise TypeError(f"index: a slice, a boolean mask or an array of row numbers, not {index!r}")
+            raise TypeError(
+                f"index: a slice, a boolean mask or an array of row numbers, not {index!r}; "
+                "the arrays are .images and .labels"
+            )
         return Split(self.images[chosen], self.labels[chosen], self.breakage)
 
     def __repr__(self) -> str:

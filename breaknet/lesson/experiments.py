@@ -6,6 +6,7 @@ results.json holds `results`; figures and report are made from it and from nothi
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..backends import select
 from ..breakage import shuffle_labels
 from ..data.splits import Digits, Split
 from ..inputs import check_seed
+from ..resources import check_disk, check_memory, check_time
 from ..run import Run
 from ..training import Job, train_many
 from ..versions import versions
@@ -79,10 +81,19 @@ class Settings:
             raise TypeError(f"epochs_scale: a number, not {self.epochs_scale!r}")
         if not math.isfinite(self.epochs_scale) or self.epochs_scale <= 0:
             raise ValueError(f"epochs_scale: finite and over 0, not {self.epochs_scale!r}")
+        if self.epochs_scale > 1e9:
+            raise ValueError(f"epochs_scale: at most 1e9, not {self.epochs_scale!r}")
 
     def epochs(self, experiment: Experiment) -> int:
         """The experiment's number of epochs: scaled, 1 or more."""
         return max(1, round(self.epochs_scale * experiment.epochs))
+
+    def check_size(self, folder: Path | None = None) -> None:
+        """Raise ValueError or DataError where the checkpoints do not fit into memory, or onto the disk of `folder`."""
+        runs = [(self.epochs(experiment), HIDDEN) for experiment in EXPERIMENTS]
+        check_memory(runs)
+        if folder is not None:
+            check_disk(folder, runs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +124,16 @@ class Lesson:
         `finished(runs, results)` is called after each group of experiments, with its runs by name and the
         results so far.
         """
+        self.settings.check_size()
         data = self.training_data()
+        backend = select.choices(self.settings.backend, self.settings.device)[0].name
+        check_time(
+            backend,
+            [
+                (self.settings.epochs(one), HIDDEN, len(data[one.name]) + len(self.digits.valid), BATCH_SIZE)
+                for one in EXPERIMENTS
+            ],
+        )
         results = self._empty_results()
         for group in self._groups():
             jobs = [

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,12 @@ class Illustrator:
         self._pool: ProcessPoolExecutor | None = None
         if processes:
             try:
-                self._pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
-                for _ in range(processes):  # each call starts one
-                    self._pool.submit(_import_figures)
-            except (OSError, ImportError, BrokenProcessPool):
+                with _surroundings():
+                    self._pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin)
+                    for _ in range(processes):  # each call starts one
+                        self._pool.submit(_import_figures)
+            # AssertionError: a daemonic process may have no children; RuntimeError: threads or an unguarded script
+            except (OSError, ImportError, BrokenProcessPool, AssertionError, RuntimeError, ValueError):
                 self._pool = None
 
     def __enter__(self) -> Illustrator:
@@ -71,6 +74,34 @@ class Illustrator:
             return draw(*arguments)
 
         return result
+
+
+@contextmanager
+def _surroundings() -> Iterator[None]:
+    """What processes started in this block inherit: no module of the current folder, no window, no Ctrl-C.
+
+    Python puts the current folder before its own library for `python -c`, by which processes are started; a backend
+    of matplotlib's may be meant for a notebook that is not here; and Ctrl-C, which is the parent's to act on, would
+    reach a process while it is still importing.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "MPLBACKEND")}
+    os.environ.update(PYTHONSAFEPATH="1", MPLBACKEND="agg")
+    masked = None
+    try:
+        if hasattr(signal, "pthread_sigmask"):
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # it would unblock the signal again
+            masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
+    finally:
+        if masked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _begin() -> None:

@@ -203,7 +203,7 @@ def test_a_grid_that_does_not_fit_after_all_is_trained_phase_split(where, monkey
 def test_rounds_share_their_rows_fairly(monkeypatch):
     def job(number: int, examples: int, epochs: int) -> rounds.RunningJob:
         data = rounds.DeviceData(torch.empty(0), torch.empty(0), 0, 0, examples)
-        return rounds.RunningJob(number, data, None, epochs, 10, 0.1, number)
+        return rounds.RunningJob(number, data, None, epochs, 10, 0.1, number, ())
 
     jobs = [job(0, 100, 50), job(1, 1000, 50), job(2, 10, 3)]
     assert rounds._epochs_of_round(jobs, 200, 1000) == {0: 20, 1: 2, 2: 3}

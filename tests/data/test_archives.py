@@ -127,7 +127,7 @@ WRONG_CONTENT = {
     "one-hot labels": (lambda m: replaced(m, 0, 1, np.zeros((50, 10), int)), "not int64 [50, 10]"),
     "two parts": (lambda m: pairs(m)[:2], "not the three pairs"),
     "three arrays": (lambda m: (X, X, X), "not the three pairs"),
-    "a dictionary": (lambda m: {"train": X}, "not the three pairs"),
+    "a dictionary": (lambda m: {"train": X}, "an instruction b'}' that no array needs"),
     "lists": (lambda m: replaced(m, 0, 1, [1, 2, 3]), "training part is not a pair of arrays"),
     "objects": (lambda m: replaced(m, 0, 1, np.array([None] * 50)), "type 'O8', not of plain numbers"),
     "strings": (lambda m: replaced(m, 0, 1, np.array(["a"] * 50)), "'U1', not of plain numbers"),

@@ -64,10 +64,13 @@ SPOILED = {
     "a byte short": lambda b: b[:-1],
     "a byte long": lambda b: b + b"\0",
     "zeros": lambda b: bytes(len(b)),
-    "other version": lambda b: b.replace(b"digits1", b"digits0"),
+    "other version": lambda b: b.replace(b"digits2", b"digits1"),
     "other counts": lambda b: b[:16] + (8).to_bytes(8, "little") + b[24:],
     "huge counts": lambda b: b[:16] + b"\xff" * 24 + b[40:],
     "label 200": lambda b: b[:-1] + b"\xc8",
+    "another label": lambda b: b[:-1] + bytes([(b[-1] + 1) % 10]),
+    "another pixel": lambda b: b[:500] + bytes([b[500] ^ 1]) + b[501:],
+    "another sum": lambda b: b[:40] + b"\x01" + b[41:],
 }
 
 

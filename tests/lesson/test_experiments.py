@@ -40,9 +40,10 @@ def test_results_hold_every_number(made):
     folder, results = made
     stored = json.loads((folder.folder / "results.json").read_text())
     assert stored == json.loads(json.dumps(results))
-    expected = "schema data_source settings versions backend plan device seconds experiments"
+    expected = "schema data_source settings versions backend plan device seconds experiments files"
     assert set(stored) == set(expected.split())
     assert stored["schema"] == 1
+    assert set(stored["files"]) == files_of(folder.folder) - {"results.json"}
     assert stored["data_source"] == "local: tiny"
     assert stored["settings"]["epochs"] == {"clean": 25, "shuffled": 25, "hundred": 250}
     assert (stored["backend"], stored["plan"], stored["device"]) == ("torch", "autograd", "cpu")

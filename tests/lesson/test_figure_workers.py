@@ -95,3 +95,59 @@ def _alive(process: int) -> bool:
         return False
     state = Path(f"/proc/{process}/stat")  # a process that nobody waits for stays as a zombie
     return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+SCRIPT = """
+import multiprocessing, pathlib, sys
+from breaknet.lesson.figure_workers import Illustrator
+from lesson_results import made_results
+
+def draw(folder):
+    with Illustrator(1) as illustrator:
+        illustrator.figure(made_results(), "clean_cost", pathlib.Path(folder))()
+
+if __name__ == "__main__":
+    if sys.argv[2] == "daemonic":
+        process = multiprocessing.get_context("spawn").Process(target=draw, args=(sys.argv[1],), daemon=True)
+        process.start()
+        process.join()
+        sys.exit(process.exitcode)
+    draw(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("parent", ["daemonic", "plain"])
+def test_whatever_starts_it_figures_are_drawn_and_no_file_of_the_current_folder_is_run(
+    parent: str, tmp_path: Path
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("select.py", "socket.py", "sitecustomize.py", "matplotlib.py"):
+        (here / name).write_text("print('a file of the current folder was run', flush=True)\n")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parent),
+        "MPLBACKEND": "module://of_a_notebook.that_is_not_here",
+    }
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "figures"), parent]
+    if parent == "daemonic":  # its own processes are Python's to start
+        environment["PYTHONSAFEPATH"] = "1"
+        environment["MPLBACKEND"] = "agg"  # and what it draws itself it draws in its own surroundings
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "was run" not in done.stdout
+    assert len(list((tmp_path / "figures").iterdir())) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_early_ctrl_c_shows_no_traceback_of_a_process(tmp_path: Path):
+    script = (
+        "import os, signal, time\nfrom breaknet.lesson.figure_workers import Illustrator\n"
+        "with Illustrator(2):\n    os.killpg(0, signal.SIGINT)\n    time.sleep(5)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, start_new_session=True, cwd=tmp_path
+    )
+    assert done.stderr.count("Traceback") == 1
+    assert "spawn" not in done.stderr

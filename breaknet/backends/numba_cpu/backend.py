@@ -25,10 +25,11 @@ def unavailable(device: torch.device) -> str | None:
     """Why this backend cannot run on a device; None if it can."""
     if device.type != "cpu":
         return f"it runs on the CPU, not on {device}"
+    thread_count()
     try:
         import numba  # noqa: F401
-    except ImportError as error:
-        return f"numba cannot be imported: {error}"
+    except Exception as error:  # a numba that does not fit NumPy or its settings fails in many ways
+        return f"numba cannot be imported: {' '.join(str(error).split()) or type(error).__name__}"
     return None
 
 

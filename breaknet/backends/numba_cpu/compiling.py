@@ -7,7 +7,7 @@ Neither uses numba's fast-math: NaN and infinity must spread, so that a diverged
 import hashlib
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,37 @@ def kernel(function: Callable[..., Any]) -> Any:
     except RuntimeError:
         return njit(nogil=True, error_model="numpy")(function)
     _mark_with_all_sources(compiled)
+    _survive_broken_files(compiled)
     return compiled
+
+
+def _survive_broken_files(compiled: Any) -> None:
+    """Drop code on disk that cannot be loaded, cut off by a full disk say, and compile it again.
+
+    Without this one broken file would fail every later start. The methods belong to numba's own; should it rename
+    them, only this protection is lost.
+    """
+    cache: Any = getattr(compiled, "_cache", None)
+    if not all(hasattr(cache, name) for name in ("load_overload", "save_overload", "flush")):
+        return
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_or_drop(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception as error:
+            log.info("code kept on disk is broken (%s) and is compiled again", type(error).__name__)
+            with suppress(Exception):
+                cache.flush()
+            return None
+
+    def save_or_not(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except Exception as error:  # a full disk: the code is there for this process
+            log.info("the compiled code could not be kept on disk (%s)", error)
+
+    cache.load_overload, cache.save_overload = load_or_drop, save_or_not
 
 
 def _mark_with_all_sources(compiled: Any) -> None:

@@ -83,12 +83,17 @@ def pack(parameters: Parameters, hidden: tuple[int, int]) -> Floats:
     return rows
 
 
+def unpack_into(parameters: Parameters, rows: Floats, hidden: tuple[int, int]) -> None:
+    """Write packed rows [C, P] into torch's parameters [C, ...], CPU float32."""
+    for packed, plain in _counterparts(rows, parameters, hidden):
+        plain[:] = packed
+
+
 def unpack(rows: Floats, hidden: tuple[int, int]) -> Parameters:
     """Torch's parameters [C, ...], CPU float32, of packed rows [C, P]."""
     parameters = {
         name: torch.empty(len(rows), *shape, dtype=torch.float32, device="cpu")
         for name, shape in parameter_shapes(hidden).items()
     }
-    for packed, plain in _counterparts(rows, parameters, hidden):
-        plain[:] = packed
+    unpack_into(parameters, rows, hidden)
     return parameters

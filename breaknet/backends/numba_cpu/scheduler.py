@@ -20,16 +20,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...model import INPUTS, MLP, hidden_widths
+from ...model import INPUTS, MLP, hidden_widths, room_for
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 from .compiling import announced
 from .evaluation import MODELS, EvaluationTasks, Prepared
-from .layout import Floats, aligned_zeros, pack, unpack
+from .layout import Floats, aligned_zeros, pack, unpack_into
 from .sparse_images import SCATTER_UP_TO, Batches, Images, by_column, compress
 from .training import train_epochs
 
 #: Seconds of work, on all threads, in a chunk of epochs.
 CHUNK = 0.25
+
+#: ... and its most bytes of parameters, which exist a second time in torch's layout.
+CHUNK_BYTES = 16 * 2**20
 
 #: FMAs a second of one thread, to guess the length of a first chunk.
 GUESSED_SPEED = 4e9
@@ -50,9 +53,9 @@ class Run:
     images: Images  # of the training examples
     batches: Batches
     model: Floats  # [P], the current parameters
-    checkpoints: Floats  # [E, P]
     stop: NDArray[np.int64]
-    trained: int = 0  # rows that are in `checkpoints`, each after `job.every` epochs
+    rows: Floats = field(init=False)  # [., P], the parameters of the chunk trained last
+    trained: int = 0  # rows, each after `job.every` epochs
     diverged_at: int | None = None
     handed_out: int = 0  # rows of which the evaluation has begun
     evaluations: tuple[EvaluationTasks, ...] = ()  # of the chunk being evaluated: training, validation
@@ -67,10 +70,11 @@ class Run:
         work = images * first * (INPUTS // 4 + second)
         self.epoch_seconds = work / GUESSED_SPEED
         self.curves = np.zeros((2, 2, self.job.points))
+        self.job.checkpoints = room_for(self.job.points, self.hidden)
 
     def chunk_length(self, threads: int) -> int:
         """How many epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
-        epochs = int(CHUNK * threads / self.epoch_seconds)
+        epochs = min(int(CHUNK * threads / self.epoch_seconds), CHUNK_BYTES // self.model.nbytes)
         if epochs > MODELS:
             epochs -= epochs % MODELS
         return min(max(epochs, 1), self.job.points - self.trained)
@@ -78,15 +82,16 @@ class Run:
     def train_chunk(self, epochs: int) -> tuple[int, float]:
         """Train; return the epochs that ended with finite parameters, and the seconds it took."""
         began = time.perf_counter()
+        self.rows = aligned_zeros(epochs, len(self.model))
         done = train_epochs(
-            self.model, self.checkpoints[self.trained : self.trained + epochs], self.job.every, self.images,
+            self.model, self.rows, self.job.every, self.images,
             self.batches, self.train.labels, np.float32(self.job.learning_rate), *self.hidden, self.stop,
         )  # fmt: skip
         return done, time.perf_counter() - began
 
     def evaluation_tasks(self) -> list[tuple[EvaluationTasks, tuple[int, int]]]:
         """Begin the evaluation of what was trained last; return its tasks."""
-        models = self.checkpoints[self.handed_out : self.trained]
+        models = self.rows[: self.trained - self.handed_out]
         self.handed_out = self.trained
         sets = (self.train,) if self.valid is None else (self.train, self.valid)
         self.evaluations = tuple(EvaluationTasks(models, self.hidden, data, self.stop) for data in sets)
@@ -97,7 +102,7 @@ class Run:
     def result(self, plan: str, seconds: dict[str, float]) -> Trained:
         train, valid = self.curves[:, :, : self.trained]
         return Trained(
-            parameters=unpack(self.checkpoints[: self.trained], self.hidden),
+            parameters={name: tensor[: self.trained] for name, tensor in self.job.checkpoints.items()},
             train_cost=train[0],
             train_accuracy=train[1],
             valid_cost=valid[0] if self.valid is not None else None,
@@ -164,11 +169,14 @@ class Scheduler:
     def _evaluated(self, run: Run, seconds: float) -> None:
         self.busy["evaluation"] += seconds
         run.tasks_left -= 1
-        epochs = len(run.evaluations[0].models)
+        models = run.evaluations[0].models
+        epochs = len(models)
         run.epoch_seconds += seconds / epochs
         if run.tasks_left:
             return
         first = run.handed_out - epochs
+        kept = {name: tensor[first : run.handed_out] for name, tensor in run.job.checkpoints.items()}
+        unpack_into(kept, models, run.hidden)
         for curves, evaluation in zip(run.curves, run.evaluations, strict=False):
             scores = evaluation.scores()
             curves[:, first : run.handed_out] = scores.cost, scores.accuracy
@@ -232,8 +240,7 @@ def _prepare(jobs: list[TrainingJob], pool: Executor, stop: NDArray[np.int64]) -
         images = compressed(job.train.images, False)
         by_batch = batches(job.train.images, job.batch_size)
         model = pack({name: tensor[None] for name, tensor in job.start.items()}, hidden)[0]
-        checkpoints = aligned_zeros(job.points, len(model))
-        runs.append(Run(index, job, hidden, train, valid, images, by_batch, model, checkpoints, stop))
+        runs.append(Run(index, job, hidden, train, valid, images, by_batch, model, stop))
     return runs
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ...errors import BackendError
 from ...kernels.jobs import Shape
-from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES
+from ...model import INPUTS, OUTPUTS, PARAMETER_NAMES, hidden_widths, room_for
 from ..interface import Examples, Parameters, Report, Scores, Trained, TrainingJob
 from .grouping import effective_batch, grouped, shape_of
 
@@ -104,6 +104,9 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         trained: dict[int, Trained] = {}
         while groups:
             group = groups.pop(0)
+            for number in group.numbers:
+                job = jobs[number]
+                job.checkpoints = room_for(job.points, hidden_widths(job.start))
             running = [
                 RunningJob(
                     number=number,
@@ -114,6 +117,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
                     batch=effective_batch(jobs[number]),
                     learning_rate=jobs[number].learning_rate,
                     live_row=row,
+                    parameters=tuple(jobs[number].checkpoints.values()),
                 )
                 for row, number in enumerate(group.numbers)
             ]

@@ -126,7 +126,7 @@ def _compile_evaluation(shape: Shape, dtype: torch.dtype, device: torch.device) 
     with torch.cuda.device(device):
         images = torch.zeros(17, shape.inputs, dtype=dtype, device=device)
         labels = torch.zeros(17, dtype=torch.int32, device=device)
-        rows = torch.zeros(17, shape.parameters, device=device)
+        rows = torch.zeros(17, shape.parameters, dtype=torch.float32, device=device)
         evaluate_checkpoints(rows, images, labels, (shape.hidden1, shape.hidden2), shape.outputs)
 
 

@@ -102,11 +102,11 @@ class RunningJob:
     batch: int
     learning_rate: float
     live_row: int
+    parameters: tuple[Tensor, ...]  # of its job's checkpoints [points, ...], in torch's order
     every: int = 1  # results are kept after every so many epochs
     launched: int = 0  # epochs
     diverged_at: int | None = None
-    kept: int = 0  # rows of results that are below
-    parameters: list[Tensor] = field(default_factory=list)  # CPU float32 [epochs, *shape], in torch's order
+    kept: int = 0  # rows of results that are in `parameters` and below
     cost: dict[str, Tensor] = field(default_factory=dict)  # of "train" and "valid": summed, float64 [epochs]
     hits: dict[str, Tensor] = field(default_factory=dict)  # int64 [epochs]
     training_seconds: float = 0.0
@@ -128,9 +128,7 @@ class RunningJob:
         """Which of the next so many epochs are kept, counted from the first of them."""
         return range(-(self.launched + 1) % self.every, epochs, self.every)
 
-    def allocate(self, shape: Shape) -> None:
-        """Make room for the results of all epochs that are kept."""
-        self.parameters = [torch.empty(self.points, *size) for size in shape.tensor_shapes()]
+    def __post_init__(self) -> None:
         for which in ("train", "valid") if self.valid is not None else ("train",):
             self.cost[which] = torch.empty(self.points, dtype=torch.float64)
             self.hits[which] = torch.empty(self.points, dtype=torch.int64)
@@ -167,9 +165,7 @@ def run_rounds(trainer: Trainer, jobs: list[RunningJob], report: Report) -> None
     rows = max(min(len(jobs), at_once), ROUND_BYTES // (4 * shape.parameters))
     rows = min(rows, sum(job.epochs for job in jobs))
     # one buffer will do: a round's copy to the host stands before the next round in the device's queue
-    buffer = torch.empty(rows, shape.parameters, device=device)
-    for job in jobs:
-        job.allocate(shape)
+    buffer = torch.empty(rows, shape.parameters, dtype=torch.float32, device=device)
     steps = FIRST_STEPS[device.type]
     pending: _Round | None = None
     while True:
