@@ -43,9 +43,8 @@ def _case(
     kernel: Any, name: str, config: str, constexprs: Any, options: Any, types: Any = (), divisible: Any = ()
 ) -> CompileCase:
     """A configuration in which arguments that `types` does not name are float32 tensors or int32 numbers."""
-    types = dict(types)
     signature = {
-        argument: types.get(argument, "*fp32" if argument.endswith("_ptr") else "i32")
+        argument: dict(types).get(argument, "*fp32" if argument.endswith("_ptr") else "i32")
         for argument in inspect.signature(kernel.fn).parameters
         if argument not in constexprs
     }

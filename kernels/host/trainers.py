@@ -69,7 +69,6 @@ class Trainer:
 
         Raises:
             ValueError: too many jobs, or jobs that reach past the tensors or into each other's rows.
-            NotResident: as the plan's trainer says.
         """
         self._check_jobs(checkpoints, jobs)
         table, rates = job_tables(jobs)
