@@ -13,14 +13,14 @@ _SHARE = 0.9
 _YEAR = 365 * 86400.0
 #: Seconds of a step besides its arithmetic, and of an FMA: two cores for torch and numba, a T4 for triton.
 _SECONDS = {"torch": (4e-4, 1e-11), "numba": (5e-6, 1e-11), "triton": (1e-5, 1e-12)}
-_ALWAYS_THERE = 2**28  # bytes that are not worth a look at the system
+ALWAYS_THERE = 2**28  # bytes that are not worth a look at the system
 
 
 def check_memory(runs: Sequence[tuple[int, tuple[int, int]]]) -> None:
     """Raise ValueError, naming the argument, where runs of so many epochs with such hidden widths cannot be kept."""
     sizes = [(epochs, parameter_bytes(hidden)) for epochs, hidden in runs]
     needed = _checkpoint_bytes(runs)
-    free = available() if needed > _ALWAYS_THERE else None
+    free = available() if needed > ALWAYS_THERE else None
     if free is None or needed <= _SHARE * free:
         return
     epochs, size = max(sizes, key=lambda one: one[0] * one[1])

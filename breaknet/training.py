@@ -20,11 +20,12 @@ from .model import (
     all_finite,
     check_hidden,
     hidden_widths,
+    parameter_bytes,
     seeded_parameters,
     torch_settings,
 )
 from .progress import CallbackFailed, Progress
-from .resources import check_memory
+from .resources import ALWAYS_THERE, check_memory
 from .run import Run
 
 #: This very object, not its value, means that the caller named no widths (an `init` then brings its own).
@@ -138,7 +139,7 @@ def train_checked(
         # no object for no progress: most runs have none
         shown = None if progress is False else Progress(progress, [job.epochs for job in checked])
         if checkpoints == "all":
-            check_memory([(job.points, hidden_widths(job.start)) for job in checked])
+            _check_room([(job.epochs // job.every, hidden_widths(job.start)) for job in checked])
         usable = select.choices(backend, device)
         _check_plan(plan, backend, usable)
         if not checked:
@@ -175,6 +176,12 @@ def check_jobs(jobs: Any) -> list[TrainingJob]:
     return checked
 
 
+def _check_room(kept: list[tuple[int, tuple[int, int]]]) -> None:
+    """Refuse checkpoints that memory cannot hold; most are so small that the system need not be asked."""
+    if sum(epochs * parameter_bytes(hidden) for epochs, hidden in kept) > ALWAYS_THERE:
+        check_memory(kept)
+
+
 def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     # the cheap questions first: images are looked at only once everything else is right
     epochs = check_count(job.epochs, "epochs")
@@ -186,7 +193,7 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     seed = check_seed(job.seed)
     hidden = check_hidden(job.hidden)
     if job.init is None:
-        check_memory([(epochs // every, hidden)])
+        _check_room([(epochs // every, hidden)])
     state: Mapping[str, torch.Tensor]
     if job.init is not None:
         if not isinstance(job.init, MLP):
@@ -244,7 +251,7 @@ def _parts(jobs: list[TrainingJob], numbers: list[int]) -> list[list[int]]:
     room = 0
     for number in numbers:
         job = jobs[number]
-        size = 4 * job.points * sum(tensor.numel() for tensor in job.start.values())
+        size = 4 * (job.epochs // job.every) * sum(tensor.numel() for tensor in job.start.values())
         if not parts or size > room:
             parts.append([])
             room = _BYTES_AT_ONCE

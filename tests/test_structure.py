@@ -52,7 +52,7 @@ LONG = {
 GENERATED = {".json", ".svg", ".png", ".ipynb", ".safetensors"}
 
 #: Interpreted kernels are Python functions; on a GPU, where they are not, triton enters fewer.
-MAX_FILES = {"numba": 13, "triton": 17}
+MAX_FILES = {"numba": 12, "triton": 15}
 
 
 def files() -> list[Path]:

@@ -60,12 +60,7 @@ class TrainingJob:
     every: int = 1
     module: nn.Module | None = None  # the caller's own, to be copied and trained as it is, by PyTorch only
     obstacle: str | None = None  # why so
-    checkpoints: Parameters = field(default_factory=dict, init=False)  # CPU float32 [points, ...]
-
-    @property
-    def points(self) -> int:
-        """How many times curves and parameters are kept."""
-        return self.epochs // self.every
+    checkpoints: Parameters = field(default_factory=dict, init=False)  # CPU float32 [epochs // every, ...]
 
 
 @dataclass(eq=False)

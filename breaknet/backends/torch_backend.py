@@ -57,8 +57,9 @@ def _train_one(
     seconds = {"compile": 0.0, "transfer": perf_counter() - began, "training": 0.0, "evaluation": 0.0}
 
     state = model.state_dict()  # the parameters' own memory
-    job.checkpoints = room_for(job.points, hidden_widths(job.start))
-    curves = np.zeros((2, 2, job.points))  # [training or validation, cost or accuracy, kept epoch]
+    points = job.epochs // job.every
+    job.checkpoints = room_for(points, hidden_widths(job.start))
+    curves = np.zeros((2, 2, points))  # [training or validation, cost or accuracy, kept epoch]
     diverged_at, kept = None, 0
     for epoch in range(job.epochs):
         began = perf_counter()

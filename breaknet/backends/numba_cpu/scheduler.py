@@ -69,15 +69,15 @@ class Run:
         first, second = self.hidden
         work = images * first * (INPUTS // 4 + second)
         self.epoch_seconds = work / GUESSED_SPEED
-        self.curves = np.zeros((2, 2, self.job.points))
-        self.job.checkpoints = room_for(self.job.points, self.hidden)
+        self.curves = np.zeros((2, 2, self.job.epochs // self.job.every))
+        self.job.checkpoints = room_for(self.job.epochs // self.job.every, self.hidden)
 
     def chunk_length(self, threads: int) -> int:
         """How many epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
         epochs = min(int(CHUNK * threads / self.epoch_seconds), CHUNK_BYTES // self.model.nbytes)
         if epochs > MODELS:
             epochs -= epochs % MODELS
-        return min(max(epochs, 1), self.job.points - self.trained)
+        return min(max(epochs, 1), self.job.epochs // self.job.every - self.trained)
 
     def train_chunk(self, epochs: int) -> tuple[int, float]:
         """Train; return the epochs that ended with finite parameters, and the seconds it took."""
@@ -162,7 +162,7 @@ class Scheduler:
         if not run.tasks_left and run.handed_out < run.trained:
             self.to_evaluate.extend((run, *task) for task in run.evaluation_tasks())
         all_handed_out = not run.training and run.handed_out == run.trained
-        if all_handed_out and run.diverged_at is None and run.trained < run.job.points:
+        if all_handed_out and run.diverged_at is None and run.trained < run.job.epochs // run.job.every:
             run.training = True
             self.to_train.append(run)
 

@@ -106,7 +106,7 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
             group = groups.pop(0)
             for number in group.numbers:
                 job = jobs[number]
-                job.checkpoints = room_for(job.points, hidden_widths(job.start))
+                job.checkpoints = room_for(job.epochs // job.every, hidden_widths(job.start))
             running = [
                 RunningJob(
                     number=number,
