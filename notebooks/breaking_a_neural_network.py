@@ -2,35 +2,26 @@
 # # Breaking a neural network
 #
 # What does bad data do to a neural network? You will train one small network on handwritten digits three times, from
-# the same start and by the same rule:
-#
-# 1. with true labels,
-# 2. with labels that were shuffled,
-# 3. with only 100 of the shuffled examples.
-#
-# Only the examples change. Before each run you say what you expect, in numbers; a moment later you see your numbers
-# beside what came out. A wrong prediction is worth more here than a right one, as long as it was made beforehand.
+# the same start and by the same rule: with true labels, with shuffled labels, and with only 100 of the shuffled
+# examples. Only the examples change. Before each run you say what you expect, in numbers, and see your numbers beside
+# the outcome a moment later. A wrong prediction is worth more here than a right one, if it was made beforehand.
 #
 # Run the cells from top to bottom with Shift+Enter. Each run takes seconds, so nothing is lost by starting again.
 
 # %% [markdown] tags=["instructor"]
-# > **This is the instructor's version.** Paragraphs like this one, with a bar on the left, and the cells headed
-# > *Answers* are missing from the students' notebook. The answers are written from the figures of the run above them,
-# > so run the notebook before the lesson. With seed 0 on MNIST, correct runs on other machines and other versions of
-# > PyTorch differ a little; where an answer depends on that, it gives a range.
+# > **This is the instructor's version.** Paragraphs with a bar on the left and the cells headed *Answers* are missing
+# > from the students' notebook. Answers are written from the run above them, so run the notebook before the lesson.
+# > Correct runs on other machines differ a little; where an answer depends on that, it gives a range.
 # >
-# > A lesson of 90 minutes leaves about 15 minutes for the network, 20 for each experiment, and 15 for the end. The
-# > computer needs little of that: the time is for predictions and for talking about them. Have everybody write down a
-# > number before a training cell is run.
+# > A lesson of 90 minutes leaves about 15 minutes for the network, 20 for each experiment, and 15 for the end: time
+# > for predictions and for talking about them. Have everybody write down a number before a training cell is run.
 
 # %% [markdown]
 # ## Set-up
 #
-# On Colab, the next cell installs breaknet (0.2 MiB): from the address in the cell if there is one, else from a wheel
-# that you have uploaded with the folder button on the left, or from a clone. PyTorch is on Colab already and stays as
-# it is; only to build breaknet from a clone or an address, pip also fetches setuptools (0.8 MiB). Anywhere else,
-# install breaknet first: the cell then does nothing. The digits (10.7 MiB) are fetched further down, once. A GPU is
-# used if there is one, but two CPU cores are enough.
+# On Colab, the next cell installs breaknet (0.2 MiB): from the address in the cell, from a wheel that you have
+# uploaded with the folder button on the left, or from a clone. PyTorch stays as it is. Anywhere else, install breaknet
+# first: the cell then does nothing. The digits (10.7 MiB) are fetched once. Two CPU cores are enough.
 
 # %% tags=["set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py
@@ -63,8 +54,7 @@ print(f"{digits.source}: {len(digits.train):,} images to train on, {len(digits.v
 show.digits_with_labels(digits.train)
 
 # %% [markdown]
-# To the network an image is a row of 784 numbers, each from 0 (paper) to almost 1 (ink). It has no other information:
-# not that pixels have neighbours, not what a digit is.
+# To the network an image is a row of 784 numbers, each from 0 (paper) to almost 1 (ink), and nothing else.
 #
 # ## Building the network
 #
@@ -185,13 +175,10 @@ show.noticed(results, "clean")
 
 # %% [markdown] tags=["instructor"]
 # > With seed 0 on MNIST, correct runs end between 0.04 and 0.05 on the training set and between 0.08 and 0.1 on the
-# > validation set. The training line falls by 0.0002 to 0.0004 an epoch. The validation line is level or rises a
-# > little; its slope may come out with either sign, so do not promise the class a rise. What counts is that one curve
-# > goes on falling and the other does not. The validation cost is lowest somewhere after epoch 20, on a stretch so
-# > flat that the exact epoch means little.
-# >
-# > The model is done learning what it can use when the validation cost stops falling. Only a set that was kept apart
-# > can tell when that is; the training cost alone would have us train without end.
+# > validation set. The training line falls by 0.0002 to 0.0004 an epoch. The slope of the validation line may come out
+# > with either sign, so do not promise the class a rise. The validation cost is lowest somewhere after epoch 20, on a
+# > stretch so flat that the exact epoch means little. The model is done learning what it can use when the validation
+# > cost stops falling, which only a set that was kept apart shows.
 
 # %% [markdown]
 # ## Training with shuffled labels
@@ -235,8 +222,7 @@ show.outcomes(results, "shuffled", train_cost=my_shuffled_train_cost, valid_cost
 # ## Accuracy
 #
 # A cost near 0.90 is hard to picture. The **accuracy** is easier: the share of images whose largest output is that of
-# the label. On the training set we compare with the shuffled labels, for those are what the network was taught; on
-# the validation set with the true ones.
+# the label. Training images are compared with the shuffled labels, validation images with the true ones.
 #
 # ### Before you look
 #
@@ -277,11 +263,8 @@ show.noticed(results, "shuffled")
 
 # %% [markdown] tags=["instructor"]
 # > With seed 0 on MNIST, the carrying capacity comes out at about 14 to 15 %. Whoever predicted 10 % for both
-# > accuracies predicted a network that learns nothing, and reasoned well. That the training accuracy comes out higher
-# > is the surprise to dwell on: there is nothing to understand in these labels, so every point above guessing has
-# > been learned by heart.
-# >
-# > Leave the last question open; the next experiment answers it.
+# > accuracies predicted a network that learns nothing, and reasoned well. There is nothing to understand in these
+# > labels, so every point above guessing has been memorised. Leave the last question open for the next experiment.
 
 # %% [markdown]
 # ## A hundred examples
@@ -328,9 +311,7 @@ show.noticed(results, "hundred")
 # > and the validation accuracy ends between 8 and 13 %. A late rise of the validation accuracy is seen in some runs
 # > and not in others, so the last answer above is about this run alone. Either way it stays near the 10 % of
 # > guessing: a network that knows 100 labels by heart answers any other image at random, as far as the digit goes.
-# >
-# > How would one change the model so that it learns more by heart? More parameters (wider layers, or more of them)
-# > and more epochs. The next cell lets the class try.
+# > The next cell lets the class try how much the network can memorise.
 
 # %% [markdown]
 # ### Between a hundred and fifty thousand
@@ -344,8 +325,7 @@ hidden = (16, 16)  # units in the two hidden layers
 epochs = 300
 
 trial = breaknet.train(bad[:examples], epochs=epochs, hidden=hidden, seed=seed)
-highest = trial.train_accuracy.max()
-print(f"{examples} examples, hidden layers {hidden}: at best {highest:.1%} learned by heart")
+print(f"{examples} examples, hidden layers {hidden}: at best {trial.train_accuracy.max():.1%} memorised")
 
 # %% [markdown]
 # ## What went wrong?
@@ -356,29 +336,23 @@ print(f"{examples} examples, hidden layers {hidden}: at best {highest:.1%} learn
 show.side_by_side(results)
 
 # %% [markdown]
-# Before you run the next cell: what would you call what happened in the third run? And was there any of it in the
-# first?
+# Before the next cell: what would you call what happened in the third run? Was there any of it in the first?
 
 # %%
 show.looking_back(results)
 
 # %% [markdown] tags=["instructor"]
-# > Go back to the first figure with the class: the gap that opens between its two curves is the same thing as the gap
-# > between 99 % and guessing in the third run, only smaller. Ask how one would notice over-fitting without a
-# > validation set. (One would not.)
+# > Go back to the first figure: the gap that opens between its curves is the same as that between 99 % and guessing in
+# > the third run, only smaller. Ask how one would notice over-fitting without a validation set. (One would not.)
 
 # %% [markdown]
 # ## Break it yourself
 #
-# There are more ways to break data. Some change labels: `flip_labels(0.5)` gives half of the images a wrong one,
-# `mislabel_class(4, 9)` calls every 4 a 9, `mislabel_hardest(0.3)` errs where people would, too. Some choose the
-# examples: `missing_class(7)`, `imbalance(100)`, `duplicates(100)`, `fewer_examples(500)`. Some change the images:
-# `invert`, `permute_pixels`, `pixel_noise(0.3)`, `occlude(12)`, `leak`, which writes the answer into a corner; and
-# `shift(3)` and `rotate(20)`, which move the validation images alone. They can be joined: `"shuffle_labels(1) +
-# leak"`.
+# There are more ways to break data: of labels (`flip_labels(0.5)`, `mislabel_class(4, 9)`, `mislabel_hardest(0.3)`), of
+# the choice of examples (`missing_class(7)`, `imbalance(100)`, `duplicates(100)`), and of images (`invert`, `leak`,
+# `permute_pixels`, `occlude(12)`, `rotate(20)`). They can be joined: `"shuffle_labels(1) + leak"`.
 #
-# Choose one. Before you run the cell, write down: which of the two accuracies will suffer, and by how much? Which
-# digits?
+# Choose one, and write down first: which of the two accuracies will suffer, by how much, and for which digits?
 
 # %%
 breakage = "mislabel_class(4, 9)"
@@ -387,17 +361,15 @@ broken = breaknet.break_data(digits, breakage, seed=seed)
 trial = breaknet.train(broken.train, valid=broken.valid, epochs=min(epochs_all, 20), seed=seed)
 answers = breaknet.evaluate(trial.checkpoints[-1], digits.valid, confusion=True).confusion[0]
 print(f"{breakage}: {trial.train_accuracy[-1]:.1%} in training, {trial.valid_accuracy[-1]:.1%} in validation")
-for digit, counts in enumerate(answers):
-    right = counts[digit] / max(counts.sum(), 1)
-    print(f"true {digit}s, unbroken: {right:4.0%} right; most often called {counts.argmax()}")
+print(
+    "right, by true digit:", *(f"{row[digit] / max(row.sum(), 1):.0%}" for digit, row in enumerate(answers))
+)
 
 # %% [markdown] tags=["instructor"]
-# > **What to look for.** Half of the labels flipped at random cost a few points, since no single wrong class
-# > outnumbers the right one; the same number of systematic errors is learned as if it were true, and the total
-# > accuracy hides it. `permute_pixels` changes nothing, because this network never knew that pixels have
-# > neighbours. `invert` loses no information and yet training fails: large inputs saturate the sigmoids. With
-# > `leak` the training accuracy is perfect and means nothing. Ask each time: would anybody have noticed without
-# > clean validation data? `breaknet atlas` maps 1,320 such networks in a few minutes.
+# > **What to look for.** Half of the labels flipped at random cost a few points, since no wrong class outnumbers the
+# > right one; as many systematic errors are learned as if they were true, and the total accuracy hides it.
+# > `permute_pixels` changes nothing; `invert` loses nothing, and yet training fails; with `leak` the training accuracy
+# > means nothing. Would anybody have noticed without clean validation data?
 
 # %% [markdown]
 # ## Data, the heart of a model
@@ -411,8 +383,7 @@ for digit, counts in enumerate(answers):
 # This makes data an economic force. Much of the work in machine learning, and much of the money, goes into
 # collecting, cleaning and labelling examples. Whoever holds data that others lack decides who can build which model,
 # and archives, publishers and forums that used to be open now sell access to what their users wrote.
-
-# %% [markdown]
+#
 # ## Homework
 #
 # Choose a machine-learning system that you meet in your own life: one that sorts, recommends, translates, recognises
@@ -423,8 +394,7 @@ for digit, counts in enumerate(answers):
 # 3. What data would train it? Describe one example, its inputs and its outputs, and say who has many of them.
 
 # %% [markdown] tags=["instructor"]
-# > **What to look for.** A cost function that can be computed from an output and a target ("how often users are
-# > unhappy" only counts if somebody says how that is measured). Inputs and outputs that would really be at hand: for
-# > a recommender, what somebody looked at before, and what they chose next; for a translator, sentences and their
-# > translations; for a spam filter, messages and whether they were marked as spam. Good answers also notice where the
-# > labels come from, and in whose interest they are wrong.
+# > **What to look for.** A cost function that can be computed from an output and a target. Inputs and outputs that
+# > would really be at hand: for a recommender, what somebody looked at before, and what they chose next; for a
+# > translator, sentences and their translations. Good answers also notice where the labels come from, and in whose
+# > interest they are wrong.

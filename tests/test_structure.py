@@ -45,7 +45,6 @@ MAX_LINES = 400
 #: Files that may be longer, with their lines.
 LONG = {
     "docs/results.md": 800,  # written from stored rows
-    "notebooks/breaking_a_neural_network.py": 430,  # a lesson for a class: prose in ten sections
 }
 
 #: Files that are not read from top to bottom by people: data, pictures, notebooks made from their sources.
