@@ -182,7 +182,7 @@ Messages = dict[str, tuple[str, Any]]
 
 
 def _last(work: Path) -> Messages:
-    """What the parts that measure have said so far, in the order in which it was said."""
+    """The last message on each contender so far, in the order of these messages."""
     path = work / "rows.jsonl"
     found: Messages = {}
     for line in path.read_text().splitlines() if path.exists() else ():

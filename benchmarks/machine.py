@@ -84,7 +84,7 @@ def _git(*words: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """What it prints; None where it is not installed, fails, or takes long."""
+    """Its output; None where it is not installed, fails, or takes long."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

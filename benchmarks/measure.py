@@ -85,7 +85,7 @@ class Contender:
 
 @dataclass(eq=False)
 class Context:
-    """What contenders share on a device, at a size, made when it is first asked for: data, problems, ceilings.
+    """The parts that contenders share on a device, at a size, made when first needed: data, problems, ceilings.
 
     Args:
         device: "cpu" or "cuda"; at the size "rehearse" the contenders of either run on the CPU.
@@ -161,7 +161,7 @@ class Context:
 
     @cached_property
     def ceilings(self) -> dict[str, float]:
-        """What the device can reach."""
+        """The ceilings of the device, by name."""
         if self.given_ceilings is not None:
             return self.given_ceilings
         return ceilings.measured(self.place.type, self.rehearsing)

@@ -16,7 +16,7 @@ Counter = Callable[[Callable[[], object], float, torch.device], dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Implementation:
-    """How it is built, where it runs, and how it keeps images and parameters.
+    """Its construction, its devices, and the storage of its images and parameters.
 
     `build(problems, epochs)` of one that trains gives a Trainer for several problems, whose every call trains so many
     epochs. `build(models, problem)` of one that evaluates gives an Evaluator of models [C, ...].
