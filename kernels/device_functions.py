@@ -1,6 +1,7 @@
-"""What several kernels share: activation, pixels, products of small matrices, and sums in a fixed order.
+"""What several kernels share: activation, pixels, operands of products, and sums in a fixed order.
 
-All arithmetic is float32, and every product is IEEE float32 on every GPU; only `ordered_sum` adds in float64.
+All arithmetic is float32: products are IEEE float32 on every GPU or, on tensor cores, of operands that `bf16_parts`
+splits without loss. Only `ordered_sum` adds in float64.
 """
 
 import torch
@@ -58,6 +59,36 @@ def pixels_to_float32(x):
     if x.dtype == tl.uint8:
         x = keep_float32(x.to(tl.float32)) * (1.0 / 256)
     return x
+
+
+@jit
+def _first_bits(x):
+    """float32 x cut to the first 8 bits of its significand."""
+    return (x.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
+
+
+@jit
+def as_bf16(x):
+    """float32 x, cut likewise, as bfloat16. The interpreter, whose products of bfloat16 are wrong, keeps float32."""
+    if INTERPRETED:
+        return _first_bits(x)
+    else:
+        return (x.to(tl.int32, bitcast=True) >> 16).to(tl.int16).to(tl.bfloat16, bitcast=True)
+
+
+@jit
+def bf16_parts(x):
+    """Three bfloat16 (high, middle, low) whose sum is float32 x: 8 bits of its significand each.
+
+    A tensor core multiplies bfloat16 exactly and adds in float32, so three products with an operand that is itself
+    exact in bfloat16, such as a byte or byte / 256, are one of float32. Exact for 0 and |x| >= 2^-110; below, low ends
+    before x does, and the sum is less than 2^-133 from it. Cut, not rounded, parts of the largest float32 are finite.
+    Parts of an infinity are itself, 0 and 0; some part of a NaN is NaN, even if its payload is in the low bits alone.
+    """
+    high = _first_bits(x)
+    rest = tl.where(tl.abs(x) == float("inf"), 0.0, x - high)
+    middle = _first_bits(rest)
+    return as_bf16(high), as_bf16(middle), as_bf16(rest - middle)
 
 
 @jit

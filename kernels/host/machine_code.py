@@ -25,6 +25,7 @@ CATEGORIES: tuple[tuple[str, str], ...] = (
     ("fma2", r"FFMA2"),  # two FMAs at once, sm_100
     ("fma", r"FFMA"),
     ("add_mul", r"FADD|FMUL|FMNMX|FSETP|FSEL"),
+    ("tensor_bf16", r"HG?MMA\S*\.BF16"),  # exact products, of operands that the kernel itself has split
     ("tensor", r"HMMA|HGMMA|QMMA|IMMA|UTC"),
     ("shared_load_32", r"LDS(\.U)?(\.U?[81][6]?|\.S[81][6]?)?$"),
     ("shared_load_64", r"LDS(\.U)?\.64"),

@@ -80,6 +80,7 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
     "sub.f32 %r3, 0f3F800000, %r1": lambda a, b: 1 - a,
     "mul.f32 %r3, %r1, %r2": lambda a, b: a * b,
     "neg.f32 %r3, %r1": lambda a, b: -a,
+    "abs.f32 %r3, %r1": lambda a, b: abs(a),
     "fma.rn.f32 %r3, %r1, %r2, %r1": lambda a, b: a * b + a,
     "div.full.f32 %r3, %r1, 0f40400000": lambda a, b: a / 3,
     "max.f32 %r3, %r1, %r2": lambda a, b: b if math.isnan(a) else a if math.isnan(b) else max(a, b),

@@ -139,6 +139,7 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
     "add": (np.add, "t t t"),
     "sub": (np.subtract, "t t t"),
     "neg": (np.negative, "t t"),
+    "abs": (np.abs, "t t"),
     "mul": (np.multiply, "t t t"),
     "mul.hi": (lambda a, b: a.astype(np.int64) * b.astype(np.int64) >> 32, "t t t"),
     "mul.wide": (_wide, "wide t t"),

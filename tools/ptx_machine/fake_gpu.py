@@ -41,7 +41,7 @@ from tools.ptx_machine.machine import Machine
 from tools.ptx_machine.traffic import Traffic
 
 _POINTERS = {
-    torch.float32: "*fp32", torch.float64: "*fp64", torch.uint8: "*u8",
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.uint8: "*u8",
     torch.int8: "*i8", torch.int16: "*i16", torch.int32: "*i32", torch.int64: "*i64",
 }  # fmt: skip
 #: Registers and bytes of shared memory of an SM, which say how many cooperative programs are resident.
