@@ -44,7 +44,7 @@ def check_disk(target: Path, runs: Sequence[tuple[int, tuple[int, int]]]) -> Non
     if needed > free:
         raise DataError(
             f"{target}: {_bytes(needed)} of checkpoints, but its disk has {_bytes(free)} free; "
-            "ask for fewer epochs, or name a folder on another disk"
+            "keep fewer of them, or name a folder on another disk"
         )
 
 

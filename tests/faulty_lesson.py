@@ -2,8 +2,9 @@
 
     python faulty_lesson.py FOLDER FAULT NUMBER...
 
-Each runs in a forked child on a copy of FOLDER/old at FOLDER/FAULT-NUMBER/out. FAULT "two" is no fault but two lessons
-into one folder, the second begun a little later. Prints the number and the exit status of each child.
+Each runs in a forked child on a copy of FOLDER/old at FOLDER/FAULT-NUMBER/out. FAULT "moment" kills it after NUMBER
+milliseconds, wherever it is. FAULT "two" is no fault but two lessons into one folder, the second begun a little later.
+Prints the number and the exit status of each child.
 """
 
 import errno
@@ -83,6 +84,12 @@ def with_fault(folder: Path, fault: str, number: int) -> None:
     (folder / "made").write_text(str(faulty(folder, fault, number)))
 
 
+def killed_after(folder: Path, seconds: float) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, unnoticed by Python
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    lesson(folder, seed=2)
+
+
 def delayed(folder: Path, seed: int, seconds: float) -> None:
     time.sleep(seconds)
     lesson(folder, seed)
@@ -105,6 +112,8 @@ def main() -> None:
             works = [
                 partial(delayed, folder, seed, pause) for seed, pause in zip((2, 3), pauses, strict=True)
             ]
+        elif fault == "moment":
+            works = [partial(killed_after, folder, number / 1000)]
         else:
             works = [partial(with_fault, folder, fault, number)]
         children = [in_child(folder, work) for work in works]

@@ -194,12 +194,19 @@ def test_train_on_broken_data(data, tmp_path, capsys):
 def test_pictures_of_broken_data(data, name, tmp_path, capsys):
     from PIL import Image
 
-    assert main(["data", "--data", data, "--break", name, "--out", "new/a.png", "--json"]) == 0
+    call = ["data", "--data", data, "--break", name, "--out", "new/a.png", "--json"]
+    assert main(call) == 0
     counts = json.loads(capsys.readouterr().out)["splits"]
     assert (counts["train"]["digits"][7] == 0) == (name == "missing_class")
     with Image.open(tmp_path / "new" / "a.png") as picture:
         assert picture.size == (1056, 550)
         assert len(set(picture.convert("L").tobytes())) > 50
+        picture.convert("L").save(tmp_path / "new" / "grey.png")  # somebody's own now
+    assert main(call) == 0
+    (tmp_path / "new" / "grey.png").rename(tmp_path / "new" / "a.png")
+    assert main(call) == 1
+    assert "new/a.png: another file than breaknet writes" in capsys.readouterr().err
+    assert main([*call, "-f"]) == 0
 
 
 def test_list_of_breakages(capsys):

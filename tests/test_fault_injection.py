@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import tiny_digits
 
@@ -76,6 +77,24 @@ def test_a_fault_at_every_call(fault, base):
     assert len(left) > 20
     assert left[0] == 1
     assert left == sorted(left), "once the new lesson is in place it stays"
+
+
+def test_kills_at_any_moment(base):
+    moments = (
+        np.random.default_rng(0).permutation(1500)[:110].tolist()
+    )  # milliseconds; a lesson takes about one second
+    ended, killed = [], 0
+    for number, (status,) in faulty(base, "moment", moments).items():
+        folder = base / f"moment-{number}"
+        assert status in (0, -signal.SIGALRM)
+        assert_unfinished_tells_the_truth(folder / "out.unfinished")
+        LessonFolder(folder / "out").abandon()
+        seed = assert_whole(folder / "out")
+        assert seed == 2 or status != 0
+        killed += status != 0
+        ended.append(seed)
+    assert killed > 40
+    assert set(ended) == {1, 2}
 
 
 def test_a_lesson_after_a_kill_is_like_any_other(base):

@@ -211,10 +211,13 @@ def data(
         ),
     ] = "",
     out: Annotated[
-        Path | None, typer.Option(help="With --break: a PNG file for some digits before and after.")
+        str | None, typer.Option(help="With --break: a PNG file for some digits before and after.")
     ] = None,
     breakages: Annotated[bool, typer.Option(help="List all ways to break data.")] = False,
     seed: Seed = 0,
+    force: Annotated[
+        bool, typer.Option("-f", "--force", help="Replace a file that is no picture of breaknet's.")
+    ] = False,
     json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -226,9 +229,15 @@ def data(
         return
     if out is not None and not break_:
         raise ValueError("out: only with --break")
+    target = None
+    if out is not None:
+        from ..breakage.picture import is_picture_file
+        from ..files import check_output_file
+
+        target, _ = check_output_file(out, is_picture_file, force)
     digits = load_digits(data)
     if break_:
-        digits = _broken(digits, break_, seed, out)
+        digits = _broken(digits, break_, seed, target)
     if json:
         output.show_json({"data_source": digits.source, "splits": output.count_labels(digits)})
     else:

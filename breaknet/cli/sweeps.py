@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,6 +18,12 @@ Address = Annotated[
         help="With --engine ray: the cluster. Default: RAY_ADDRESS, else a new one on this machine."
     ),
 ]
+Parameters = Annotated[
+    bool,
+    typer.Option(
+        "--parameters", help="Keep every network's final parameters too: 52 kB each with widths 16,16."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Go on with over 200,000 jobs or an estimated hour.")]
 
@@ -25,13 +31,14 @@ Yes = Annotated[bool, typer.Option("--yes", help="Go on with over 200,000 jobs o
 def sweep(
     file: Annotated[Path, typer.Argument(help="A TOML file with the grid of networks.", metavar="FILE.toml")],
     out: Annotated[
-        Path, typer.Option(help="The folder of results; what is finished there is not done again.")
-    ] = Path("breaknet-sweep"),
+        str, typer.Option(help="The folder of results; what is finished there is not done again.")
+    ] = "breaknet-sweep",
     data: Data = None,
     backend: Backend = "auto",
     device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
+    parameters: Parameters = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     verbose: Verbose = False,
@@ -41,13 +48,14 @@ def sweep(
     output.configure(verbose, quiet)
     from ..sweeps.grid import read_file
 
-    _run(read_file(file), out, data, backend, device, engine, address, dry_run, yes, quiet, is_atlas=False)
+    asked = Asked(out, data, backend, device, engine, address, parameters, dry_run, yes, quiet)
+    _run(read_file(file), asked, is_atlas=False)
 
 
 def atlas(
     out: Annotated[
-        Path, typer.Option(help="The folder of results; what is finished there is not done again.")
-    ] = Path("breaknet-atlas"),
+        str, typer.Option(help="The folder of results; what is finished there is not done again.")
+    ] = "breaknet-atlas",
     full: Annotated[
         bool, typer.Option("--full", help="30,000 steps for every network instead of 3,000.")
     ] = False,
@@ -56,6 +64,7 @@ def atlas(
     device: Device = "auto",
     engine: Engine = "local",
     address: Address = None,
+    parameters: Parameters = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     verbose: Verbose = False,
@@ -66,14 +75,26 @@ def atlas(
     from ..sweeps.atlas import grid
 
     digits = load_digits(data)
-    given = grid(len(digits.train), full)
-    _run(given, out, digits, backend, device, engine, address, dry_run, yes, quiet, is_atlas=True)
+    asked = Asked(out, digits, backend, device, engine, address, parameters, dry_run, yes, quiet)
+    _run(grid(len(digits.train), full), asked, is_atlas=True)
 
 
-def _run(
-    grid: dict[str, Any], out: Path, data: Any, backend: str, device: str, engine: str, address: str | None,
-    dry_run: bool, yes: bool, quiet: bool, is_atlas: bool,
-) -> None:  # fmt: skip
+class Asked(NamedTuple):
+    """What both commands are given."""
+
+    out: str
+    data: Any  # Digits, or where they are
+    backend: str
+    device: str
+    engine: str
+    address: str | None
+    parameters: bool
+    dry_run: bool
+    yes: bool
+    quiet: bool
+
+
+def _run(grid: dict[str, Any], asked: Asked, is_atlas: bool) -> None:
     from ..errors import DataError
     from ..sweeps import atlas, page, runner
     from ..sweeps.grid import MAX_JOBS_AT_ALL, settings
@@ -83,21 +104,24 @@ def _run(
     began = perf_counter()
     try:
         settings(grid, MAX_JOBS_AT_ALL, MAX_JOBS_AT_ALL)  # before data are downloaded
-        chosen = runner.engine_named(engine, backend, device, address)
-        digits = data if not isinstance(data, str | None) else load_digits(data)
-        digits, plan, store = runner.prepared(
-            grid, data=digits, out=out, backend=backend, device=device, yes=yes or dry_run
+        chosen = runner.engine_named(
+            asked.engine, asked.backend, asked.device, asked.address, asked.parameters
         )
+        digits = asked.data if not isinstance(asked.data, str | None) else load_digits(asked.data)
+        digits, plan, store = runner.prepared(
+            grid, data=digits, out=asked.out, backend=asked.backend, device=asked.device,
+            parameters=asked.parameters, yes=asked.yes or asked.dry_run,
+        )  # fmt: skip
     except DataError:
         raise
     except (TypeError, ValueError) as error:
         raise usage_error(str(error)) from error
-    if dry_run:
+    if asked.dry_run:
         print(plan)
         return
-    if not quiet:
+    if not asked.quiet:
         output.notice(str(plan))
-    result = runner.run(digits, plan, store, chosen, progress=not quiet)
+    result = runner.run(digits, plan, store, chosen, progress=not asked.quiet)
     text = atlas.text(result.results) if is_atlas else ()
     title = atlas.TITLE if is_atlas else "A sweep of broken data"
     report = page.write_page(result, title, text)

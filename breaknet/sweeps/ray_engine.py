@@ -24,18 +24,19 @@ class RayEngine:
         backend, device: as in `train`. Where the cluster has GPUs and the device is not the CPU, each task asks for
             one, else for one CPU.
         address: of the cluster; None: RAY_ADDRESS, else a cluster of this machine's own, bound to 127.0.0.1.
+        parameters: as in `sweep`.
 
     Raises:
         ImportError: without Ray.
     """
 
-    def __init__(self, backend: str, device: Any, address: str | None) -> None:
+    def __init__(self, backend: str, device: Any, address: str | None, parameters: bool = False) -> None:
         try:
             import ray
         except ImportError as error:
             raise ImportError(f"{ADVICE} ({error})") from error
         self._ray: Any = ray
-        self._backend, self._device, self._address = backend, device, address
+        self._address, self._asked = address, (backend, device, parameters)
 
     def __call__(self, digits: Digits, shards: list[Shard]) -> Iterator[tuple[Shard, list[dict[str, Any]]]]:
         ray = self._ray
@@ -47,7 +48,7 @@ class RayEngine:
             data = ray.put(digits)
             task = ray.remote(max_retries=RETRIES, **asked)(_trained_on_worker)
             waiting = {
-                task.remote(data, shard.settings, self._backend, self._device, asked.get("num_cpus")): shard
+                task.remote(data, shard.settings, *self._asked, asked.get("num_cpus")): shard
                 for shard in shards
             }
             while waiting:
@@ -68,15 +69,15 @@ class RayEngine:
     def _resources(self) -> dict[str, float]:
         """What a task asks for; with one CPU each, shards run side by side."""
         there = self._ray.cluster_resources()
-        if there.get("GPU", 0) >= 1 and not str(self._device).startswith("cpu"):
+        if there.get("GPU", 0) >= 1 and not str(self._asked[1]).startswith("cpu"):
             return {"num_gpus": 1}
         return {"num_cpus": 1}
 
 
 def _trained_on_worker(
-    digits: Digits, settings: Any, backend: str, device: Any, cpus: float | None
+    digits: Digits, settings: Any, backend: str, device: Any, parameters: bool, cpus: float | None
 ) -> list[dict[str, Any]]:
     """One shard, on as many threads as the task has CPUs; the number of threads changes no bit."""
     if cpus is not None:
         os.environ["BREAKNET_THREADS"] = str(max(1, int(cpus)))
-    return trained(digits, settings, backend, device)
+    return trained(digits, settings, backend, device, parameters)

@@ -12,9 +12,11 @@ from typing import Any
 from ..backends import select
 from ..data.mnist import load_mnist
 from ..data.splits import Digits
+from ..model import MLP
+from ..resources import check_disk
 from .grid import MAX_JOBS, MAX_JOBS_AT_ALL, Setting, read_file, settings
-from .shards import Shard, Speed, cut, trained
-from .store import Store
+from .shards import Shard, Speed, cut, model_of, trained
+from .store import Store, read_all
 from .table import Table
 
 ENGINES = ("local", "ray")
@@ -39,6 +41,7 @@ class Plan:
     settings: list[Setting]
     finished: int  # of the settings, from earlier runs
     shards: list[Shard]  # of the others
+    parameters: bool = False  # whether those of every network are kept
 
     @property
     def seconds(self) -> float:
@@ -86,9 +89,19 @@ class SweepResult:
         """One row for each job, without curves: a pandas DataFrame where pandas is installed, else {column: list}."""
         return self.results.tidy()
 
-    def _store_rows(self) -> dict[str, list[Any]]:
-        from .store import read_all
+    def model(self, row: int) -> MLP:
+        """The network of a row of the table, as it was after the last epoch of which the row has a curve's point.
 
+        Raises:
+            ValueError: where its parameters were not kept (`parameters=True` keeps them).
+        """
+        setting = self.settings[row]
+        (kept,) = read_all(self.folder, [setting.key], parameters=True)["parameters"] or [None]
+        if kept is None:
+            raise ValueError(f"row: {row} has no parameters kept; a sweep with parameters=True keeps them")
+        return model_of(kept, setting.hidden)
+
+    def _store_rows(self) -> dict[str, list[Any]]:
         return read_all(self.folder, [setting.key for setting in self.settings])
 
 
@@ -101,6 +114,7 @@ def sweep(
     device: Any = "auto",
     engine: str = "local",
     address: str | None = None,
+    parameters: bool = False,
     yes: bool = False,
     progress: bool = False,
 ) -> SweepResult:
@@ -114,6 +128,8 @@ def sweep(
         backend, device: as in `train`.
         engine: "local", or "ray" for a Ray cluster.
         address: of the Ray cluster; None: the environment's (RAY_ADDRESS), else one on this machine.
+        parameters: keep every network's final parameters as well, for `result.model(row)`: 52 kB each with widths
+            16, 16. Jobs that were finished without them are done again.
         yes: go on with more than 200,000 jobs, or more than an estimated hour.
         progress: True for a text bar on standard error.
 
@@ -123,8 +139,11 @@ def sweep(
         DataError: for a folder that is not a sweep's or a result file that is broken; nothing is overwritten.
         ImportError: without pyarrow (`pip install 'breaknet[sweep]'`), or without Ray for that engine.
     """
-    digits, plan, store = prepared(grid, data=data, out=out, backend=backend, device=device, yes=yes)
-    return run(digits, plan, store, engine_named(engine, backend, device, address), progress)
+    chosen = engine_named(engine, backend, device, address, parameters)
+    digits, plan, store = prepared(
+        grid, data=data, out=out, backend=backend, device=device, parameters=parameters, yes=yes
+    )
+    return run(digits, plan, store, chosen, progress)
 
 
 def prepared(
@@ -134,6 +153,7 @@ def prepared(
     out: str | os.PathLike[str] = "breaknet-sweep",
     backend: str = "auto",
     device: Any = "auto",
+    parameters: bool = False,
     yes: bool = False,
 ) -> tuple[Digits, Plan, Store]:
     """Everything that comes before the first job, checked: the digits, the plan and the folder. Writes nothing."""
@@ -143,18 +163,22 @@ def prepared(
     select.choices(backend, device)
     digits = data if isinstance(data, Digits) else load_mnist(data)
     chosen = settings(given, len(digits.train), most)
-    store = Store(Path(out), digits)
-    finished = store.finished()
+    store = Store(out, digits)
+    finished = store.finished(parameters)
     left = [setting for setting in chosen if setting.key not in finished]
+    if parameters:
+        check_disk(store.shards, [(1, setting.hidden) for setting in left])
     small = sum(setting.epochs * setting.examples for setting in left) < SMALL
     speed = Speed.guessed() if small else Speed.measured(digits, left, backend, device)
-    plan = Plan(chosen, len(chosen) - len(left), cut(left, speed, len(digits.valid)))
+    plan = Plan(chosen, len(chosen) - len(left), cut(left, speed, len(digits.valid)), parameters)
     if plan.seconds > MAX_SECONDS and not yes:
         raise ValueError(f"sweep: {plan}; over an hour needs --yes (yes=True)")
     return digits, plan, store
 
 
-def engine_named(engine: str, backend: str, device: Any, address: str | None = None) -> Engine:
+def engine_named(
+    engine: str, backend: str, device: Any, address: str | None = None, parameters: bool = False
+) -> Engine:
     """The engine of that name.
 
     Raises:
@@ -165,13 +189,13 @@ def engine_named(engine: str, backend: str, device: Any, address: str | None = N
     if engine == "ray":
         from .ray_engine import RayEngine
 
-        return RayEngine(backend, device, address)
+        return RayEngine(backend, device, address, parameters)
     if address is not None:
         raise ValueError("address: only with the ray engine")
 
     def local(digits: Digits, shards: list[Shard]) -> Iterator[tuple[Shard, list[dict[str, Any]]]]:
         for shard in shards:
-            yield shard, trained(digits, shard.settings, backend, device)
+            yield shard, trained(digits, shard.settings, backend, device, parameters)
 
     return local
 
@@ -180,7 +204,7 @@ def run(digits: Digits, plan: Plan, store: Store, engine: Engine, progress: bool
     """Do what is left of a plan, shard by shard, each kept as soon as it is done."""
     count = 0
     with store.locked(), _bar(plan, progress) as advance:
-        finished = store.finished()  # by another process since the plan was made
+        finished = store.finished(plan.parameters)  # by another process since the plan was made
         left = [shard for shard in plan.shards if not all(one.key in finished for one in shard.settings)]
         for shard, rows in engine(digits, left) if left else ():
             store.write(rows)

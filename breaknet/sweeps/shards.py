@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ..data.splits import Digits
-from ..model import INPUTS, OUTPUTS
+from ..model import INPUTS, MLP, OUTPUTS, parameter_shapes
+from ..run import Run
 from ..training import Job, train_many
 from .broken_data import BrokenData, image_set
 from .grid import Setting
@@ -115,8 +119,13 @@ def cut(settings: Iterable[Setting], speed: Speed, valid: int, at_once: int = 1)
     return shards
 
 
-def trained(digits: Digits, settings: Sequence[Setting], backend: str, device: Any) -> list[dict[str, Any]]:
-    """One row of the result table for each setting, curves included; a diverged job has NaN at its end."""
+def trained(
+    digits: Digits, settings: Sequence[Setting], backend: str, device: Any, parameters: bool = False
+) -> list[dict[str, Any]]:
+    """One row of the result table for each setting, curves included; a diverged job has NaN at its end.
+
+    With `parameters`, also those after the last epoch kept (none of a job that diverged before).
+    """
     broken = BrokenData(digits)
     jobs = []
     for setting in settings:
@@ -154,6 +163,24 @@ def trained(digits: Digits, settings: Sequence[Setting], backend: str, device: A
                 "device": run.device,
                 "curve_epoch": [every * (point + 1) - 1 for point in range(len(run.train_cost))],
                 **{f"curve_{name}": curve.tolist() for name, curve in curves.items()},
+                **({"parameters": _parameters(run)} if parameters else {}),
             }
         )
     return rows
+
+
+def _parameters(run: Run) -> bytes | None:
+    """The last parameters of a run, one tensor after the other."""
+    if not len(run.checkpoints):
+        return None
+    return b"".join(tensor[-1].numpy().astype("<f4").tobytes() for tensor in run.checkpoints.stacked.values())
+
+
+def model_of(parameters: bytes, hidden: tuple[int, int]) -> MLP:
+    """The network whose parameters a row of the result table keeps."""
+    flat = torch.frombuffer(bytearray(parameters), dtype=torch.float32)
+    shapes = parameter_shapes(hidden)
+    parts = flat.split([math.prod(shape) for shape in shapes.values()])
+    return MLP.of_parameters(
+        {name: part.view(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
+    )

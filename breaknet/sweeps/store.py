@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 
 from ..data.splits import Digits
 from ..errors import DataError
-from ..files import written_whole
+from ..files import kind_of, real_path, written_whole
 
 FORMAT = "breaknet-sweep-1"
 
@@ -41,8 +42,8 @@ def parquet() -> Any:
     return module
 
 
-def schema() -> Any:
-    """Columns and types of a shard's file."""
+def schema(parameters: bool = False) -> Any:
+    """Columns and types of a shard's file; `parameters` are float32, little-endian, in the order of an MLP's."""
     import pyarrow as pa
 
     text, whole, real = pa.string(), pa.int64(), pa.float64()
@@ -53,6 +54,7 @@ def schema() -> Any:
         ("train_cost", real), ("valid_cost", real), ("train_accuracy", real), ("valid_accuracy", real),
         ("gap", real), ("diverged_at", whole), ("backend", text), ("plan", text), ("device", text),
         ("curve_epoch", pa.list_(whole)), *((name, pa.list_(real)) for name in curves),
+        *([("parameters", pa.binary())] if parameters else []),
     ]  # fmt: skip
     return pa.schema(columns, metadata={"breaknet": FORMAT})
 
@@ -66,9 +68,9 @@ def checksum(digits: Digits) -> str:
     return found.hexdigest()
 
 
-def read_all(folder: Path, keys: Sequence[str]) -> dict[str, list[Any]]:
+def read_all(folder: Path, keys: Sequence[str], parameters: bool = False) -> dict[str, list[Any]]:
     """`Store.read` of a folder whose data are not at hand."""
-    return Store(folder, None).read(keys)
+    return Store(folder, None).read(keys, parameters)
 
 
 class Store:
@@ -79,9 +81,9 @@ class Store:
         ImportError: without pyarrow.
     """
 
-    def __init__(self, folder: Path, digits: Digits | None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], digits: Digits | None) -> None:
         self._parquet = parquet()
-        self.folder = Path(folder)
+        self.folder = real_path(folder, "out")
         self.shards = self.folder / "shards"
         self._mark = {"format": FORMAT}
         if digits is not None:
@@ -94,10 +96,11 @@ class Store:
 
     def _check(self) -> None:
         """Refuse a folder that is not this sweep's; one that is not there, or empty, may become it."""
-        if not self.folder.exists():
+        kind = kind_of(self.folder)
+        if kind is None:
             return
-        if not self.folder.is_dir():
-            raise DataError(f"{self.folder}: a file stands there; name a folder")
+        if kind != "a folder":
+            raise DataError(f"{self.folder}: {kind} stands there; name a folder")
         if not self._manifest.exists():
             others = [path.name for path in self.folder.iterdir() if not self._own_beginning(path)]
             if others:
@@ -156,21 +159,22 @@ class Store:
 
         name = hashlib.sha256("".join(row["key"] for row in rows).encode()).hexdigest()[:24]
         path = self.shards / f"{name}.parquet"
-        table = pa.Table.from_pylist(list(rows), schema=schema())
+        table = pa.Table.from_pylist(list(rows), schema=schema("parameters" in rows[0]))
         with written_whole(path) as unfinished:
             self._parquet.write_table(table, unfinished)
         return path
 
-    def finished(self) -> set[str]:
-        """The keys of all jobs whose results are kept."""
-        return {key for path in self._files() for key in self._read(path, ["key"])["key"].to_pylist()}
+    def finished(self, parameters: bool = False) -> set[str]:
+        """The keys of all jobs whose results are kept; with `parameters`, of those whose parameters are kept too."""
+        files = self._files(parameters)
+        return {key for path in files for key in self._read(path, ["key"])["key"].to_pylist()}
 
-    def read(self, keys: Sequence[str], columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    def read(self, keys: Sequence[str], parameters: bool = False) -> dict[str, list[Any]]:
         """The results of jobs by their keys, each once and in the order of `keys`; those not kept are left out."""
         import pyarrow as pa
 
-        names = list(columns or schema().names)
-        tables = [self._read(path, list(dict.fromkeys(["key", *names]))) for path in self._files()]
+        names = schema(parameters).names
+        tables = [self._read(path, names) for path in self._files(parameters)]
         if not tables:
             return {name: [] for name in names}
         table = pa.concat_tables(tables)
@@ -180,13 +184,15 @@ class Store:
         chosen = table.take([places[key] for key in keys if key in places])
         return {name: chosen[name].to_pylist() for name in names}
 
-    def _files(self) -> list[Path]:
+    def _files(self, parameters: bool = False) -> list[Path]:
+        """The result files; with `parameters`, those that hold them."""
         if not self.shards.is_dir():
             return []
-        return sorted(path for path in self.shards.iterdir() if not _partial(path))
+        found = sorted(path for path in self.shards.iterdir() if not _partial(path))
+        return [path for path in found if not parameters or "parameters" in self._read(path, None)]
 
-    def _read(self, path: Path, columns: list[str]) -> Any:
-        """Some columns of a file.
+    def _read(self, path: Path, columns: list[str] | None) -> Any:
+        """Some columns of a file; None: the names of all.
 
         Raises:
             DataError: for a file that is broken or not of a sweep.
@@ -197,7 +203,7 @@ class Store:
             with self._parquet.ParquetFile(path) as file:
                 if (file.schema_arrow.metadata or {}).get(b"breaknet") != FORMAT.encode():
                     raise DataError(f"{path}: not a result file of a sweep; move it away")
-                return file.read(columns=columns)
+                return file.schema_arrow.names if columns is None else file.read(columns=columns)
         except (pa.ArrowException, OSError, KeyError) as error:
             if isinstance(error, DataError):
                 raise

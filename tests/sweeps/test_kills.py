@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from checks import run_python
 
+pytest.importorskip("pyarrow")
+
 SCRIPT = Path(__file__).with_name("killed_sweeps.py")
 
 

@@ -18,6 +18,8 @@ from breaknet.sweeps.page import write_page
 from breaknet.sweeps.store import schema
 from breaknet.sweeps.table import Table, names_of
 
+pytest.importorskip("pyarrow")
+
 
 def made_up(given: dict, accuracy) -> Table:
     """A table of settings with accuracies (training, validation) that are a function of them."""

@@ -15,6 +15,8 @@ from breaknet.sweeps import runner, shards
 from breaknet.sweeps.grid import settings
 from breaknet.sweeps.ray_engine import RayEngine
 
+pytest.importorskip("pyarrow")
+
 pytestmark = pytest.mark.slow
 
 GRID = {"break": ["", "shuffle_labels(0.5)"], "seed": list(range(12)), "hidden": [3, 3], "epochs": 60}

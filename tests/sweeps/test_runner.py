@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import numpy as np
 import pytest
-from filelock import FileLock
+import torch
 from tiny import tiny_digits
 
 import breaknet
@@ -15,6 +16,8 @@ from breaknet import DataError
 from breaknet.sweeps import runner, shards
 from breaknet.sweeps.broken_data import SHARING, BrokenData, image_set
 from breaknet.sweeps.grid import settings
+
+pytest.importorskip("pyarrow")
 
 GRID = {
     "break": ["", "shuffle_labels(0.5) + invert", "missing_class(7) + shift(2)"],
@@ -59,6 +62,31 @@ def test_table_equals_train_run_by_run(digits, result):
     assert result.results.axes == ("break", "examples", "hidden")
 
 
+def test_parameters_are_kept_on_request(digits, result, tmp_path):
+    grid = GRID | {"break": ["", "invert"], "examples": [60]}
+    kept = breaknet.sweep(grid, data=digits, out=tmp_path / "kept", backend="torch", parameters=True)
+    assert kept.results.columns.keys() == result.results.columns.keys()
+    for row, setting in enumerate(kept.settings):
+        if setting.seed == 1:
+            run = breaknet.train(
+                breaknet.break_data(digits.train[:60], setting.breakage, 1), epochs=4, learning_rate=0.1,
+                hidden=setting.hidden, seed=1, backend="torch",
+            )  # fmt: skip
+            for name, tensor in run.checkpoints[-1].state_dict().items():
+                assert torch.equal(tensor, kept.model(row).state_dict()[name])
+    with pytest.raises(ValueError, match="row: 0 has no parameters kept"):
+        result.model(0)
+    # what was finished without them is done again, once
+    plain = breaknet.sweep(grid, data=digits, out=tmp_path / "later", backend="torch")
+    counts = [
+        breaknet.sweep(grid, data=digits, out=tmp_path / "later", backend="torch", parameters=asked).trained
+        for asked in (True, True, False)
+    ]
+    assert counts == [plain.trained, 0, 0]
+    assert plain.results.columns == kept.results.columns
+    plain.model(0)
+
+
 def test_done_is_done(digits, result, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in result.folder.rglob("*") if path.name != ".lock"}
     monkeypatch.setattr(runner, "trained", None)  # would fail if anything were trained
@@ -68,6 +96,20 @@ def test_done_is_done(digits, result, monkeypatch):
     assert {
         path: path.stat().st_mtime_ns for path in result.folder.rglob("*") if path.name != ".lock"
     } == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_the_folder_is_where_its_links_and_its_home_lead(digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "far")
+    for out, there in (("~/a", "a"), (tmp_path / "link", "far")):
+        made = breaknet.sweep({"epochs": 1}, data=digits, out=out, backend="torch")
+        assert made.folder == tmp_path / there
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: a pipe stands there; name a folder"):
+        breaknet.sweep({"epochs": 1}, data=digits, out=tmp_path / "pipe", backend="torch")
+    with pytest.raises(ValueError, match="out: the name of a file or folder, not ''"):
+        breaknet.sweep({"epochs": 1}, data=digits, out="", backend="torch")
 
 
 def test_a_larger_grid_adds_what_is_new(digits, tmp_path):
@@ -198,6 +240,8 @@ def test_broken_results_are_refused_and_stay(digits, tmp_path, content):
 
 
 def test_one_sweep_at_a_time(digits, result):
+    from filelock import FileLock
+
     with FileLock(result.folder / ".lock"), pytest.raises(DataError, match="another sweep is at work there"):
         breaknet.sweep(GRID | {"seed": 5}, data=digits, out=result.folder, backend="torch")
 

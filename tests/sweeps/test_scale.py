@@ -7,6 +7,8 @@ import json
 import pytest
 from checks import run_python
 
+pytest.importorskip("pyarrow")
+
 SCRIPT = """
 import json, resource, sys
 import breaknet
