@@ -1,4 +1,4 @@
-"""The lesson's network as a plain `torch.nn.Module`, its parameters' names and its widths."""
+"""The lesson's network as a plain `torch.nn.Module`, its parameters' names and widths, and whether it is stuck."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 INPUTS = 784
@@ -156,3 +158,68 @@ class MLP(nn.Module):
         activation = torch.sigmoid(self.hidden1(images))
         activation = torch.sigmoid(self.hidden2(activation))
         return torch.sigmoid(self.output(activation))
+
+
+# When a network is stuck. Gradients pass a unit in proportion to its slope y(1 - y). A layer's largest slope is 0.1
+# or more in healthy runs, on shuffled labels too, and 1e-3 down to 1e-35 in dead ones.
+#: A unit is saturated for an image where its slope is below this.
+_SATURATED_SLOPE = 0.01
+#: A layer is saturated where all its units are, for at least this share of the images.
+_SATURATED_SHARE = 0.98
+#: A cost of this share of the best constant answer's, or more, is no better than that.
+_NO_BETTER = 0.995
+#: The images that are looked at, spread evenly over the training examples: blocks of so many. Products of such blocks
+#: are small enough for BLAS to compute in this thread; on a busy machine others would come late by milliseconds.
+_BLOCKS, _BLOCK = 6, 16
+_ROWS_AT_ONCE = 32
+
+
+def stuck_since(
+    parameters: Mapping[str, Tensor], train_cost: NDArray[np.float64], images: Tensor, labels: Tensor
+) -> int | None:
+    """The first of the E kept epochs from which on the network is stuck to the end; None if it is not at the end.
+
+    Stuck: a whole layer is saturated for nearly every image, so that gradients vanish, while the cost is no better than
+    that of the best constant answer.
+
+    Args:
+        parameters: of the kept epochs, float32 [E, ...] on the CPU.
+        train_cost: after the kept epochs, [E].
+        images, labels: the training examples, as `Examples` has them.
+    """
+    # numpy does what follows: torch's threads are gone in a forked child
+    shares = np.bincount(labels.cpu().numpy(), minlength=OUTPUTS) / len(labels)
+    constant = 1 - float((shares**2).sum())
+    no_better = train_cost >= _NO_BETTER * constant
+    # a healthy run ends here, or after one look at its last epoch; of one class alone a constant answer is right
+    if not len(no_better) or not no_better[-1] or constant == 0:
+        return None
+    rows = np.linspace(0, len(images) - 1, _BLOCKS * _BLOCK).round().astype(np.int64)
+    on_cpu = images.device.type == "cpu"
+    some = images.numpy()[rows] if on_cpu else images[torch.from_numpy(rows)].cpu().numpy()
+    pixels = some.astype(np.float32) / np.float32(256 if some.dtype == np.uint8 else 1)
+    first = end = len(no_better)
+    while end:
+        begin = max(0, end - (1 if end == len(no_better) else _ROWS_AT_ONCE))
+        layers = {name: tensor[begin:end].numpy() for name, tensor in parameters.items()}
+        stuck = no_better[begin:end] & _saturated(layers, pixels)
+        first = begin if stuck.all() else begin + int(np.flatnonzero(~stuck)[-1]) + 1
+        if first > begin:
+            break
+        end = begin
+    return first if first < len(no_better) else None
+
+
+def _saturated(
+    parameters: Mapping[str, NDArray[np.float32]], pixels: NDArray[np.float32]
+) -> NDArray[np.bool_]:
+    """Which of C networks have a saturated layer, [C]."""
+    edge = math.log(1 / _SATURATED_SLOPE - 1)  # where the slope of a sigmoid falls below it, nearly
+    found = np.zeros(len(parameters["output.bias"]), np.bool_)
+    values = pixels.reshape(_BLOCKS, 1, _BLOCK, INPUTS)
+    for layer in LAYERS:
+        weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+        sums = values @ weight.transpose(0, 2, 1) + bias[:, None]
+        found |= (np.abs(sums) > edge).all(axis=3).mean(axis=(0, 2)) >= _SATURATED_SHARE
+        values = 1 / (1 + np.exp(-np.clip(sums, -80, 80)))
+    return found

@@ -14,6 +14,10 @@ class Run:
 
     Entry e of a curve was taken after epoch e (the first is epoch 0). A run that diverged holds the epochs
     before `diverged_at`, the epoch at whose end some parameter was no longer finite.
+
+    From the end of epoch `stuck_at` on the network learns nothing any more: the outputs, or a whole hidden layer, are
+    saturated for nearly every image, so that gradients vanish, and the cost is no better than the best constant
+    answer's. None if it recovers, and for a run that diverged.
     """
 
     train_cost: NDArray[np.float64]  #: [epochs], mean over examples of the summed squared error
@@ -26,9 +30,14 @@ class Run:
     device: str  #: a torch device, such as "cpu" or "cuda:0"
     seconds: dict[str, float] = field(default_factory=dict)  #: compile, transfer, training, evaluation, total
     diverged_at: int | None = None
+    stuck_at: int | None = None
 
     def __repr__(self) -> str:
-        end = f"diverged at epoch {self.diverged_at}" if self.diverged_at is not None else "finished"
+        end = "finished"
+        if self.diverged_at is not None:
+            end = f"diverged at epoch {self.diverged_at}"
+        elif self.stuck_at is not None:
+            end = f"stuck from epoch {self.stuck_at} on"
         cost = f", train cost {self.train_cost[-1]:.4f}" if len(self.train_cost) else ""
         return f"Run({len(self.train_cost)} epochs{cost}, {end}, {self.backend} on {self.device})"
 

@@ -1,5 +1,6 @@
 """`train` and `train_many`: check everything once, pick a backend, return runs."""
 
+import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,6 +23,7 @@ from .model import (
     hidden_widths,
     parameter_bytes,
     seeded_parameters,
+    stuck_since,
     torch_settings,
 )
 from .progress import CallbackFailed, Progress
@@ -88,7 +90,8 @@ def train(
         TypeError, ValueError: for arguments of a wrong type or value; nothing has been done then.
         BackendError: where a backend or device was named that cannot be used or cannot take these shapes.
 
-    A run whose parameters stop being finite ends there with one RuntimeWarning and `diverged_at` set.
+    A run whose parameters stop being finite ends there with one RuntimeWarning and `diverged_at` set; one that learns
+    nothing any more, since gradients vanish, goes on, with one RuntimeWarning that names a remedy and `stuck_at` set.
     """
     job = Job(data, valid, epochs, batch_size, learning_rate, hidden, seed, init)
     return train_many([job], backend=backend, device=device, progress=progress)[0]
@@ -154,7 +157,7 @@ def train_checked(
                     runs[number] = _as_run(one, used, job, last_only=checkpoints == "last")
                     if checkpoints == "last":
                         job.checkpoints = {}
-    _warn_of_divergence(runs)
+    _warn(runs, checked)
     return [runs[number] for number in range(len(checked))]
 
 
@@ -289,6 +292,7 @@ def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob, last_only
     kept = trained.parameters
     if last_only:  # copies, since a slice would keep the memory of all
         kept = {name: tensor[-1:].clone() for name, tensor in kept.items()}
+    stuck_at = _stuck_at(trained, job)
     checkpoints = Checkpoints(
         kept,
         {
@@ -299,7 +303,9 @@ def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob, last_only
             "batch_size": str(job.batch_size),
             "learning_rate": repr(job.learning_rate),
             "hidden": ",".join(map(str, hidden_widths(job.start))),
+            "every": str(job.every),
             "diverged_at": "" if trained.diverged_at is None else str(trained.diverged_at),
+            "stuck_at": "" if stuck_at is None else str(stuck_at),
         },
     )
     return Run(
@@ -313,7 +319,16 @@ def _as_run(trained: Trained, choice: select.Choice, job: TrainingJob, last_only
         device=checkpoints.metadata["device"],
         seconds=trained.seconds,
         diverged_at=trained.diverged_at,
+        stuck_at=stuck_at,
     )
+
+
+def _stuck_at(trained: Trained, job: TrainingJob) -> int | None:
+    """The epoch that `stuck_since` finds; None for a run that diverged, whose end is another."""
+    if trained.diverged_at is not None:
+        return None
+    row = stuck_since(trained.parameters, trained.train_cost, job.train.images, job.train.labels)
+    return None if row is None else (row + 1) * job.every - 1
 
 
 def _breakages(job: Job) -> dict[str, str]:
@@ -324,7 +339,8 @@ def _breakages(job: Job) -> dict[str, str]:
     }
 
 
-def _warn_of_divergence(runs: dict[int, Run]) -> None:
+def _warn(runs: dict[int, Run], jobs: list[TrainingJob]) -> None:
+    """One RuntimeWarning for each run that diverged, and one for all that are stuck, with what helps."""
     for number, run in sorted(runs.items()):
         if run.diverged_at is not None:
             which = f"job {number}" if len(runs) > 1 else "the run"
@@ -332,5 +348,37 @@ def _warn_of_divergence(runs: dict[int, Run]) -> None:
                 f"{which} diverged: some parameter was not finite at the end of epoch {run.diverged_at}; "
                 "its curves and checkpoints end before that (a smaller learning_rate may help)",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=_outside(),
             )
+    stuck = [number for number, run in sorted(runs.items()) if run.stuck_at is not None]
+    if stuck:
+        which = "the run"
+        if len(runs) > 1:
+            more = f" and {len(stuck) - 4} more" if len(stuck) > 4 else ""
+            which = f"job{'s' if len(stuck) > 1 else ''} {', '.join(map(str, stuck[:4]))}{more}"
+        first = stuck[0]
+        warnings.warn(
+            f"{which} learned nothing from epoch {runs[first].stuck_at} on: the sigmoids of a layer are saturated for "
+            "nearly every image, so gradients vanish, and the cost is no better than a constant answer's; "
+            f"a smaller learning_rate helps, such as {_rate_that_learns(jobs[first]):.2g}",
+            RuntimeWarning,
+            stacklevel=_outside(),
+        )
+
+
+def _rate_that_learns(job: TrainingJob) -> float:
+    """A rate that takes smaller steps than a job that got stuck.
+
+    The cost is a sum, so a step grows with the examples in a batch, and its effect with the units of a layer: the
+    lesson's rate is scaled by both.
+    """
+    batch = min(job.batch_size, len(job.train))
+    return min(job.learning_rate / 5, 0.05 * 100 / batch * 16 / max(hidden_widths(job.start)))
+
+
+def _outside() -> int:
+    """The stack level, for the caller's `warnings.warn`, of whoever called breaknet."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("breaknet."):
+        frame, level = frame.f_back, level + 1
+    return level
