@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .breakage import break_data, shuffle_labels
     from .checkpoints import Checkpoints
+    from .curves import plot
     from .data.mnist import load_mnist
     from .data.splits import Digits, Split
     from .errors import BackendError, DataError
@@ -43,6 +44,7 @@ _HOMES = {
     "break_data": "breakage",
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
+    "plot": "curves",
     "shuffle_labels": "breakage",
     "sweep": "sweeps.runner",
     "train": "training",
@@ -63,6 +65,7 @@ __all__ = [
     "break_data",
     "evaluate",
     "load_mnist",
+    "plot",
     "shuffle_labels",
     "sweep",
     "train",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import html
 from .errors import DataError
 from .files import cannot_be, open_plain, real_path, written_whole
 from .model import MLP, PARAMETER_NAMES, all_finite, hidden_widths, parameter_shapes, torch_settings
@@ -72,6 +73,12 @@ class Checkpoints:
     def __repr__(self) -> str:
         first, second = self.hidden
         return f"Checkpoints({len(self)} of 784-{first}-{second}-10)"
+
+    def _repr_html_(self) -> str:
+        first, second = self.hidden
+        return html.page(
+            f"{len(self)} checkpoints of a 784-{first}-{second}-10 network", html.facts(self.metadata)
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one safetensors file, whole or not at all.

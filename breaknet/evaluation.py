@@ -10,14 +10,16 @@ from .backends.interface import Parameters, Scores
 from .backends.torch_backend import evaluate_modules
 from .checkpoints import Checkpoints
 from .fast_paths import difference_in_outputs
-from .inputs import ExamplesReader
+from .inputs import ExamplesReader, knows_other_names, with_labels
 from .model import MLP, PARAMETER_NAMES, hidden_widths, torch_settings
-from .run import Evaluation
+from .run import Evaluation, Run
 
 
+@knows_other_names
 def evaluate(
     models: Any,
     data: Any,
+    labels: Any = None,
     *,
     backend: str = "auto",
     device: str | torch.device = "auto",
@@ -26,9 +28,10 @@ def evaluate(
     """Cost, accuracy and, if asked, confusion counts of every model on `data`.
 
     Args:
-        models: Checkpoints, one MLP, or a list of MLPs of the same widths. Models that may compute something else
-            than an MLP does are called as they are, with one notice that names the reason.
+        models: a Run or Checkpoints, one MLP, or a list of MLPs of the same widths. Models that may compute something
+            else than an MLP does are called as they are, with one notice that names the reason.
         data: a Split or a pair (images, labels), as for `breaknet.train`.
+        labels: the labels, where `data` is images alone.
         backend, device: as for `breaknet.train`.
         confusion: also count examples by true and predicted label.
 
@@ -44,7 +47,7 @@ def evaluate(
         if not isinstance(confusion, bool):
             raise TypeError(f"confusion: True or False, not {confusion!r}")
         usable = select.choices(backend, device)
-        examples = ExamplesReader().read(data, "data")
+        examples = ExamplesReader().read(with_labels(data, labels), "data")
         obstacles = {
             choice.name: choice.backend.unsupported_hidden(hidden_widths(parameters))
             if parameters is not None
@@ -64,13 +67,17 @@ def evaluate(
 
 def _read_models(models: Any) -> tuple[Parameters | None, list[nn.Module], str | None]:
     """The parameters of all models, [C, ...]; or, where a model is not the lesson's, the modules and the reason."""
+    if isinstance(models, Run):
+        models = models.checkpoints
     if isinstance(models, Checkpoints):
         return models.stacked, [], None
     if isinstance(models, MLP):
         models = [models]
     known = isinstance(models, (list, tuple)) and all(isinstance(model, nn.Module) for model in models)
     if not known:
-        raise TypeError(f"models: Checkpoints, an MLP or a list of MLPs, not a {type(models).__name__}")
+        raise TypeError(
+            f"models: Checkpoints, a Run, an MLP or a list of MLPs, not a {type(models).__name__}"
+        )
     if not models:
         raise ValueError("models: at least one, not 0")
     reason = next((found for found in map(difference_in_outputs, models) if found is not None), None)

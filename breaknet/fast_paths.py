@@ -31,6 +31,7 @@ _ORIGINALS = (
     (nn.Module, "__call__", nn.Module.__call__),
     (nn.Module, "_call_impl", nn.Module._call_impl),
 )
+_MLP_CALL = MLP.__call__
 _SIGMOIDS = (torch.sigmoid, torch.special.expit, torch.Tensor.sigmoid)
 
 #: Attributes of nn.Module that hold hooks: those that can change outputs, and those that can change gradients.
@@ -211,6 +212,8 @@ def _own_methods(module: nn.Module) -> Iterator[str]:
         if kind in (nn.Module, nn.Linear, nn.Sigmoid, nn.MSELoss):
             return
         for name in vars(kind):
+            if kind is MLP and name == "__call__" and vars(kind)[name] is _MLP_CALL:
+                continue
             if name in LAYERS or (hasattr(nn.Module, name) and name not in _FREE_NAMES):
                 yield name
             if name in ("__getattribute__", "__new__"):

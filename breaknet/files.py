@@ -62,11 +62,14 @@ def cannot_be(done: str, path: str | os.PathLike[str], error: OSError) -> DataEr
 
 
 def check_output_file(
-    path: str | os.PathLike[str], is_ours: Callable[[Path], bool], force: bool = False, name: str = "out"
+    path: str | os.PathLike[str],
+    is_ours: Callable[[Path], bool],
+    force: bool | None = False,
+    name: str = "out",
 ) -> tuple[Path, bool]:
     """Where a file will be written, and whether one of ours is replaced there; leaves nothing behind.
 
-    A plain file is replaced only where it is empty, `is_ours`, or with `force`.
+    A plain file is replaced only where it is empty, `is_ours`, or with `force`; None: there is no such option.
 
     Raises:
         ValueError: for a folder.
@@ -83,9 +86,8 @@ def check_output_file(
     empty = kind is None or target.stat().st_size == 0
     ours = not empty and is_ours(target)
     if not (empty or ours or force):
-        raise DataError(
-            f"{os.fspath(path)}: another file than breaknet writes; name another, or replace it with -f"
-        )
+        option = "" if force is None else ", or replace it with -f"
+        raise DataError(f"{os.fspath(path)}: another file than breaknet writes; name another{option}")
     made = make_parents(target)
     try:
         with written_whole(target.with_name(f".{target.name}.probe")) as unfinished:

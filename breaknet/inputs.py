@@ -1,16 +1,20 @@
 """Checks of what a caller hands to `train` and `evaluate`; data of every form becomes `Examples`."""
 
+import inspect
 import logging
 import math
 import warnings
-from typing import Any
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .backends.interface import Examples
-from .data.splits import Split
+from .data.splits import Digits, Split
 from .model import INPUTS, OUTPUTS
 
 #: Floats that reach this are hardly pixels of about 0 to 1, whatever their mean and deviation were made.
@@ -19,6 +23,50 @@ _LIKE_BYTES = 100
 _log = logging.getLogger("breaknet")
 
 _NUMPY_TYPES = {torch.float32: np.float32, torch.int64: np.int64}
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+#: What other libraries call arguments, by the names that they have here; of several, the one that a function takes.
+_OTHER_NAMES = {
+    "learning_rate": "lr rate eta alpha step_size stepsize learningrate learning_rate_init",
+    "batch_size": "batch batchsize bs minibatch mini_batch mini_batch_size minibatch_size batch_len",
+    "epochs": "epoch n_epochs nepochs num_epochs nb_epoch max_epochs iterations iters n_iter max_iter steps passes",
+    "hidden": "hidden_size hidden_sizes hidden_layers hidden_layer_sizes hidden_units layers layer_sizes widths units",
+    "seed": "random_state random_seed rng shuffle_seed manual_seed",
+    "valid": "val validation validation_data valid_data val_data validation_set valid_set eval_set test",
+    "init": "model net network start weights initial",
+    "device": "gpu cuda use_gpu accelerator",
+    "backend": "framework engine implementation",
+    "progress": "verbose verbosity callback callbacks bar progress_bar show_progress",
+    "models": "model checkpoints run runs net network",
+    "data": "x X x_train X_train images data_train train_data training_data dataset split digits inputs examples",
+    "labels": "y y_train Y targets target label label_train classes",
+    "fraction": "ratio share amount proportion p frac noise",
+}
+
+
+def knows_other_names(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """`function`, with a TypeError for an argument that it does not have which names the one that was meant."""
+    taken = inspect.signature(function).parameters
+
+    @wraps(function)
+    def checked(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        for name in kwargs:
+            if name not in taken:
+                raise TypeError(f"{name}: no argument of {function.__qualname__.removesuffix('.__init__')}; "
+                                f"{_meant(name, list(taken))}")  # fmt: skip
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def _meant(name: str, taken: list[str]) -> str:
+    meant = [ours for ours, others in _OTHER_NAMES.items() if name in others.split() and ours in taken]
+    near = meant or get_close_matches(name.lower(), taken, 1)
+    return (
+        f"it is called {near[0]}" if near else f"it takes {', '.join(one for one in taken if one != 'self')}"
+    )
 
 
 class ExamplesReader:
@@ -40,7 +88,7 @@ class ExamplesReader:
         elif isinstance(data, (tuple, list)) and len(data) == 2:
             images, labels = data
         else:
-            raise TypeError(f"{name}: a Split or a pair (images, labels), not {_kind(data)}")
+            raise TypeError(f"{name}: a Split or a pair (images, labels), not {_kind_of_data(data)}")
         images_tensor = self._read_images(images, f"{name} images")
         labels_tensor = read_labels(labels, f"{name} labels")
         if len(images_tensor) != len(labels_tensor):
@@ -52,12 +100,55 @@ class ExamplesReader:
         return Examples(images_tensor, labels_tensor)
 
     def _read_images(self, images: Any, name: str) -> Tensor:
+        """Images as `Examples` have them: uint8 or float32, [N, 784]."""
         tensor = _as_tensor(images, name)
         key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if key not in self._images:
-            self._images[key] = _checked_images(tensor, name)
+            self._images[key] = _checked(tensor, name)
             self._given.append(images)
         return self._images[key]
+
+
+def with_labels(data: Any, labels: Any) -> Any:
+    """`data` where it has labels of its own (None given), else the pair of both.
+
+    Raises:
+        TypeError: for labels beside data that have some, or for data in the place of labels.
+    """
+    if labels is None:
+        return data
+    if isinstance(data, (Split, tuple, list)):
+        raise TypeError(
+            f"labels: only beside images, but data is {_kind(data)} with labels of its own (to validate on other data: "
+            "valid=)"
+        )
+    if isinstance(labels, (Split, Digits, tuple)):
+        raise TypeError(f"labels: whole numbers 0 to {OUTPUTS - 1}, not {_kind(labels)}")
+    return data, labels
+
+
+def as_split(data: Any, name: str) -> Split:
+    """A Split, or a pair of images and labels as one; floating images are taken where they are bytes / 256.
+
+    Raises:
+        TypeError, ValueError: as `ExamplesReader.read` does, and for floating images of other values.
+    """
+    if isinstance(data, Split):
+        return data
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        raise TypeError(
+            f"{name}: a Split such as digits.train or a pair (images, labels), not {_kind_of_data(data)}"
+        )
+    examples = ExamplesReader().read(data, name)
+    images, labels = examples.images.cpu().numpy(), examples.labels.cpu().numpy().astype(np.uint8)
+    if images.dtype != np.uint8:
+        scaled = images * 256
+        if not ((scaled >= 0) & (scaled <= 255) & (scaled == np.round(scaled))).all():
+            raise ValueError(
+                f"{name} images: uint8, or floating that are whole bytes / 256, not other values"
+            )
+        images = scaled.astype(np.uint8)
+    return Split(images, labels)
 
 
 def _as_tensor(array: Any, name: str) -> Tensor:
@@ -106,7 +197,16 @@ def read_images(images: Any, name: str) -> Tensor:
     return tensor
 
 
-def _checked_images(images: Tensor, name: str) -> Tensor:
+def checked_images(images: Any, name: str) -> Tensor:
+    """Images in any of the forms that `breaknet.train` takes, as uint8 or float32 [N, 784], on their device.
+
+    Raises:
+        TypeError, ValueError: for something else.
+    """
+    return _checked(_as_tensor(images, name), name)
+
+
+def _checked(images: Tensor, name: str) -> Tensor:
     shape = tuple(images.shape)
     if shape[1:] not in ((INPUTS,), (28, 28)):
         raise ValueError(f"{name}: shape [N, 784] or [N, 28, 28], not {list(shape)}")
@@ -128,7 +228,9 @@ def _checked_images(images: Tensor, name: str) -> Tensor:
 
 
 def read_labels(labels: Any, name: str) -> Tensor:
-    """Labels int64 [N], each 0 to 9."""
+    """Labels int64 [N], each 0 to 9, of an array, a tensor or a list."""
+    if isinstance(labels, (list, tuple)):
+        labels = _listed(labels, name)
     tensor = _as_tensor(labels, name)
     if tensor.ndim != 1:
         raise ValueError(f"{name}: shape [N], not {list(tensor.shape)}")
@@ -140,6 +242,16 @@ def read_labels(labels: Any, name: str) -> Tensor:
         if low < 0 or high >= OUTPUTS:
             raise ValueError(f"{name}: 0 to {OUTPUTS - 1}, not {low if low < 0 else high}")
     return tensor
+
+
+def _listed(labels: Any, name: str) -> Any:
+    try:
+        array = np.asarray(labels)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(f"{name}: whole numbers in a list, not lists of several lengths") from error
+    if array.dtype.kind in "OUSV":
+        raise TypeError(f"{name}: whole numbers, not {_kind(next(iter(labels)))} as in the list")
+    return array if array.size else array.astype(np.int64)
 
 
 # On the CPU numpy does what follows: torch's OpenMP threads are gone in a forked child, which would wait for them.
@@ -199,6 +311,13 @@ def _whole_number(value: Any, name: str) -> int:
 
 def _kind(value: Any) -> str:
     return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, (tuple, list)) else "")
+
+
+def _kind_of_data(value: Any) -> str:
+    """What to say of something that is no Split and no pair, with what may have been meant."""
+    if isinstance(value, Digits):
+        return "Digits; name a part of them, such as digits.train"
+    return f"{_kind(value)} without labels" if hasattr(value, "dtype") else _kind(value)
 
 
 def _dtype(tensor: Tensor) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -153,11 +154,38 @@ class MLP(nn.Module):
         """The widths of the two hidden layers."""
         return self.hidden1.out_features, self.hidden2.out_features
 
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        """Outputs in 0..1, float [N, 10], for images [N, 784] or [N, 28, 28], a tensor or a numpy array.
+
+        uint8 means byte / 256; floating images are used as they are. Gradients flow as through any module.
+        """
+        if type(self).forward is MLP.forward:  # a class with a forward of its own gets what it is given
+            images = _as_input(images, self.hidden1.weight)
+        return super().__call__(images, *args, **kwargs)
+
     def forward(self, images: Tensor) -> Tensor:
         """Outputs in 0..1, [N, 10], for floating images [N, 784]."""
         activation = torch.sigmoid(self.hidden1(images))
         activation = torch.sigmoid(self.hidden2(activation))
         return torch.sigmoid(self.output(activation))
+
+
+def _as_input(images: Any, weight: Tensor) -> Any:
+    """Images as the first layer takes them; what it takes already, and what it refuses, as they are."""
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise ValueError(f"images: uint8 or floating, not {images.dtype}")
+        array = torch.from_numpy(
+            np.array(images)
+        )  # a copy: torch takes no backward strides, and warns of read-only ones
+        images = (
+            array.to(weight.device) if images.dtype == np.uint8 else array.to(weight.device, weight.dtype)
+        )
+    if not isinstance(images, Tensor):
+        return images
+    if images.dtype == torch.uint8:
+        images = images.to(weight.dtype) / 256
+    return images.flatten(-2) if images.shape[-2:] == (28, 28) else images
 
 
 # When a network is stuck. Gradients pass a unit in proportion to its slope y(1 - y). A layer's largest slope is 0.1

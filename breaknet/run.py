@@ -1,11 +1,26 @@
 """The results of training and of evaluation: `Run` and `Evaluation`."""
 
+import csv
+import io
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from . import html
 from .checkpoints import Checkpoints
+from .data.splits import Split
+from .files import check_output_file, open_plain, written_whole
+from .inputs import checked_images
+from .model import MLP, torch_settings
+
+CURVES = ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")
+
+_IMAGES_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +56,118 @@ class Run:
         cost = f", train cost {self.train_cost[-1]:.4f}" if len(self.train_cost) else ""
         return f"Run({len(self.train_cost)} epochs{cost}, {end}, {self.backend} on {self.device})"
 
+    @property
+    def epoch_numbers(self) -> NDArray[np.int64]:
+        """The epochs, from 0, after which the curves' entries were taken; all of them unless the job had an `every`."""
+        every = int(self.checkpoints.metadata.get("every", 1))
+        return (np.arange(len(self.train_cost), dtype=np.int64) + 1) * every - 1
+
+    @property
+    def model(self) -> MLP:
+        """The network after the last epoch that was kept, a copy.
+
+        Raises:
+            ValueError: for a run that diverged in its first epoch.
+        """
+        if not len(self.checkpoints):
+            raise ValueError("model: none was kept, since the run diverged in its first epoch")
+        return self.checkpoints[-1]
+
+    def predict(self, images: Any) -> Any:
+        """What `model` takes images for: labels int64 [N], or one number for one image.
+
+        Args:
+            images: a Split, or images as for `breaknet.train`, [N, 784] or [N, 28, 28]; one image is [784] or [28, 28].
+
+        Raises:
+            TypeError, ValueError: for images of another kind, and for a run without a model.
+        """
+        images = images.images if isinstance(images, Split) else images
+        single = tuple(getattr(images, "shape", ())) in ((784,), (28, 28))
+        checked = checked_images(images[None] if single else images, "images").cpu()
+        model = self.model
+        with torch_settings(), torch.no_grad():
+            parts = [model(part).argmax(1) for part in checked.split(_IMAGES_AT_ONCE)]
+            labels = torch.cat(parts).numpy() if len(checked) else np.empty(0, np.int64)
+        return labels[0] if single else labels
+
+    def plot(self) -> Any:
+        """Cost and accuracy against epochs, a matplotlib Figure; `breaknet.plot` draws several runs in one."""
+        from .curves import plot
+
+        return plot(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the parameters, in types that JSON knows: curves as lists, settings, what happened."""
+        curves = {name: getattr(self, name) for name in CURVES}
+        return {
+            "epoch": self.epoch_numbers.tolist(),
+            **{name: None if curve is None else curve.tolist() for name, curve in curves.items()},
+            "diverged_at": self.diverged_at,
+            "stuck_at": self.stuck_at,
+            "backend": self.backend,
+            "plan": self.plan,
+            "device": self.device,
+            "seconds": dict(self.seconds),
+            "settings": dict(self.checkpoints.metadata),
+        }
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the curves as CSV, one row an epoch, whole or not at all; empty cells without validation data.
+
+        Raises:
+            DataError: where the file cannot be written, or one is there that holds other things than such curves.
+        """
+        target, _ = check_output_file(path, _is_table_of_curves, name="path", force=None)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_HEADER)
+        missing = [None] * len(self.train_cost)
+        curves = [getattr(self, name) for name in CURVES]
+        columns = [missing if curve is None else curve.tolist() for curve in curves]
+        writer.writerows(zip(self.epoch_numbers.tolist(), *columns, strict=True))
+        with written_whole(target) as unfinished:
+            unfinished.write_text(text.getvalue(), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        last = {
+            name.replace("_", " "): float(curve[-1])
+            for name in CURVES
+            if (curve := getattr(self, name)) is not None and len(curve)
+        }
+        parts = [
+            html.facts(
+                {
+                    name: f"{100 * value:.1f} %" if "accuracy" in name else f"{value:.4f}"
+                    for name, value in last.items()
+                }
+            )
+        ]
+        if self.diverged_at is not None:
+            parts.append(html.warning(f"diverged at epoch {self.diverged_at}"))
+        elif self.stuck_at is not None:
+            parts.append(
+                html.warning(f"learned nothing from epoch {self.stuck_at} on: its sigmoids are saturated")
+            )
+        if len(self.train_cost):
+            epochs = self.epoch_numbers
+            parts.append(html.curves(epochs, self.train_cost, self.valid_cost, "cost"))
+            parts.append(
+                html.curves(epochs, self.train_accuracy, self.valid_accuracy, "accuracy", percent=True)
+            )
+        settings = self.checkpoints.metadata
+        known = ("hidden", "learning_rate", "batch_size", "breakage")
+        parts.append(html.facts({name.replace("_", " "): settings.get(name, "") for name in known}))
+        return html.page(f"{len(self.train_cost)} epochs, {self.backend} on {self.device}", *parts)
+
+
+_HEADER = ("epoch", *CURVES)
+
+
+def _is_table_of_curves(path: Path) -> bool:
+    with open_plain(path) as file:
+        return file.readline(1000).decode(errors="replace").rstrip() == ",".join(_HEADER)
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -51,3 +178,29 @@ class Evaluation:
     confusion: NDArray[np.int64] | None = None  #: [C, 10, 10]: examples by true and by predicted label
     backend: str = ""
     device: str = ""
+
+    def __repr__(self) -> str:
+        count = len(self.cost)
+        if not count:
+            return "Evaluation(no models)"
+        last = f"cost {self.cost[-1]:.4f}, accuracy {100 * self.accuracy[-1]:.2f} %"
+        best = int(self.cost.argmin())
+        if count == 1:
+            return f"Evaluation(1 model: {last})"
+        return f"Evaluation({count} models, the last: {last}; lowest cost {self.cost[best]:.4f} at {best})"
+
+    def _repr_html_(self) -> str:
+        parts = []
+        if len(self.cost) > 1:
+            places = np.arange(len(self.cost))
+            parts.append(html.curves(places, self.cost, None, "cost by model"))
+            parts.append(html.curves(places, self.accuracy, None, "accuracy by model", percent=True))
+        if self.confusion is not None and len(self.confusion):
+            rows = [(str(label), *map(str, row)) for label, row in enumerate(self.confusion[-1].tolist())]
+            parts.append("<div>last model, rows: true labels, columns: answers</div>")
+            parts.append(html.table(("", *map(str, range(10))), rows))
+        return html.page(
+            repr(self)[len("Evaluation(") : -1],
+            *parts,
+            html.facts({"backend": self.backend, "device": self.device}),
+        )

@@ -1,7 +1,5 @@
 """`train` and `train_many`: check everything once, pick a backend, return runs."""
 
-import sys
-import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,8 +11,16 @@ import torch
 from .backends import select
 from .backends.interface import Report, Trained, TrainingJob
 from .checkpoints import Checkpoints
+from .failures import warn_of_failures
 from .fast_paths import difference_in_outputs, difference_in_training
-from .inputs import ExamplesReader, check_count, check_learning_rate, check_seed
+from .inputs import (
+    ExamplesReader,
+    check_count,
+    check_learning_rate,
+    check_seed,
+    knows_other_names,
+    with_labels,
+)
 from .model import (
     MLP,
     PARAMETER_NAMES,
@@ -47,14 +53,19 @@ class Job:
     seed: int = 0
     init: MLP | None = None
     every: int = 1  # keep curves and checkpoints after every so many epochs only; divides `epochs`
+    name: str = ""  # how a progress bar and warnings call it
 
+
+setattr(Job, "__init__", knows_other_names(Job.__init__))  # noqa: B010, an assignment would be a new method to mypy
 
 #: With checkpoints="last", the parameters of jobs that are trained at once take at most this many bytes.
 _BYTES_AT_ONCE = 512 * 2**20
 
 
+@knows_other_names
 def train(
     data: Any,
+    labels: Any = None,
     *,
     valid: Any = None,
     epochs: int = 100,
@@ -72,7 +83,8 @@ def train(
     Args:
         data: what to train on: a Split, or a pair (images, labels) of numpy arrays or torch tensors. Images are
             uint8 (meaning byte / 256) or floating (used as they are), [N, 784] or [N, 28, 28]; labels are
-            whole numbers 0 to 9, [N].
+            whole numbers 0 to 9, [N], in a list if you like.
+        labels: the labels, where `data` is images alone: `train(images, labels)`.
         valid: what to evaluate on after each epoch as well, in the same forms; None for nothing.
         epochs: passes over the data, 1 or more.
         batch_size: examples a step, 1 or more; the last batch of an epoch may be smaller.
@@ -93,10 +105,11 @@ def train(
     A run whose parameters stop being finite ends there with one RuntimeWarning and `diverged_at` set; one that learns
     nothing any more, since gradients vanish, goes on, with one RuntimeWarning that names a remedy and `stuck_at` set.
     """
-    job = Job(data, valid, epochs, batch_size, learning_rate, hidden, seed, init)
+    job = Job(with_labels(data, labels), valid, epochs, batch_size, learning_rate, hidden, seed, init)
     return train_many([job], backend=backend, device=device, progress=progress)[0]
 
 
+@knows_other_names
 def train_many(
     jobs: list[Job] | tuple[Job, ...],
     *,
@@ -157,7 +170,9 @@ def train_checked(
                     runs[number] = _as_run(one, used, job, last_only=checkpoints == "last")
                     if checkpoints == "last":
                         job.checkpoints = {}
-    _warn(runs, checked)
+    failed = [run.diverged_at is not None or run.stuck_at is not None for run in runs.values()]
+    if any(failed):
+        warn_of_failures(runs, checked)
     return [runs[number] for number in range(len(checked))]
 
 
@@ -217,8 +232,15 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     valid_examples = None if job.valid is None else reader.read(job.valid, "valid")
     module = job.init if obstacle is not None else None
     return TrainingJob(
-        train_examples, valid_examples, epochs, batch_size, learning_rate, start, every, module, obstacle
-    )
+        train_examples, valid_examples, epochs, batch_size, learning_rate, start, every, module, obstacle,
+        _check_name(job.name),
+    )  # fmt: skip
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"name: text, not {name!r}")
+    return name
 
 
 def _obstacle(choice: select.Choice, job: TrainingJob) -> str | None:
@@ -337,48 +359,3 @@ def _breakages(job: Job) -> dict[str, str]:
         "breakage": getattr(job.data, "breakage", ""),
         "valid_breakage": getattr(job.valid, "breakage", ""),
     }
-
-
-def _warn(runs: dict[int, Run], jobs: list[TrainingJob]) -> None:
-    """One RuntimeWarning for each run that diverged, and one for all that are stuck, with what helps."""
-    for number, run in sorted(runs.items()):
-        if run.diverged_at is not None:
-            which = f"job {number}" if len(runs) > 1 else "the run"
-            warnings.warn(
-                f"{which} diverged: some parameter was not finite at the end of epoch {run.diverged_at}; "
-                "its curves and checkpoints end before that (a smaller learning_rate may help)",
-                RuntimeWarning,
-                stacklevel=_outside(),
-            )
-    stuck = [number for number, run in sorted(runs.items()) if run.stuck_at is not None]
-    if stuck:
-        which = "the run"
-        if len(runs) > 1:
-            more = f" and {len(stuck) - 4} more" if len(stuck) > 4 else ""
-            which = f"job{'s' if len(stuck) > 1 else ''} {', '.join(map(str, stuck[:4]))}{more}"
-        first = stuck[0]
-        warnings.warn(
-            f"{which} learned nothing from epoch {runs[first].stuck_at} on: the sigmoids of a layer are saturated for "
-            "nearly every image, so gradients vanish, and the cost is no better than a constant answer's; "
-            f"a smaller learning_rate helps, such as {_rate_that_learns(jobs[first]):.2g}",
-            RuntimeWarning,
-            stacklevel=_outside(),
-        )
-
-
-def _rate_that_learns(job: TrainingJob) -> float:
-    """A rate that takes smaller steps than a job that got stuck.
-
-    The cost is a sum, so a step grows with the examples in a batch, and its effect with the units of a layer: the
-    lesson's rate is scaled by both.
-    """
-    batch = min(job.batch_size, len(job.train))
-    return min(job.learning_rate / 5, 0.05 * 100 / batch * 16 / max(hidden_widths(job.start)))
-
-
-def _outside() -> int:
-    """The stack level, for the caller's `warnings.warn`, of whoever called breaknet."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("breaknet."):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -128,7 +128,7 @@ MANY = {
     "split with label 10": (lambda: Split(IMAGES, with_label(10, np.uint8)), ValueError, "labels: 0 to 9, not 10"),
     "split of floating labels": (lambda: Split(IMAGES, LABELS.astype(float)), ValueError, "labels: uint8 [N]"),
     "split index": (lambda: Split(IMAGES, LABELS)["first"], TypeError, "index: a slice, a boolean mask"),
-    "shuffle of a pair": (lambda: breaknet.shuffle_labels(GOOD), TypeError, "split: a Split such as digits.train"),
+    "shuffle of images": (lambda: breaknet.shuffle_labels(IMAGES), TypeError, "split: a Split such as digits.train"),
     "shuffle too much": (
         lambda: breaknet.shuffle_labels(Split(IMAGES, LABELS), fraction=1.5), ValueError, "fraction: ",
     ),

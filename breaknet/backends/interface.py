@@ -60,6 +60,7 @@ class TrainingJob:
     every: int = 1
     module: nn.Module | None = None  # the caller's own, to be copied and trained as it is, by PyTorch only
     obstacle: str | None = None  # why so
+    name: str = ""  # the caller's, for a progress bar and warnings
     checkpoints: Parameters = field(default_factory=dict, init=False)  # CPU float32 [epochs // every, ...]
 
 

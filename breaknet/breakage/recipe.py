@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import overload
 
 from ..data.splits import Digits, Split
-from ..inputs import check_seed
+from ..inputs import as_split, check_seed
 from .registry import BREAKAGES, PARTS, written
 
 #: Bounds for texts from anywhere, such as a link.
@@ -147,8 +147,8 @@ def break_data(data: Digits | Split, text: str, seed: int = 0, part: str = "trai
     """Apply the steps of `text` in order.
 
     Args:
-        data: a Split, or Digits, whose training and validation parts get the steps that concern each (the test part
-            stays); left untouched.
+        data: a Split (or a pair of images and labels), or Digits, whose training and validation parts get the steps
+            that concern each (the test part stays); left untouched.
         text: steps such as "shuffle_labels(0.3) + missing_class(7)"; "train:", "valid:" or "both:" before a name
             overrides where it applies.
         seed: of every step that names none itself, 0 to 2^63 - 1.
@@ -168,11 +168,9 @@ def break_data(data: Digits | Split, text: str, seed: int = 0, part: str = "trai
             for name, split in (("train", data.train), ("valid", data.valid))
         )
         return Digits(train, valid, data.test, data.source)
-    if not isinstance(data, Split):
-        raise TypeError(f"data: Digits or a Split such as digits.train, not {type(data).__name__}")
     if part not in ("train", "valid"):
         raise ValueError(f"part: train or valid, not {part!r}")
-    return _applied(data, steps, seed, part)
+    return _applied(as_split(data, "data"), steps, seed, part)
 
 
 def _applied(split: Split, steps: tuple[Step, ...], seed: int, part: str) -> Split:

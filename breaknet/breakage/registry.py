@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.splits import Split
-from ..inputs import check_seed
+from ..inputs import as_split, check_seed, knows_other_names
 
 #: Parts of a data set that a breakage can apply to.
 PARTS = ("train", "valid", "both")
@@ -84,19 +84,22 @@ def breakage(
 ) -> Callable[[Callable[..., Split]], Callable[..., Split]]:
     """Put a function on the list; its arguments are checked and its results record what was applied.
 
+    A pair (images, labels) in the place of the Split is made one.
+
     The function is called with checked numbers. It may raise ValueError for what only the data shows.
     """
 
     def register(function: Callable[..., Split]) -> Callable[..., Split]:
         signature = inspect.signature(function)
+        data_name = next(iter(signature.parameters))
 
+        @knows_other_names
         @wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Split:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             split, *_ = bound.arguments.values()
-            if not isinstance(split, Split):
-                raise TypeError(f"split: a Split such as digits.train, not {type(split).__name__}")
+            split = bound.arguments[data_name] = as_split(split, data_name)
             for parameter in parameters:
                 bound.arguments[parameter.name] = parameter.check(bound.arguments[parameter.name])
             seed = bound.arguments["seed"] = check_seed(bound.arguments["seed"])

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import html
+
+#: Of a split, a notebook shows the first so many images.
+SHOWN = 12
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images uint8 [N, 784] (meaning byte / 256) and their labels uint8 [N], row by row.
 
-    A slice, a boolean mask [N] or an integer index array gives a Split; a slice shares memory. `breakage` is the text
-    of what was done to the data (see `breaknet.break_data`), "" for nothing.
+    A slice, a boolean mask [N] or an integer index array gives a Split; a slice shares memory. `images, labels = split`
+    unpacks it, and `len` is N. `breakage` is the text of what was done to the data (see `breaknet.break_data`), "" for
+    nothing.
 
     Raises:
         ValueError: for other dtypes or shapes, or labels over 9.
@@ -40,6 +47,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The images, then the labels: a Split unpacks into the two arrays."""
+        return iter((self.images, self.labels))
+
     def __getitem__(self, index: Any) -> Split:
         if isinstance(index, slice):
             return Split(self.images[index], self.labels[index], self.breakage)
@@ -52,7 +63,14 @@ class Split:
         return Split(self.images[chosen], self.labels[chosen], self.breakage)
 
     def __repr__(self) -> str:
-        return f"Split({len(self):,} images)"
+        broken = f", broken by {self.breakage}" if self.breakage else ""
+        return f"Split({len(self):,} images{broken})"
+
+    def _repr_html_(self) -> str:
+        return html.page(
+            f"{len(self):,} images", html.facts({"broken by": self.breakage}),
+            html.digits(self.images[:SHOWN], self.labels[:SHOWN]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +81,21 @@ class Digits:
     valid: Split
     test: Split
     source: str  # "MNIST", "synthetic digits" or "local: NAME"
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(split):,}" for name, split in self._parts().items())
+        return f"Digits({self.source}: {sizes})"
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for name, split in self._parts().items():
+            title = f"{name}: {len(split):,} images"
+            shown.append(f"<div>{title}</div>")
+            shown += [
+                html.facts({"broken by": split.breakage}),
+                html.digits(split.images[:SHOWN], split.labels[:SHOWN]),
+            ]
+        return html.page(self.source, *shown)
+
+    def _parts(self) -> dict[str, Split]:
+        return {"train": self.train, "valid": self.valid, "test": self.test}

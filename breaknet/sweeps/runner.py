@@ -12,6 +12,7 @@ from typing import Any
 from ..backends import select
 from ..data.mnist import load_mnist
 from ..data.splits import Digits
+from ..inputs import knows_other_names
 from ..model import MLP
 from ..resources import check_disk
 from .grid import MAX_JOBS, MAX_JOBS_AT_ALL, Setting, read_file, settings
@@ -105,6 +106,7 @@ class SweepResult:
         return read_all(self.folder, [setting.key for setting in self.settings])
 
 
+@knows_other_names
 def sweep(
     grid: Mapping[str, Any] | str | os.PathLike[str],
     *,

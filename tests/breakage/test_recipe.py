@@ -125,8 +125,8 @@ def test_wrong_arguments():
     digits = tiny_digits()
     with pytest.raises(TypeError, match=r"^breakage: text such as"):
         breaknet.break_data(digits, 3)
-    with pytest.raises(TypeError, match=r"^data: Digits or a Split"):
-        breaknet.break_data((digits.train.images, digits.train.labels), "invert")
+    with pytest.raises(TypeError, match=r"^data: a Split such as digits.train or a pair"):
+        breaknet.break_data(digits.train.images, "invert")
     with pytest.raises(ValueError, match=r"^part: train or valid, not 'test'"):
         breaknet.break_data(digits.train, "invert", part="test")
     with pytest.raises(ValueError, match=r"^seed: "):

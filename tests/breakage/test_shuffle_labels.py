@@ -44,7 +44,7 @@ def test_labels_that_cannot_be_written(split):
 
 SPLIT = object()  # stands for the fixture's
 WRONG = {
-    ("split", TypeError): [((np.zeros((2, 784)), np.zeros(2)),), (None,)],
+    ("split", TypeError): [(np.zeros((2, 784)),), (None,)],
     ("fraction", TypeError): [(SPLIT, wrong) for wrong in ("half", True, None, 1j)],
     ("fraction", ValueError): [(SPLIT, wrong) for wrong in (-0.01, 1.01, float("nan"), float("inf"))],
     ("seed", TypeError): [(SPLIT, 1, wrong) for wrong in (0.5, "0", None, False)],
