@@ -294,11 +294,11 @@ def check_learning_rate(value: Any) -> float:
     return learning_rate
 
 
-def check_seed(value: Any) -> int:
+def check_seed(value: Any, name: str = "seed") -> int:
     """`value` as a whole number from 0 to 2^63 - 1."""
-    number = _whole_number(value, "seed")
+    number = _whole_number(value, name)
     if not 0 <= number < 2**63:
-        raise ValueError(f"seed: 0 to 2^63 - 1, not {value!r}")
+        raise ValueError(f"{name}: 0 to 2^63 - 1, not {value!r}")
     return number
 
 

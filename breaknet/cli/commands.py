@@ -21,9 +21,11 @@ from . import output, sweeps  # noqa: E402
 from .options import (  # noqa: E402
     AsJson,
     Backend,
+    BatchSize,
     Break,
     Data,
     Device,
+    Hidden,
     Quiet,
     Seed,
     Verbose,
@@ -61,16 +63,38 @@ def lesson(
     backend: Backend = "auto",
     device: Device = "auto",
     seed: Seed = 0,
+    shuffle_seed: Annotated[
+        int | None, typer.Option(help="Shuffles the labels. Default: the seed does.", metavar="N")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes over all training images, clean and shuffled. Default: 100. The run on 100 examples "
+            "keeps its 1,000.",
+            metavar="N",
+        ),
+    ] = None,
     epochs_scale: Annotated[
         float,
         typer.Option(
-            help="Multiplies all numbers of epochs: 0.1 gives a quick, different look.", metavar="F"
+            help="Multiplies all numbers of epochs. Under 1, the run on 100 examples may be too short to memorise "
+            "them; --epochs keeps it.",
+            metavar="F",
         ),
     ] = 1.0,
+    batch_size: BatchSize = 100,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Step size of gradient descent. Default: 0.05.", metavar="F")
+    ] = None,
+    hidden: Hidden = "16,16",
+    capacity: Annotated[
+        bool,
+        typer.Option("--capacity", help="Measure as well how many shuffled labels networks can memorise."),
+    ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the whole lesson: clean labels, shuffled labels, only 100 shuffled examples."""
+    """Run the whole lesson: clean labels, shuffled labels, only 100 shuffled examples, some labels shuffled."""
     output.configure(verbose, quiet)
     from ..lesson.figure_workers import Illustrator
 
@@ -82,7 +106,10 @@ def lesson(
         from ..lesson.experiments import Lesson, Settings
         from ..lesson.output_folder import LessonFolder
 
-        settings = Settings(seed, epochs_scale, backend, device)
+        settings = Settings(
+            seed, epochs_scale, backend, device, shuffle_seed, epochs, batch_size, learning_rate,
+            parse_hidden(hidden), capacity,
+        )  # fmt: skip
         check_backend(backend, device)
         folder = LessonFolder(out)
         seconds["imports"] = perf_counter() - _BEGAN - seconds["torch"]
@@ -105,9 +132,9 @@ def train(
     out: Annotated[str, typer.Option(help="The file for the checkpoint of every epoch.")] = "run.safetensors",
     data: Data = None,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 100,
+    batch_size: BatchSize = 100,
     learning_rate: Annotated[float, typer.Option(help="Step size of gradient descent.")] = 0.05,
-    hidden: Annotated[str, typer.Option(help="Widths of the two hidden layers.", metavar="N,N")] = "16,16",
+    hidden: Hidden = "16,16",
     shuffle: Annotated[
         float, typer.Option(help="Share of the training labels to shuffle, 0 to 1.", metavar="FRACTION")
     ] = 0.0,

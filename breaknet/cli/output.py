@@ -98,6 +98,9 @@ def show_json(value: Any) -> None:
 def show_lesson(results: dict[str, Any], folder: Path) -> None:
     from ..lesson.experiments import CURVES
     from ..lesson.fits import logistic_from
+    from ..lesson.many_runs_sentences import MANY_RUNS
+    from ..lesson.report_sentences import alarms
+    from ..lesson.report_sentences import notice as notice_of
 
     _print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
     header = ("experiment", "epochs", "train cost", "valid cost", "train accuracy", "valid accuracy")
@@ -117,6 +120,10 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
         fit = logistic_from(fits[name]["train_accuracy_logistic"])
         found = "no fit" if fit is None else fit.capacity_text
         _print(f"{name}: carrying capacity of the train accuracy: {found}")
+    for name in [name for name in MANY_RUNS if name in results]:
+        _print(f"{name.replace('_', ' ')}: {notice_of(results, name)[0]}")
+    for line in alarms(results):
+        _print(f"\n! {line}")
     _print(f"\n{_seconds(results['seconds'])}")
     _print(f"\nRead {folder / 'report.html'}")
 

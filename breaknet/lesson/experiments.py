@@ -1,11 +1,12 @@
-"""The lesson's three experiments: as data, trained, fitted, and collected in one dictionary, `results`.
+"""The lesson's experiments: as data, trained, fitted, and collected in one dictionary, `results`.
 
 results.json holds `results`; figures and report are made from it and from nothing else.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,12 +14,22 @@ from typing import Any
 from ..backends import select
 from ..breakage import shuffle_labels
 from ..data.splits import Digits, Split
-from ..inputs import check_seed
+from ..inputs import check_count, check_learning_rate, check_seed
+from ..model import check_hidden
 from ..resources import check_disk, check_memory, check_time
 from ..run import Run
 from ..training import Job, train_many
 from ..versions import versions
 from .fits import fit_experiment
+from .many_runs import (
+    FRACTIONS,
+    NOISE_EPOCHS,
+    STEPS,
+    WIDTH_EPOCHS,
+    capacity,
+    capacity_by_width,
+    label_noise,
+)
 
 SCHEMA = 1
 HIDDEN = (16, 16)
@@ -34,6 +45,8 @@ PHASES = {
     "transfer": "moving data and parameters to the device and back",
     "training": "training",
     "evaluation": "cost and accuracy of every epoch",
+    "label_noise": "accuracy against shuffled labels: training and evaluation",
+    "capacity": "what can be memorised: training and evaluation",
     "fits": "fits",
     "figures": "waiting for the figures",
     "report": "this page",
@@ -64,33 +77,57 @@ EXPERIMENTS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Seed, scale, backend and device of a lesson.
+    """Seeds, lengths, network, backend and device of a lesson.
 
     Raises:
-        TypeError, ValueError: for a seed or an `epochs_scale` out of range.
+        TypeError, ValueError: for a setting of another kind or out of range; it is named as on the command line.
     """
 
-    seed: int = 0  # draws the starting parameters and shuffles the labels
+    seed: int = 0  # draws the starting parameters
     epochs_scale: float = 1.0  # finite, over 0
     backend: str = "auto"
     device: str = "auto"
+    shuffle_seed: int | None = None  # shuffles the labels; None: `seed` does
+    epochs_all: int | None = None  # of the runs on all training examples; None: 100
+    batch_size: int = BATCH_SIZE
+    learning_rate: float | None = None  # None: LEARNING_RATE
+    hidden: tuple[int, int] = HIDDEN
+    capacity: bool = False  # whether to measure as well how much can be memorised
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+        if self.shuffle_seed is not None:
+            check_seed(self.shuffle_seed, "shuffle_seed")
         if isinstance(self.epochs_scale, bool) or not isinstance(self.epochs_scale, (int, float)):
             raise TypeError(f"epochs_scale: a number, not {self.epochs_scale!r}")
         if not math.isfinite(self.epochs_scale) or self.epochs_scale <= 0:
             raise ValueError(f"epochs_scale: finite and over 0, not {self.epochs_scale!r}")
         if self.epochs_scale > 1e9:
             raise ValueError(f"epochs_scale: at most 1e9, not {self.epochs_scale!r}")
+        if self.epochs_all is not None:
+            check_count(self.epochs_all, "epochs")
+        check_count(self.batch_size, "batch_size")
+        if self.learning_rate is not None:
+            check_learning_rate(self.learning_rate)
+        check_hidden(self.hidden)
+
+    @property
+    def labels_seed(self) -> int:
+        """What shuffles the labels."""
+        return self.seed if self.shuffle_seed is None else self.shuffle_seed
 
     def epochs(self, experiment: Experiment) -> int:
         """The experiment's number of epochs: scaled, 1 or more."""
-        return max(1, round(self.epochs_scale * experiment.epochs))
+        of_all = self.epochs_all if experiment.examples is None else None
+        return self.scaled(of_all or experiment.epochs)
+
+    def scaled(self, epochs: int) -> int:
+        """A number of epochs times `epochs_scale`, 1 or more."""
+        return max(1, round(self.epochs_scale * epochs))
 
     def check_size(self, folder: Path | None = None) -> None:
         """Raise ValueError or DataError where the checkpoints do not fit into memory, or onto the disk of `folder`."""
-        runs = [(self.epochs(experiment), HIDDEN) for experiment in EXPERIMENTS]
+        runs = [(self.epochs(experiment), self.hidden) for experiment in EXPERIMENTS]
         check_memory(runs)
         if folder is not None:
             check_disk(folder, runs)
@@ -112,49 +149,98 @@ class Lesson:
 
     def training_data(self) -> dict[str, Split]:
         """The training data of each experiment, by name; clean and shuffled share their images."""
-        bad = shuffle_labels(self.digits.train, seed=self.settings.seed)
+        bad = shuffle_labels(self.digits.train, seed=self.settings.labels_seed)
         return {
             experiment.name: (bad if experiment.shuffled else self.digits.train)[: experiment.examples]
             for experiment in EXPERIMENTS
         }
 
     def run(self, finished: Callable[[dict[str, Run], Results], Any] = lambda runs, results: None) -> Results:
-        """Train all experiments, side by side where the backend can, and return `results`.
+        """Train everything, side by side where the backend can, and return `results`.
 
         `finished(runs, results)` is called after each group of experiments, with its runs by name and the
-        results so far.
+        results so far. What consists of many runs hands over none of them.
         """
-        self.settings.check_size()
+        settings = self.settings
+        settings.check_size()
         data = self.training_data()
-        backend = select.choices(self.settings.backend, self.settings.device)[0].name
-        check_time(
-            backend,
-            [
-                (self.settings.epochs(one), HIDDEN, len(data[one.name]) + len(self.digits.valid), BATCH_SIZE)
-                for one in EXPERIMENTS
-            ],
-        )
+        self._check_time(data)
         results = self._empty_results()
         for group in self._groups():
             jobs = [
                 Job(
                     data[experiment.name],
                     valid=self.digits.valid,
-                    epochs=self.settings.epochs(experiment),
-                    batch_size=BATCH_SIZE,
-                    learning_rate=LEARNING_RATE,
-                    hidden=HIDDEN,
-                    seed=self.settings.seed,
+                    epochs=settings.epochs(experiment),
+                    seed=settings.seed,
+                    **self._network(),
                 )
                 for experiment in group
             ]
-            runs = train_many(
-                jobs, backend=self.settings.backend, device=self.settings.device, progress=self.progress
-            )
+            runs = train_many(jobs, **self._running())
             named = {experiment.name: run for experiment, run in zip(group, runs, strict=True)}
             _add_runs(results, named)
             finished(named, results)
+        for name, made in self._many_runs(data).items():
+            began = perf_counter()
+            results[name] = made()
+            results["seconds"][name] = perf_counter() - began
+            finished({}, results)
         return results
+
+    def _many_runs(self, data: dict[str, Split]) -> dict[str, Callable[[], Results]]:
+        """The experiments that consist of many runs, by name, in their order."""
+        settings, network, running = self.settings, self._network(), self._running()
+        made: dict[str, Callable[[], Results]] = {
+            "label_noise": partial(
+                label_noise,
+                self.digits,
+                epochs=settings.scaled(NOISE_EPOCHS),
+                seed=settings.seed,
+                shuffle_seed=settings.labels_seed,
+                network=network,
+                running=running,
+            )
+        }
+        if settings.capacity:
+            made["capacity"] = partial(self._capacity, data["shuffled"])
+        return made
+
+    def _capacity(self, shuffled: Split) -> Results:
+        settings, running = self.settings, self._running()
+        by_examples = capacity(
+            shuffled,
+            steps=settings.scaled(STEPS),
+            seed=settings.seed,
+            network=self._network(),
+            running=running,
+        )
+        by_width = capacity_by_width(
+            shuffled, epochs=settings.scaled(WIDTH_EPOCHS), seed=settings.seed, running=running
+        )
+        return {**by_examples, "widths": by_width}
+
+    def _network(self) -> dict[str, Any]:
+        """What all runs have in common, as arguments of a Job."""
+        settings = self.settings
+        rate = LEARNING_RATE if settings.learning_rate is None else settings.learning_rate
+        return {"batch_size": settings.batch_size, "learning_rate": rate, "hidden": settings.hidden}
+
+    def _running(self) -> dict[str, Any]:
+        settings = self.settings
+        return {"backend": settings.backend, "device": settings.device, "progress": self.progress}
+
+    def _check_time(self, data: dict[str, Split]) -> None:
+        """Refuse what would take over a year."""
+        settings = self.settings
+        lengths = [(settings.epochs(one), len(data[one.name])) for one in EXPERIMENTS]
+        lengths += [(settings.scaled(NOISE_EPOCHS), len(data["clean"]))] * len(FRACTIONS)
+        backend = select.choices(settings.backend, settings.device)[0].name
+        valid = len(self.digits.valid)
+        check_time(
+            backend,
+            [(epochs, settings.hidden, count + valid, settings.batch_size) for epochs, count in lengths],
+        )
 
     def _groups(self) -> list[tuple[Experiment, ...]]:
         """Experiments to train in one call. Those of a group end together, so Ctrl-C loses no finished one."""
@@ -164,16 +250,17 @@ class Lesson:
         return [*together, (hundred,)]
 
     def _empty_results(self) -> Results:
+        settings = self.settings
         return {
             "schema": SCHEMA,
             "data_source": self.digits.source,
             "settings": {
-                "seed": self.settings.seed,
-                "epochs_scale": self.settings.epochs_scale,
-                "hidden": list(HIDDEN),
-                "batch_size": BATCH_SIZE,
-                "learning_rate": LEARNING_RATE,
-                "epochs": {experiment.name: self.settings.epochs(experiment) for experiment in EXPERIMENTS},
+                "seed": settings.seed,
+                "shuffle_seed": settings.labels_seed,
+                "epochs_scale": settings.epochs_scale,
+                **self._network(),
+                "hidden": list(settings.hidden),
+                "epochs": {experiment.name: settings.epochs(experiment) for experiment in EXPERIMENTS},
             },
             "versions": versions(),
             "backend": "",
@@ -182,6 +269,11 @@ class Lesson:
             "seconds": dict.fromkeys(PHASES, 0.0),
             "experiments": {},
         }
+
+
+def outcome(results: Mapping[str, Any], name: str) -> Any:
+    """What the results hold of an experiment, one of the three or one of many runs; None where it was not run."""
+    return results["experiments"].get(name, results.get(name))
 
 
 def _add_runs(results: Results, runs: dict[str, Run]) -> None:
@@ -197,6 +289,7 @@ def _add_runs(results: Results, runs: dict[str, Run]) -> None:
 
 
 def summary(name: str, run: Run) -> dict[str, Any]:
-    """What results["experiments"] holds of one run: its four curves [epochs], `diverged_at` and its fits."""
+    """What results["experiments"] holds of one run: four curves [epochs], `diverged_at`, `stuck_at` and its fits."""
     curves = {key: getattr(run, key).tolist() for key in CURVES}
-    return {**curves, "diverged_at": run.diverged_at, "fits": fit_experiment(name, curves)}
+    ends = {"diverged_at": run.diverged_at, "stuck_at": getattr(run, "stuck_at", None)}
+    return {**curves, **ends, "fits": fit_experiment(name, curves)}

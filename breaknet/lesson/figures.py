@@ -1,4 +1,4 @@
-"""The lesson's seven figures, and one of sample digits, drawn from the results that results.json holds.
+"""The lesson's figures of curves, and one of sample digits, drawn from the results that results.json holds.
 
 Every function returns a `matplotlib.figure.Figure` without using pyplot; a notebook displays it. The same
 results give the same bytes, PNG or SVG, whatever style the caller has set.
@@ -36,6 +36,13 @@ VALID: Style = {"label": "validation set", "color": "#1b4f9c", "linestyle": (0, 
 FIT: Style = {"color": "#111111", "linestyle": ":", "linewidth": 2.2}
 SECOND_FIT: Style = {"color": "#111111", "linestyle": "-.", "linewidth": 1.6}
 REFERENCE: Style = {"color": "#6b6b6b", "linestyle": "-", "linewidth": 0.9}
+PREDICTION: Style = {
+    "label": "your prediction",
+    "color": "#111111",
+    "linestyle": "--",
+    "linewidth": 1.4,
+    "marker": "D",
+}
 
 #: Accuracy of guessing among ten digits, in percent.
 CHANCE_PERCENT = 10.0
@@ -84,6 +91,70 @@ def clean_cost_fits(results: Results) -> Figure:
         late = [*run["train_cost"][first:], *run["valid_cost"][first:]]
         axes.set_ylim(0, 1.35 * max(late or [*run["train_cost"], *run["valid_cost"]], default=1.0))
         return _finish(figure, axes, run, columns=2)
+
+
+def label_noise(results: Results, prediction: Mapping[float, float] | None = None) -> Figure:
+    """Accuracies after training with some labels shuffled, over their share.
+
+    Args:
+        results: hold "label_noise".
+        prediction: share in percent -> validation accuracy in percent, drawn as well.
+    """
+    noise = results["label_noise"]
+    shares = 100 * np.asarray(noise["fractions"])
+    with _style():
+        figure, axes = _new(results, "Accuracy with a share of the labels shuffled", "accuracy in percent")
+        for part, style in (("train", TRAIN), ("valid", VALID)):
+            values = 100 * np.asarray(noise[f"{part}_accuracy"], np.float64)
+            axes.plot(shares, values, marker="o" if part == "train" else "s", **style)
+        axes.plot(shares, 100 * np.asarray(noise["labels_right"]), label="labels that are right", **FIT)
+        _predicted(axes, prediction)
+        axes.axhline(CHANCE_PERCENT, label="guessing: 10 %", zorder=1.5, **REFERENCE)
+        axes.set(xlabel="share of the training labels that are shuffled, in percent", ylim=(0, 104))
+        axes.set_xlim(-2, 102)
+        return _with_legend(figure, axes, 2 if prediction is None else 3)
+
+
+def capacity(results: Results, prediction: Mapping[float, float] | None = None) -> Figure:
+    """Highest training accuracy within the same number of steps, over the number of shuffled examples.
+
+    Args:
+        results: hold "capacity".
+        prediction: number of examples -> highest training accuracy in percent, drawn as well.
+    """
+    found = results["capacity"]
+    with _style():
+        title = f"Shuffled examples memorised within {found['steps']:,} steps"
+        figure, axes = _new(results, title, "highest training accuracy, percent")
+        values = 100 * np.asarray(found["best_train_accuracy"], np.float64)
+        axes.plot(found["examples"], values, marker="o", **TRAIN)
+        _predicted(axes, prediction)
+        axes.axhline(CHANCE_PERCENT, label="guessing: 10 %", zorder=1.5, **REFERENCE)
+        axes.set(xscale="log", xlabel="number of shuffled examples", ylim=(0, 104))
+        axes.set_xticks(found["examples"], [f"{count:,}" for count in found["examples"]], minor=False)
+        axes.set_xticks([], minor=True)
+        return _with_legend(figure, axes, 3)
+
+
+def capacity_widths(results: Results) -> Figure:
+    """Highest training accuracy on the same shuffled examples, a bar for each pair of hidden widths."""
+    found = results["capacity"]["widths"]
+    with _style():
+        title = f"{found['examples']:,} shuffled examples memorised in {found['epochs']:,} epochs"
+        figure, axes = _new(results, title, "highest training accuracy, percent")
+        axes.set_position((LEFT, 0.2, 0.98 - LEFT, 0.61))  # room for names of two lines
+        values = 100 * np.asarray(found["best_train_accuracy"], np.float64)
+        bars = axes.bar(range(len(values)), np.nan_to_num(values), width=0.55, color=TRAIN["color"])
+        axes.bar_label(
+            bars, ["diverged" if np.isnan(value) else f"{value:.1f} %" for value in values], padding=3
+        )
+        rows = zip(found["hidden"], found["learning_rates"], strict=True)
+        names = [f"{first} and {second}\nlearning rate {rate:g}" for (first, second), rate in rows]
+        axes.set_xticks(range(len(values)), names)
+        axes.grid(False, axis="x")
+        axes.axhline(CHANCE_PERCENT, label="guessing: 10 %", zorder=1.5, **REFERENCE)
+        axes.set(xlabel="units in the hidden layers", ylim=(0, 104))
+        return _with_legend(figure, axes, 1)
 
 
 def draw_figure(results: Results, name: str, folder: Path | str) -> None:
@@ -238,7 +309,7 @@ def _curves(
 
 
 def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3) -> Figure:
-    """Set the range of epochs, mark divergence, and place the legend above the curves."""
+    """Set the range of epochs, say where training failed, and place the legend above the curves."""
     epochs = len(run["train_cost"])
     if epochs < 2:
         axes.set_xlim(-0.5, 0.5)
@@ -246,9 +317,27 @@ def _finish(figure: Figure, axes: Axes, run: Mapping[str, Any], columns: int = 3
     else:
         axes.set_xlim(0, epochs - 1)
     if run.get("diverged_at") is not None:
-        text = f"training diverged in epoch {run['diverged_at']}"
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        axes.text(0.5, 0.6, text, transform=axes.transAxes, ha="center", fontsize=14, weight="bold", bbox=box)
+        _say(axes, f"training diverged in epoch {run['diverged_at']}")
+    elif run.get("stuck_at") is not None:
+        _say(axes, f"training is stuck from epoch {run['stuck_at']} on")
+    return _with_legend(figure, axes, columns)
+
+
+def _say(axes: Axes, text: str) -> None:
+    """Write what went wrong into the middle of the curves."""
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+    axes.text(0.5, 0.6, text, transform=axes.transAxes, ha="center", fontsize=14, weight="bold", bbox=box)
+
+
+def _predicted(axes: Axes, prediction: Mapping[float, float] | None) -> None:
+    """Draw a prediction, x -> y, as a curve of its own."""
+    if prediction:
+        places = sorted(prediction)
+        axes.plot(places, [prediction[place] for place in places], mfc="white", clip_on=False, **PREDICTION)
+
+
+def _with_legend(figure: Figure, axes: Axes, columns: int) -> Figure:
+    """Place the legend above the curves."""
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.012, 0.99), ncols=columns, borderpad=0.2, columnspacing=1.4
     )
@@ -277,7 +366,7 @@ hundred_train_accuracy = partial(
     fit=True,
 )
 
-#: File name -> function, in the lesson's order; the part before the first "_" names the experiment. The lesson draws
+#: File name -> function, in the lesson's order; the first seven are named after their experiment. The lesson draws
 #: those that `report_questions.SECTIONS` names.
 FIGURES: dict[str, Callable[[Results], Figure]] = {
     "clean_cost": clean_cost,
@@ -287,4 +376,7 @@ FIGURES: dict[str, Callable[[Results], Figure]] = {
     "hundred_cost": hundred_cost,
     "hundred_valid_accuracy": hundred_valid_accuracy,
     "hundred_train_accuracy": hundred_train_accuracy,
+    "label_noise": label_noise,
+    "capacity": capacity,
+    "capacity_widths": capacity_widths,
 }

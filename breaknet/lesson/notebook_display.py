@@ -23,7 +23,8 @@ from ..run import Run
 from .experiments import EXPERIMENTS, summary
 from .figures import TRAIN, VALID, LessonFigure
 from .report import network_diagram
-from .report_sentences import closing, notice, percent
+from .report_sentences import closing, notice
+from .words import percent
 
 Results = dict[str, Any]
 

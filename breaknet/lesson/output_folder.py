@@ -27,7 +27,7 @@ from ..files import (
     written_whole,
 )  # fmt: skip
 from ..run import Run
-from .experiments import EXPERIMENTS, Lesson, Results
+from .experiments import EXPERIMENTS, Lesson, Results, outcome
 from .figure_workers import Illustrator
 from .report_questions import SECTIONS
 
@@ -73,6 +73,7 @@ class LessonFolder:
         self.finished: list[str] = []  # the experiments that are on disk
         self._aside = self.folder.with_name(f".{self.folder.name}.replaced")
         self._drawings: list[Callable[[], None]] = []
+        self._drawn: set[str] = set()  # the experiments whose figures have been asked for
         self._begun = False  # whether `unfinished` is this lesson's
         self._lock: Lock | None = None
         _check_replaceable(self.folder)
@@ -162,7 +163,10 @@ class LessonFolder:
         self.finished.extend(runs)
         as_they_are = copy.deepcopy(results)
         for section in SECTIONS:
-            for name, _ in section.figures if section.name in runs else ():
+            if section.name in self._drawn or outcome(results, section.name) is None:
+                continue
+            self._drawn.add(section.name)
+            for name, _ in section.figures:
                 figures = self.unfinished / "figures"
                 self._drawings.append(illustrator.figure(as_they_are, name, figures))
 

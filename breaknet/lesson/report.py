@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..files import written_whole
-from .experiments import PHASES
+from .experiments import PHASES, outcome
 from .fits import line_from, logistic_from
+from .many_runs_sentences import MANY_RUNS
 from .report_questions import SECTIONS, Section
-from .report_sentences import closing, cost, notice, parameter_count, percent
+from .report_sentences import alarms, closing, notice, parameter_count
+from .words import cost, percent
 
 Results = Mapping[str, Any]
 
@@ -52,7 +54,12 @@ def render_report(results: Results, samples: bytes | None, figures: Path) -> str
         parameters=parameter_count(settings["hidden"]),
         network=network_diagram(settings["hidden"]),
         samples=None if samples is None else _data_uri(samples),
-        sections=[_section(results, section, figures) for section in SECTIONS],
+        alarms=alarms(results),
+        sections=[
+            _section(results, section, figures)
+            for section in SECTIONS
+            if section.name not in MANY_RUNS or section.name in results
+        ],
         summary=_summary(results),
         closing=closing(results),
         facts=_facts(results),
@@ -62,20 +69,38 @@ def render_report(results: Results, samples: bytes | None, figures: Path) -> str
 
 def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]:
     """The template's data of one experiment; `run` is None where it is not in the results."""
-    run = results["experiments"].get(section.name)
-    planned = results["settings"]["epochs"][section.name]
-    context = {"text": section, "planned": planned, "run": run}
+    run = outcome(results, section.name)
+    context = {"text": section, "run": run}
     if run is None:
         return context
+    failure = _failure(results, section.name)
     pictures = [
         {
-            "caption": caption,
+            "caption": f"{caption} {failure}".strip(),
             "uri": _data_uri((folder / f"{name}.svg").read_bytes()),
             "alt": describe(results, name),
         }
         for name, caption in section.figures
     ]
-    return {**context, "figures": pictures, "rows": _rows(run), "notice": notice(results, section.name)}
+    rows = _rows_of_many[section.name](run) if section.name in MANY_RUNS else _rows(run)
+    return {
+        **context,
+        "figures": pictures,
+        "rows": rows,
+        "failure": failure,
+        "notice": notice(results, section.name),
+    }
+
+
+def _failure(results: Results, name: str) -> str:
+    """That a run diverged or is stuck, "" if all is well."""
+    run = results["experiments"].get(name, {})
+    if run.get("diverged_at") is not None:
+        planned = results["settings"]["epochs"][name]
+        return f"Training diverged in epoch {run['diverged_at']} of {planned}; the curves end before it."
+    if run.get("stuck_at") is not None:
+        return f"The network is stuck from epoch {run['stuck_at']} on: it learns nothing more."
+    return ""
 
 
 def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -106,6 +131,37 @@ def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _noise_rows(noise: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    columns = (noise[key] for key in ("fractions", "train_accuracy", "valid_accuracy"))
+    return [
+        (f"Accuracy, {100 * share:g} % of the labels shuffled", _share(train), _share(valid))
+        for share, train, valid in zip(*columns, strict=True)
+    ]
+
+
+def _capacity_rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    columns = (found[key] for key in ("examples", "epochs", "best_train_accuracy"))
+    rows: list[tuple[str, ...]] = [
+        (f"Highest accuracy, {count:,} examples, {epochs:,} epochs", _share(best), "")
+        for count, epochs, best in zip(*columns, strict=True)
+    ]
+    widths = found["widths"]
+    columns = (widths[key] for key in ("hidden", "learning_rates", "best_train_accuracy"))
+    for (first, second), rate, best in zip(*columns, strict=True):
+        what = (
+            f"Hidden layers of {first} and {second}, learning rate {rate:g}, {widths['examples']:,} examples"
+        )
+        rows.append((what, _share(best), ""))
+    return rows
+
+
+_rows_of_many = {"label_noise": _noise_rows, "capacity": _capacity_rows}
+
+
+def _share(accuracy: float | None) -> str:
+    return "diverged" if accuracy is None else percent(accuracy)
+
+
 def _summary(results: Results) -> list[tuple[str, str, str]]:
     """Experiment, final accuracy on what it was trained on, final accuracy on the validation set."""
     rows = []
@@ -119,6 +175,11 @@ def _summary(results: Results) -> list[tuple[str, str, str]]:
 
 def describe(results: Results, name: str) -> str:
     """A figure's alternative text: its kind, and where its curves begin and end."""
+    if name == "label_noise":
+        return f"Line chart over shares of shuffled labels. {notice(results, name)[0]}"
+    if name.startswith("capacity"):
+        place, kind = (1, "Line chart over numbers of examples") if name == "capacity" else (3, "Bar chart")
+        return f"{kind}. {' '.join(notice(results, 'capacity')[place - 1 : place])}"
     experiment, _, quantity = name.partition("_")
     run = results["experiments"][experiment]
     kind, write = ("cost", cost) if "cost" in quantity else ("accuracy", percent)
@@ -151,6 +212,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("Batch size", str(settings["batch_size"])),
         ("Epochs", epochs),
         ("Seed", str(settings["seed"])),
+        ("Seed of the shuffle", str(settings.get("shuffle_seed", settings["seed"]))),
         ("Versions", versions),
     ]
 

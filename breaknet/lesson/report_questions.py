@@ -1,4 +1,4 @@
-"""The report's texts on the three experiments that do not depend on a run: set-up, questions, captions."""
+"""The report's texts on the experiments that do not depend on a run: set-up, questions, captions."""
 
 from dataclasses import dataclass
 
@@ -95,6 +95,62 @@ SECTIONS = (
             "Why can this network memorise the few but not the many? How would you change it so that it "
             "could?",
             "Look at the validation accuracy late in the run. Does it rise, and if so, towards what?",
+        ),
+    ),
+    Section(
+        "label_noise",
+        "Some labels shuffled",
+        (
+            "Between true labels and shuffled ones there is a middle. Here only a share of the training labels "
+            "is dealt out again: none, a quarter, half, three quarters, nine tenths, all. Each time the network "
+            "starts from the same parameters and is trained for the same few epochs. Its accuracy on the "
+            "validation set, whose labels are all true, shows how much it has learned about the images.",
+        ),
+        (
+            "Half of the labels are dealt out again. What will the validation accuracy be, in percent?",
+            "And with nine tenths of them?",
+            "Sketch the validation accuracy over the share of shuffled labels, from none to all.",
+        ),
+        (
+            (
+                "label_noise",
+                "Accuracy after the last epoch, over the share of shuffled labels: on the training images against "
+                "their labels, shuffled or not, and on the validation images against the true ones. The dotted "
+                "line is the share of training labels that are still right.",
+            ),
+        ),
+        (
+            "How good was your prediction?",
+            "With nine tenths of the labels dealt out again, how many of them are wrong? Why not nine tenths?",
+            "How can a network become so good with labels that are mostly wrong?",
+            "Why is the training accuracy so much lower than the validation accuracy here?",
+            "Suppose all the wrong labels of a digit named the same other digit. Would that be better or worse?",
+        ),
+    ),
+    Section(
+        "capacity",
+        "How much can be memorised",
+        (
+            "Between 100 and 50,000 shuffled examples the network stops being able to learn them all by heart. "
+            "Each run here has the same number of steps; with the same number of epochs, fewer examples would "
+            "mean fewer steps, and less time to learn.",
+            "Then three networks with wider and wider hidden layers learn the same shuffled examples. The wider "
+            "ones have a smaller learning rate: a unit adds up more terms there, the same step moves each of "
+            "them, and so the step as a whole grows with the width.",
+        ),
+        (
+            "Sketch the highest training accuracy over the number of shuffled examples, from 100 to 10,000.",
+            "From which number on does the network memorise less than half of the labels?",
+            "How much does it help to double the width of the hidden layers, and to double it again?",
+        ),
+        (
+            ("capacity", "Highest training accuracy of each run, over the number of shuffled examples."),
+            ("capacity_widths", "Highest training accuracy of each network on the same shuffled examples."),
+        ),
+        (
+            "How good was your prediction?",
+            "How many labels has each run memorised? Is that a number that the network could not exceed?",
+            "What else would you change so that the network memorises more?",
         ),
     ),
 )

@@ -11,6 +11,8 @@ from typing import Any
 from ..kernels.jobs import Shape
 from ..model import INPUTS, OUTPUTS
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
+from .many_runs_sentences import MANY_RUNS
+from .words import cost, percent
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -22,14 +24,9 @@ LEVEL_SHARE = 0.03
 OPEN_GAP = 1.2
 
 
-def percent(share: float) -> str:
-    """0.1449 -> "14.5 %"."""
-    return f"{100 * share:.1f} %"
-
-
-def cost(value: float) -> str:
-    """A cost to three significant digits."""
-    return f"{value:#.3g}"
+#: Labels are memorised where the training accuracy has reached this; *hundred* does within so many epochs.
+MEMORISED = 0.9
+FULL_LENGTH = 1_000
 
 
 def parameter_count(hidden: Sequence[int]) -> int:
@@ -40,6 +37,8 @@ def parameter_count(hidden: Sequence[int]) -> int:
 
 def notice(results: Results, name: str) -> list[str]:
     """Sentences on experiment `name`, in the order of the questions after it."""
+    if name in MANY_RUNS:
+        return MANY_RUNS[name](results[name])
     run = results["experiments"][name]
     said = []
     if run["diverged_at"] is not None:
@@ -51,6 +50,42 @@ def notice(results: Results, name: str) -> list[str]:
     if not run["train_cost"]:
         return [*said, "No epoch was completed, so there is nothing to see."]
     return said + {"clean": _clean, "shuffled": _shuffled, "hundred": _hundred}[name](results, run)
+
+
+def alarms(results: Results) -> list[str]:
+    """What went wrong so far that the lesson does not show what it should: a line each, none if all is well."""
+    said = []
+    rate = results["settings"].get("learning_rate")
+    for name, run in results["experiments"].items():
+        at = run.get("stuck_at")
+        if at is not None:
+            said.append(
+                f"{name}: the network is stuck from epoch {at} on. Its units are saturated: it gives nearly every "
+                "image the same answer, and its gradients are close to zero, so it learns nothing more. A smaller "
+                "learning rate helps" + ("." if rate is None else f"; this one was {rate:g}.")
+            )
+    short = _too_short(results)
+    return [*said, short] if short else said
+
+
+def _too_short(results: Results) -> str:
+    """That the run on 100 examples was too short to memorise them; "" if it was not, or failed otherwise."""
+    run = results["experiments"].get("hundred")
+    planned = results["settings"].get("epochs", {}).get("hundred", FULL_LENGTH)
+    if (
+        run is None
+        or planned >= FULL_LENGTH
+        or run["diverged_at"] is not None
+        or run.get("stuck_at") is not None
+    ):
+        return ""
+    if max(run["train_accuracy"]) >= MEMORISED:
+        return ""
+    return (
+        f"hundred: {planned:,} epochs are too few to memorise 100 labels (the highest training accuracy is "
+        f"{percent(max(run['train_accuracy']))}), so what this experiment claims does not show at this length. "
+        f"With {FULL_LENGTH:,} epochs it does; --epochs 20 shortens the other two experiments and keeps them."
+    )
 
 
 def _clean(results: Results, run: Run) -> list[str]:
@@ -198,7 +233,7 @@ def _hundred(results: Results, run: Run) -> list[str]:
         f"The training accuracy is highest, {percent(accuracy[best])}, first after epoch {best}. At that "
         f"moment the validation accuracy is {percent(unseen[best])}; at the end it is {percent(unseen[-1])}."
     ]
-    if accuracy[best] >= 0.9:
+    if accuracy[best] >= MEMORISED:
         said.append(
             "The network has memorised the labels of its 100 images, although there is no rule in them, and "
             "what it learned is useless for any other image."
@@ -220,8 +255,8 @@ def _hundred(results: Results, run: Run) -> list[str]:
             f"With all shuffled examples the training accuracy did not pass "
             f"{percent(max(shuffled['train_accuracy']))}. The network has {parameters:,} parameters: "
             f"{parameters // 100:,} for each of 100 labels, but {parameters / 50_000:.2g} for each of the "
-            "50,000 in MNIST. With much wider hidden layers and more epochs it could memorise more of them, "
-            "and would know no more about digits."
+            "50,000 in MNIST. Wider hidden layers memorise more labels, given a smaller learning rate and more "
+            "epochs, and know no more about digits."
         )
     return [*said, _late(unseen)]
 

@@ -8,11 +8,13 @@ from breaknet.data.splits import Digits
 from breaknet.lesson.experiments import CURVES, Lesson, Settings
 from breaknet.lesson.fits import Logistic, fit_experiment
 
-#: The files in a lesson's figures/, without their endings; users rely on them.
+#: The curves over epochs in a lesson's figures/, without their endings; users rely on them.
 FIGURE_NAMES = (
     "clean_cost", "clean_cost_fits", "shuffled_cost", "shuffled_accuracy", "hundred_cost", "hundred_valid_accuracy",
     "hundred_train_accuracy",
 )  # fmt: skip
+#: All figures that every lesson draws.
+DRAWN = (*FIGURE_NAMES, "label_noise")
 
 
 def made_results(
@@ -51,7 +53,15 @@ def made_results(
     runs: dict[str, Any] = {}
     for name, curves in experiments.items():
         run: dict[str, Any] = {key: curve.tolist() for key, curve in curves.items()}
-        runs[name] = {**run, "diverged_at": None, "fits": fit_experiment(name, run)}
+        runs[name] = {**run, "diverged_at": None, "stuck_at": None, "fits": fit_experiment(name, run)}
+    noise = {
+        "fractions": [0.0, 0.25, 0.5, 0.75, 0.9, 1.0],
+        "labels_right": [1.0, 0.775, 0.55, 0.325, 0.19, 0.1],
+        "train_accuracy": [0.94, 0.73, 0.515, 0.303, 0.166, 0.114],
+        "valid_accuracy": [0.936, 0.935, 0.921, 0.893, 0.731, 0.106],
+        "epochs": 10,
+        "seeds": {"start": 0, "shuffle": 0},
+    }
     results = Lesson(Digits(*3 * [None], data_source), Settings(epochs_scale=scale))._empty_results()
     results["settings"]["epochs"] = {"clean": epochs, "shuffled": epochs, "hundred": 10 * epochs}
     return results | {
@@ -61,7 +71,27 @@ def made_results(
         "device": "cpu",
         "seconds": {"data": 0.08, "training": 61.2, "total": 70.0},
         "experiments": runs,
+        "label_noise": noise,
     }
+
+
+def with_capacity(**changes: Any) -> dict[str, Any]:
+    """The same, with what can be memorised; `changes` of that."""
+    widths = {
+        "examples": 10_000,
+        "epochs": 500,
+        "hidden": [[16, 16], [32, 32], [64, 64]],
+        "learning_rates": [0.02, 0.0125, 0.0125],
+        "best_train_accuracy": [0.366, 0.494, 0.633],
+    }
+    found = {
+        "examples": [100, 300, 1_000, 3_000, 10_000],
+        "epochs": [3_000, 1_000, 300, 100, 30],
+        "steps": 3_000,
+        "best_train_accuracy": [0.99, 0.957, 0.709, 0.234, 0.124],
+        "widths": widths,
+    }
+    return made_results() | {"capacity": found | changes}
 
 
 def diverged_results(at: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lesson_results import FIGURE_NAMES
+from lesson_results import DRAWN
 from tiny import tiny_digits
 
 import breaknet
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
 def test_the_folder_holds_what_the_design_lists(made):
     folder, _ = made
     expected = {"report.html", "results.json"}
-    expected |= {f"figures/{name}.{kind}" for name in FIGURE_NAMES for kind in ("png", "svg")}
+    expected |= {f"figures/{name}.{kind}" for name in DRAWN for kind in ("png", "svg")}
     expected |= {f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS}
     assert files_of(folder.folder) == expected
     assert not folder.unfinished.exists()
@@ -40,7 +40,9 @@ def test_results_hold_every_number(made):
     folder, results = made
     stored = json.loads((folder.folder / "results.json").read_text())
     assert stored == json.loads(json.dumps(results))
-    expected = "schema data_source settings versions backend plan device seconds experiments files"
+    expected = (
+        "schema data_source settings versions backend plan device seconds experiments label_noise files"
+    )
     assert set(stored) == set(expected.split())
     assert stored["schema"] == 1
     assert set(stored["files"]) == files_of(folder.folder) - {"results.json"}
@@ -51,7 +53,7 @@ def test_results_hold_every_number(made):
     assert stored["seconds"]["total"] > stored["seconds"]["imports"] + stored["seconds"]["training"] > 0.5
     assert "torch" in stored["versions"]
     for name, experiment in stored["experiments"].items():
-        assert set(experiment) == {*CURVES, "diverged_at", "fits"}
+        assert set(experiment) == {*CURVES, "diverged_at", "stuck_at", "fits"}
         for curve in CURVES:
             assert len(experiment[curve]) == stored["settings"]["epochs"][name]
     assert set(stored["experiments"]["clean"]["fits"]) == {"train_cost_line", "valid_cost_line"}
@@ -158,6 +160,54 @@ def test_epochs_scale(scale, epochs):
     assert (settings.epochs(EXPERIMENTS[0]), settings.epochs(EXPERIMENTS[2])) == epochs
 
 
+def test_epochs_are_those_of_the_runs_on_all_examples():
+    settings = Settings(epochs_all=20)
+    assert [settings.epochs(one) for one in EXPERIMENTS] == [20, 20, 1000]
+
+
+def test_every_setting_reaches_every_run(tmp_path):
+    settings = Settings(
+        0,
+        0.01,
+        "torch",
+        "cpu",
+        shuffle_seed=3,
+        batch_size=50,
+        learning_rate=0.01,
+        hidden=(4, 5),
+        capacity=True,
+    )
+    digits = tiny_digits()
+    results = LessonFolder(tmp_path / "out").run(Lesson(digits, settings))
+    chosen = {"shuffle_seed": 3, "batch_size": 50, "learning_rate": 0.01, "hidden": [4, 5]}
+    assert results["settings"].items() >= chosen.items()
+    shuffled = breaknet.Checkpoints.load(tmp_path / "out" / "checkpoints" / "shuffled.safetensors")
+    bad = breaknet.shuffle_labels(digits.train, seed=3)
+    again = breaknet.train(bad, epochs=1, batch_size=50, learning_rate=0.01, hidden=(4, 5), backend="torch")
+    for name, tensor in again.checkpoints.stacked.items():
+        assert tensor.equal(shuffled.stacked[name])
+    assert results["label_noise"]["train_accuracy"][-1] == again.train_accuracy[-1]
+    assert results["capacity"]["examples"] == [100, 300]
+    assert results["capacity"]["epochs"] == [15, 5], "30 steps of 50"
+    drawn = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    assert {"capacity.svg", "capacity_widths.png"} <= drawn
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"shuffle_seed": -1}, "shuffle_seed: 0 to"),
+        ({"epochs_all": 0}, "epochs: 1 or more"),
+        ({"batch_size": 0}, "batch_size: 1 or more"),
+        ({"learning_rate": 0.0}, "learning_rate: finite and over 0"),
+        ({"hidden": (16, 0)}, "hidden: widths of 1 or more"),
+    ],
+)
+def test_wrong_settings(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**wrong)
+
+
 @pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
 def test_wrong_epochs_scale(scale):
     with pytest.raises(ValueError, match="epochs_scale: finite and over 0"):
@@ -196,3 +246,7 @@ def test_the_whole_lesson_tells_the_truth_on_mnist(mnist, tmp_path, backend):
     results = LessonFolder(tmp_path / "out").run(Lesson(mnist, Settings(backend=backend)))
     assert results["data_source"] == "MNIST"
     assert_truth(results)
+    noise = results["label_noise"]
+    seen = (0.935, 0.935, 0.92, 0.89, 0.73, 0.106)
+    assert noise["valid_accuracy"] == pytest.approx(seen, abs=0.02)
+    assert noise["labels_right"] == pytest.approx([1, 0.775, 0.55, 0.325, 0.19, 0.1], abs=0.01)

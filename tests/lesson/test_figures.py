@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import matplotlib
 import numpy as np
 import pytest
-from lesson_results import FIGURE_NAMES, diverged_results, made_results
+from lesson_results import DRAWN, FIGURE_NAMES, diverged_results, made_results, with_capacity
 from PIL import Image
 
 from breaknet.lesson import figures
@@ -19,15 +19,15 @@ def texts(figure) -> str:
 
 
 def draw_all(results, folder) -> list[Path]:
-    for name in FIGURES:
+    for name in DRAWN:
         draw_figure(results, name, folder)
     return sorted(folder.iterdir())
 
 
-def test_seven_figures_in_both_formats(tmp_path):
-    assert tuple(FIGURES) == FIGURE_NAMES
+def test_all_figures_in_both_formats(tmp_path):
+    assert tuple(FIGURES) == (*DRAWN, "capacity", "capacity_widths")
     paths = draw_all(made_results(), tmp_path / "figures")
-    assert [path.name for path in paths] == sorted(f"{n}.{kind}" for n in FIGURES for kind in ("png", "svg"))
+    assert [path.name for path in paths] == sorted(f"{n}.{kind}" for n in DRAWN for kind in ("png", "svg"))
     for path in paths:
         if path.suffix == ".png":
             with Image.open(path) as image:
@@ -92,9 +92,9 @@ def test_fits_are_printed_on_the_figures():
 
 
 @pytest.mark.parametrize("far", [False, True])
-@pytest.mark.parametrize("name", FIGURE_NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off(name, far):
-    results = made_results(data_source="local: " + 90 * "W")
+    results = with_capacity() | {"data_source": "local: " + 90 * "W"}
     if far:
         for run in ("shuffled", "hundred"):
             results["experiments"][run]["fits"]["train_accuracy_logistic"] |= {"a": 40.0, "c": 5000.0}
@@ -131,9 +131,47 @@ def test_missing_fits_are_said_and_the_rest_is_drawn():
     ids=["an epoch", "short", "diverged at once", "diverged"],
 )
 def test_incomplete_runs_are_drawn(results, diverged, tmp_path):
-    assert len(draw_all(results, tmp_path)) == 14
+    assert len(draw_all(results, tmp_path)) == 16
     assert diverged in texts(figures.shuffled_cost(results))
     assert "diverged" not in texts(figures.clean_cost(results))
+
+
+def test_a_stuck_run_says_so():
+    results = made_results()
+    results["experiments"]["clean"]["stuck_at"] = 7
+    assert "training is stuck from epoch 7 on" in texts(figures.clean_cost(results))
+    assert "stuck" not in texts(figures.shuffled_cost(results))
+
+
+def curves_of(figure) -> dict[str, tuple[list[float], list[float]]]:
+    return {line.get_label(): tuple(map(list, line.get_data())) for line in figure.axes[0].get_lines()}
+
+
+def test_label_noise_is_drawn_over_its_share_beside_the_prediction():
+    results = made_results()
+    noise = results["label_noise"]
+    curves = curves_of(figures.label_noise(results, {90: 20, 50: 60}))
+    shares = [0, 25, 50, 75, 90, 100]
+    for part, label in (("train", "training set"), ("valid", "validation set")):
+        assert curves[label] == (shares, pytest.approx([100 * value for value in noise[f"{part}_accuracy"]]))
+    assert curves["your prediction"] == ([50, 90], [60, 20])
+    assert "your prediction" not in curves_of(figures.label_noise(results))
+    noise["valid_accuracy"][3] = None  # that run diverged
+    assert np.isnan(curves_of(figures.label_noise(results))["validation set"][1][3])
+
+
+def test_capacity_is_drawn_over_examples_and_widths():
+    results = with_capacity()
+    figure = figures.capacity(results, {100: 100, 10_000: 50})
+    assert curves_of(figure)["training set"] == (
+        [100, 300, 1000, 3000, 10000],
+        pytest.approx([99.0, 95.7, 70.9, 23.4, 12.4]),
+    )
+    assert curves_of(figure)["your prediction"] == ([100, 10000], [100, 50])
+    assert "within 3,000 steps" in texts(figure)
+    bars = figures.capacity_widths(results).axes[0].patches
+    assert [bar.get_height() for bar in bars] == pytest.approx([36.6, 49.4, 63.3])
+    assert "learning rate 0.0125" in texts(figures.capacity_widths(results))
 
 
 def test_a_folder_name_is_no_formula(tmp_path, recwarn):

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesson_results import diverged_results, made_results
+from lesson_results import DRAWN, diverged_results, made_results, with_capacity
 
 from breaknet.errors import DataError
 from breaknet.lesson.figures import FIGURES
 from breaknet.lesson.report import describe, network_diagram, render_report, write_report
 from breaknet.lesson.report_questions import SECTIONS
-from breaknet.lesson.report_sentences import closing, notice, parameter_count
+from breaknet.lesson.report_sentences import alarms, closing, notice, parameter_count
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "path", "circle", "rect"}
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><title>%s</title></svg>"
@@ -90,17 +90,17 @@ def test_the_page_is_whole_and_holds_the_drawn_figures(tmp_path, drawn):
     images = page.all("img")
     assert [picture(image) for image in images] == [
         ("image/png", b"\x89PNG samples"),
-        *(("image/svg+xml", SVG % name.encode()) for name in FIGURES),
+        *(("image/svg+xml", SVG % name.encode()) for name in DRAWN),
     ]
     assert all(len(attributes["alt"]) > 20 for attributes in images)
     assert page.all("html") == [{"lang": "en"}]
     assert len(page.all("svg")) == 1
     assert page.all("svg")[0]["aria-label"]
-    assert len(page.all("details")) == 3
+    assert len(page.all("details")) == 4
 
 
 def test_everything_that_is_asked_is_on_the_page(page_of):
-    results = made_results()
+    results = with_capacity()
     text = page_of(results).text
     words = ["Over-fitting", "universal approximation", "Homework", "torch 2.13.0", "one by one", "61.2 s"]
     for section in SECTIONS:
@@ -142,7 +142,7 @@ def test_a_banner_and_every_figure_name_data_that_are_not_mnist(drawn):
     page = render_report(made_results(data_source="synthetic digits"), None, drawn)
     assert page.index("This is not MNIST: synthetic digits") < page.index("<h1>")
     assert "(synthetic digits)" in page.partition("</title>")[0]
-    assert page.count("Data: synthetic digits.") == 7
+    assert page.count("Data: synthetic digits.") == 8
 
 
 def changed(change: Callable[[dict[str, Any]], object], **made: Any) -> dict[str, Any]:
@@ -181,12 +181,12 @@ PAGES = {
     "a part": (changed(lambda runs: runs.pop("hundred")), {"This experiment was not run.": 1}),
     "diverged at once": (
         diverged_results(0),
-        {"Training diverged in epoch 0 of 100": 1, "No epoch was completed": 1, "Cost after epoch": 2},
+        {"Training diverged in epoch 0 of 100": 3, "No epoch was completed": 1, "Cost after epoch": 2},
     ),
-    "diverged after one epoch": (diverged_results(1), {"Training diverged in epoch 1 of 100": 1}),
+    "diverged after one epoch": (diverged_results(1), {"Training diverged in epoch 1 of 100": 3}),
     "diverged": (
         diverged_results(30),
-        {"Training diverged in epoch 30 of 100": 1, "No epoch was completed": 0, "Cost after epoch": 3},
+        {"Training diverged in epoch 30 of 100": 3, "No epoch was completed": 0, "Cost after epoch": 3},
     ),
 }
 
@@ -197,7 +197,7 @@ def test_texts_on_the_page(kind, page_of):
     page = page_of(results)
     assert {text: page.text.count(text) for text in texts} == texts
     assert "nan" not in page.text.lower().split()
-    assert len(page.all("img")) == (4 if kind == "a part" else 7)
+    assert len(page.all("img")) == (5 if kind == "a part" else 8)
 
 
 def test_figures_are_described_with_their_fits():
@@ -268,6 +268,16 @@ EXTRAPOLATED = changed(
     lambda runs: runs["shuffled"]["fits"]["train_accuracy_logistic"].update(a=40.0, c=500.0)
 )
 UNLEARNED = changed(lambda runs: runs["hundred"].update(train_accuracy=[0.15] * 1000))
+NARROW = with_capacity()["capacity"]["widths"] | {"best_train_accuracy": [0.36, 0.3, 0.1]}
+
+
+def noisy(accuracy: float | None) -> dict[str, Any]:
+    """Results whose validation accuracy with nine tenths of the labels shuffled is another."""
+    results = made_results()
+    results["label_noise"]["valid_accuracy"][4] = accuracy
+    return results
+
+
 #: Experiment, results, what is said, what is not.
 SENTENCES = [
     ("clean", clean(-3e-4, 1e-4), "validation cost rises (slope +1.00e-04", "nearly level"),
@@ -304,6 +314,17 @@ SENTENCES = [
     ("hundred", late(0.10), "It drifts towards the 10 % of guessing", "come closer"),
     ("hundred", late(0.0816), "does not rise: it hardly moves, from 8.0 %", "drifts"),
     ("hundred", late(0.06), "does not rise: it falls, from 8.0 %", "drifts"),
+    ("label_noise", made_results(), "50 %: 92.1 %, 75 %: 89.3 %, 90 %: 73.1 %", "does not see through"),
+    ("label_noise", made_results(), "With 90 % of the labels dealt out again, 81.0 % of them are wrong", ""),
+    ("label_noise", made_results(), "Only 19.0 % of the labels are right, and yet", "diverged"),
+    ("label_noise", noisy(0.3), "does not see through so much noise: its validation accuracy is 30.0 %", "and yet"),
+    ("label_noise", noisy(None), "diverged for some shares", "%"),
+    ("capacity", with_capacity(), "99.0 % of 100, 95.7 % of 300, 70.9 % of 1,000", "diverged"),
+    ("capacity", with_capacity(), "most was memorised of 1,000 examples: about 677 labels (709 are right)", ""),
+    ("capacity", with_capacity(), "36.6 % with 16 and 16 units, 49.4 % with 32 and 32 units", "did not memorise"),
+    ("capacity", with_capacity(), "only with a learning rate that suits them", "did not memorise more"),
+    ("capacity", with_capacity(widths=NARROW), "the wider networks did not memorise more", "The wider the hidden"),
+    ("capacity", with_capacity(best_train_accuracy=[0.9, None, 0.1, 0.1, 0.1]), "diverged for some runs", "tenth"),
     ("hundred", late(0.20), "It does not come closer to the 10 % of guessing", "drifts"),
 ]  # fmt: skip
 
@@ -315,6 +336,28 @@ def test_words_follow_the_numbers(name, results, expected, unexpected):
     found = " ".join(notice(results, name))
     assert expected in found
     assert not unexpected or unexpected not in found
+
+
+STUCK = changed(lambda runs: runs["clean"].update(stuck_at=2))
+SHORT = made_results(epochs=30, scale=0.3)
+SHORT["experiments"]["hundred"]["train_accuracy"] = [0.3] * 300
+
+
+def test_what_went_wrong_stands_at_the_top(page_of):
+    assert alarms(made_results()) == []
+    [said] = alarms(STUCK)
+    assert said.startswith("clean: the network is stuck from epoch 2 on.")
+    assert "this one was 0.05" in said
+    text = page_of(STUCK).text
+    assert text.index(said) < text.index("The network and its task")
+    below = "true labels. The network is stuck from epoch 2 on: it learns nothing more."
+    assert below in text, "it stands under the figure as well"
+    [said] = alarms(SHORT)
+    assert "300 epochs are too few to memorise 100 labels (the highest training accuracy is 30.0 %)" in said
+    assert said in page_of(SHORT).text
+    memorised = made_results(epochs=30, scale=0.3)
+    memorised["experiments"]["hundred"]["train_accuracy"][-1] = 0.95
+    assert alarms(memorised) == []
 
 
 def test_closing_looks_back_at_the_clean_run():
