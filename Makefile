@@ -5,6 +5,7 @@
 PYTHON ?= python3
 OUT ?= breaknet-lesson
 ARGS ?=
+NOTEBOOK ?= breaking_a_neural_network
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := scripts/set_up.py
@@ -20,7 +21,7 @@ COMPILED := tests/backends/test_triton_backend.py tests/kernels/test_trainers.py
 DOCUMENTED := breaknet breaknet.notebook breaknet.kernels.linear_sigmoid breaknet.kernels.summed_mse
 SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist worksteal
 
-.PHONY: help lesson test test-all test-compiled test-gpu check format docs notebooks notebooks-full tables bench bench-gpu clean
+.PHONY: help lesson notebook test test-all test-compiled test-gpu check format docs notebooks notebooks-full tables bench bench-gpu clean
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -68,8 +69,14 @@ tables: $(VENV)/ready-dev  ## write the docs' tables and plots from the stored r
 	$(BIN)/python -m benchmarks.t4_gate
 	$(BIN)/python -m benchmarks.tables
 
-notebooks: $(VENV)/ready-dev  ## write notebooks/*.ipynb from their sources
+notebooks: $(VENV)/ready-dev  ## write notebooks/*.ipynb from their sources, and into dist/ those that need no other file
 	$(BIN)/python scripts/build_notebooks.py
+	$(BIN)/python scripts/pack_notebooks.py
+
+notebook: $(VENV)/ready-notebook  ## open your own copy of a notebook in JupyterLab (NOTEBOOK=gpu_1_launches)
+	@mkdir -p my-notebooks
+	@test -e my-notebooks/$(NOTEBOOK).ipynb || cp notebooks/$(NOTEBOOK).ipynb my-notebooks/
+	$(BIN)/jupyter lab my-notebooks/$(NOTEBOOK).ipynb $(ARGS)
 
 notebooks-full: notebooks  ## run all notebooks at full size into executed-notebooks/
 	BREAKNET_COURSE=full $(BIN)/python scripts/run_notebooks.py $(ARGS)
@@ -82,5 +89,9 @@ $(VENV)/ready: pyproject.toml constraints.txt $(SETUP)
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt $(SETUP)
-	$(PYTHON) $(SETUP) $(VENV) --dev
+	$(PYTHON) $(SETUP) $(VENV) dev docs
+	@touch $(VENV)/ready $@
+
+$(VENV)/ready-notebook: pyproject.toml constraints.txt $(SETUP)
+	$(PYTHON) $(SETUP) $(VENV) notebook
 	@touch $(VENV)/ready $@

@@ -67,7 +67,11 @@ def slug(text: str) -> str:
 
 
 def commit() -> str:
-    """The commit, "+changes" if files other than stored results differ; without git a digest of the sources."""
+    """The commit, "+changes" if files other than stored results differ; without git what a notebook that carries these
+    files says in COMMIT, else a digest of the sources."""
+    carried = ROOT / "COMMIT"
+    if carried.exists():
+        return carried.read_text().strip()
     head = _git("rev-parse", "--short=7", "HEAD")
     if not head:
         digest = hashlib.sha256()

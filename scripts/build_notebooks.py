@@ -107,7 +107,7 @@ def _version(whole: NotebookNode, name: str, left_out: str, published: str) -> N
         else:
             cell.source = (solved if left_out == "student" else blank)(cell.source).strip()
     cells = _badge(name, published) + cells
-    _name_cells(cells)
+    name_cells(cells)
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
     nbformat.validate(notebook)
     return notebook
@@ -146,7 +146,7 @@ def _badge(name: str, published: str) -> list[NotebookNode]:
     return [nbformat.v4.new_markdown_cell(f"[![Open in Colab]({picture})]({page})")]
 
 
-def _name_cells(cells: list[NotebookNode]) -> None:
+def name_cells(cells: list[NotebookNode]) -> None:
     """Give every cell an id that depends on its text alone, so that an edit changes no other cell's."""
     seen: dict[str, int] = {}
     for cell in cells:

@@ -10,16 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- colab: rendered by scripts/render_colab.py -->", "<!-- /colab -->"
 
-WITHOUT_ADDRESS = """\
-**On Colab** (GPU or CPU runtime): build the wheel here with `python3 -m pip wheel --no-deps -w dist .`, upload
-`dist/breaknet-*.whl` with the folder button on the left, and run in a cell
-
-```
-!pip install -q breaknet-*.whl && breaknet lesson
-```"""
+ONE_FILE = """\
+**On Colab** (GPU or CPU runtime) one file is enough: `make notebooks` writes `dist/breaking_a_neural_network.ipynb`,
+which carries breaknet (0.4 MiB). On [colab.research.google.com](https://colab.research.google.com) choose File > Upload
+notebook, then Runtime > Run all. The notebooks of the GPU course are made alike."""
 
 WITH_ADDRESS = """\
-**On Colab** (GPU or CPU runtime), in a cell:
+**On Colab** (GPU or CPU runtime) click the badge of a notebook, or run in a cell
 
 ```
 !pip install -q git+{address} && breaknet lesson
@@ -27,8 +24,8 @@ WITH_ADDRESS = """\
 
 
 def colab_lines(address: str) -> str:
-    """What the README says about Colab: how to install from `address`, or from an uploaded wheel if it is empty."""
-    return WITH_ADDRESS.format(address=address) if address else WITHOUT_ADDRESS
+    """What the README says about Colab: how to install from `address`, or the notebook to upload if it is empty."""
+    return WITH_ADDRESS.format(address=address) if address else ONE_FILE
 
 
 def rendered(readme: str, address: str) -> str:

@@ -1,4 +1,4 @@
-"""Make the project's environment: python set_up.py FOLDER [--dev]
+"""Make the project's environment: python set_up.py FOLDER [EXTRA ...]
 
 On Linux without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds where that can be reached: the
 build that PyPI offers brings several GB of CUDA libraries. TORCH_INDEX names another index, or is "default" to
@@ -33,14 +33,14 @@ def torch_index() -> str | None:
     return CPU_INDEX
 
 
-def main(folder: Path, dev: bool) -> None:
+def main(folder: Path, extras: list[str]) -> None:
     root = Path(__file__).resolve().parents[1]
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         print(f"Making {folder} ...", flush=True)
         venv.create(folder, with_pip=True)
     index = torch_index()
-    what = f"{root}[dev,docs]" if dev else str(root)
+    what = f"{root}[{','.join(extras)}]" if extras else str(root)
     print("Installing breaknet and what it needs (a few minutes the first time) ...", flush=True)
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--constraint", str(root / "constraints.txt"), "--editable", what]
@@ -56,6 +56,6 @@ if __name__ == "__main__":
         sys.exit(f"breaknet needs Python {oldest} or newer, this is {sys.version.split()[0]}: "
                  f"name another with `make PYTHON=python{oldest} lesson`")  # fmt: skip
     try:
-        main(Path(sys.argv[1]), "--dev" in sys.argv[2:])
+        main(Path(sys.argv[1]), sys.argv[2:])
     except subprocess.CalledProcessError as error:
         sys.exit(f"pip could not install breaknet (exit status {error.returncode}); its message is above")

@@ -1,15 +1,12 @@
 """The wheel holds `breaknet` and nothing else, leaves a package named `kernels` alone, and takes any torch."""
 
-import os
 import shutil
-import subprocess
 import sys
-import venv
 import zipfile
 from pathlib import Path
 
-import numpy
 import pytest
+from environments import new_environment, run
 from tiny import write_tiny_idx
 
 
@@ -28,27 +25,6 @@ def checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def wheel(checkout: Path) -> Path:
     run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "."], checkout)
     return next((checkout / "dist").glob("*.whl"))
-
-
-def run(command: list[str], folder: Path) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def new_environment(folder: Path) -> Path:
-    """An environment that sees this one's packages, breaknet excepted, and has a package `kernels` of its own."""
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    site = Path(run([str(python), "-c", "import site; print(site.getsitepackages()[0])"], folder).strip())
-    # one by one, so that this environment's own editable breaknet stays out
-    for entry in Path(numpy.__file__).parents[1].iterdir():
-        if "breaknet" not in entry.name.lower():
-            (site / entry.name).symlink_to(entry)
-    (site / "kernels").mkdir()
-    (site / "kernels" / "__init__.py").write_text("mine = 'somebody else wrote this'\n")
-    return python
 
 
 LOOK = """

@@ -1,0 +1,5 @@
+# before all other imports: it settles whether kernels are compiled or interpreted
+sys.path.insert(0, str(FOLDER))
+from notebooks.course import here
+
+print(here.introduction())
