@@ -1,4 +1,4 @@
-"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `sweep`, `atlas`, `doctor`, `kernels`."""
+"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `sweep`, `atlas`, `doctor`, `kernels`, `bench`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from . import output, sweeps  # noqa: E402
+from . import bench, output, sweeps  # noqa: E402
 from .options import (  # noqa: E402
     AsJson,
     Backend,
@@ -334,6 +334,7 @@ def _broken(digits: Digits, text: str, seed: int, out: Path | None) -> Digits:
     return broken
 
 
+app.command()(bench.bench)
 app.command()(sweeps.sweep)
 app.command()(sweeps.atlas)
 

@@ -110,7 +110,7 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
         last = [curve[-1] if curve else float("nan") for curve in curves]
         costs = [f"{value:.4f}" for value in last[:2]]
         rows.append((name, str(len(curves[0])), *costs, *(f"{100 * value:.1f} %" for value in last[2:])))
-    _print(_table(header, rows))
+    _print(table(header, rows))
     fits = {name: experiment["fits"] for name, experiment in results["experiments"].items()}
     for part in ("train", "valid"):
         line = fits["clean"][f"{part}_cost_line"]
@@ -150,12 +150,12 @@ def show_evaluation(result: Evaluation, on: str) -> None:
          "lowest cost" if epoch == best else "")
         for epoch in shown
     ]  # fmt: skip
-    _print(_table(("epoch", "cost", "accuracy", ""), rows))
+    _print(table(("epoch", "cost", "accuracy", ""), rows))
     if result.confusion is not None:
         _print("\nlast epoch, rows: true digits, columns: answers")
         header = ("", *map(str, range(10)))
         counts = [(str(digit), *map(str, row)) for digit, row in enumerate(result.confusion[-1])]
-        _print(_table(header, counts))
+        _print(table(header, counts))
 
 
 def count_labels(digits: Digits) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def show_data(digits: Digits) -> None:
         (name, f"{found['images']:,}", *map(str, found["digits"]))
         for name, found in count_labels(digits).items()
     ]
-    _print(_table(header, rows))
+    _print(table(header, rows))
     if len(digits.train):
         _print(f"\nThe first training image, a {digits.train.labels[0]}:")
         for row in digits.train.images[0].reshape(28, 28)[::2]:
@@ -231,7 +231,7 @@ def _seconds(phases: Mapping[str, float]) -> str:
     return "seconds: " + ", ".join(f"{phase} {value:.2f}" for phase, value in phases.items())
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A plain-text table: the first column to the left, all others, which hold numbers, to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     form = "  ".join(f"{{:{'>' if place else '<'}{width}}}" for place, width in enumerate(widths))
