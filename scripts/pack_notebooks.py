@@ -27,7 +27,6 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.machine import commit  # noqa: E402
 from scripts.build_notebooks import (  # noqa: E402
     built,
     name_cells,
@@ -121,9 +120,13 @@ def archive(files: dict[str, bytes]) -> str:
 
 @cache
 def contents(places: tuple[str, ...], made: tuple[str, bytes]) -> str:
-    """The archive of the wheel, of all files at these places, and of COMMIT, where rows get their commit from."""
+    """The archive of the wheel and of all files at these places; with them COMMIT, which `benchmarks.machine` reads."""
     files = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in tracked(places)}
-    return archive(files | dict([made, ("COMMIT", commit().encode())]))
+    head = _git("rev-parse", "--short=7", "HEAD")
+    if head is not None and places:
+        changes = "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        files["COMMIT"] = f"{head}{changes}".encode()
+    return archive(files | dict([made]))
 
 
 def packed(notebook: NotebookNode, made: tuple[str, bytes]) -> NotebookNode:

@@ -73,3 +73,10 @@ def test_without_git_the_sources_are_told_apart(tmp_path, monkeypatch):
 def test_names_of_folders():
     assert machine.slug("  Tesla T4 ") == "tesla-t4"
     assert machine.slug("AMD EPYC (family 23, model 1) 2 cores") == "amd-epyc-family-23-model-1-2-cores"
+
+
+def test_a_notebook_that_carries_the_sources_says_their_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert machine.commit().startswith("sources-")
+    (tmp_path / "COMMIT").write_text("1a2b3c4\n")
+    assert machine.commit() == "1a2b3c4"

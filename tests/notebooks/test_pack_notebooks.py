@@ -89,9 +89,9 @@ def test_only_tracked_files_are_carried(monkeypatch, tmp_path):
 
 def test_the_course_carries_what_its_cells_import():
     files = unpacked(contents(COURSE, MADE))
-    assert {"notebooks/course/here.py", "benchmarks/results/counts.json", "COMMIT", MADE[0]} <= files.keys()
+    assert {"notebooks/course/here.py", "benchmarks/results/counts.json", MADE[0]} <= files.keys()
     assert not [name for name in files if "__pycache__" in name or name.startswith(("breaknet/", "tests/"))]
-    assert unpacked(contents((), MADE)).keys() == {MADE[0], "COMMIT"}
+    assert unpacked(contents((), MADE)).keys() == {MADE[0]}
 
 
 @pytest.mark.parametrize("ending", ["", "_instructor"])
