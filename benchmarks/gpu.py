@@ -266,23 +266,27 @@ def main(words: Sequence[str] | None = None) -> int:
         for path in store(options.store):
             print(path)
         return 0
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
     data = options.data
     if data not in (None, "", "synthetic", "prototypes"):
         if not Path(data).exists():
             reader.error(f"--data or BREAKNET_DATA: a folder that exists, not {data!r}")
         data = str(Path(data).resolve())
+    return session(chosen, Path(options.out), data, options.rehearse, options.seconds)
+
+
+def session(chosen: Sequence[Part], out: Path, data: str | None, rehearse: bool, seconds: float) -> int:
+    """Run the parts within so many seconds and leave the four files in `out`; returns what `main` returns."""
+    out.mkdir(parents=True, exist_ok=True)
     print(f"data: {data or 'synthetic'}", flush=True)
-    environment = environment_for(data, options.rehearse)
+    environment = environment_for(data, rehearse)
     with tempfile.TemporaryDirectory() as folder, (out / "log.txt").open("w") as log:
         work = Path(folder)
         environment |= {name: str(work / name.lower()) for name in CACHES}
 
         def finished(gathered: Gathered) -> None:
-            write(out, work, gathered, options.rehearse)
+            write(out, work, gathered, rehearse)
 
-        gathered = run_parts(chosen, work, environment, log, options.seconds - WRITING, finished)
+        gathered = run_parts(chosen, work, environment, log, seconds - WRITING, finished)
         finished(gathered)
     return 0 if not gathered.failed and all(one.status == "done" for one in gathered.outcomes) else 1
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Machine, Row, save
+from benchmarks import rows as stored_rows
+from benchmarks.rows import Machine, Row, load, save
 from benchmarks.tables.text import launches, ratio, spread, time
 
 
@@ -55,7 +56,7 @@ def write_rows(path: Path, gathered: Gathered, rehearse: bool) -> None:
 
 
 def store(path: Path) -> list[Path]:
-    """Save the rows of a run under benchmarks/results/.
+    """Save the rows of a run under benchmarks/results/, but for groups that were cut off and are stored with more.
 
     Raises:
         ValueError: the rows of a rehearsal, or none, or no machine.
@@ -65,7 +66,18 @@ def store(path: Path) -> list[Path]:
         raise ValueError(f"{path}: the rows of a rehearsal are no measurements")
     if content["machine"] is None:
         raise ValueError(f"{path}: nothing on the machine, whose part failed")
-    return save(Machine(**content["machine"]), [Row(**row) for row in content["rows"]])
+    machine, rows = Machine(**content["machine"]), [Row(**row) for row in content["rows"]]
+    kept = [
+        row
+        for row in rows
+        if not _lacking(stored_rows.RESULTS / machine.name / f"{row.group}-{row.device}.json", rows)
+    ]
+    return save(machine, kept)
+
+
+def _lacking(path: Path, rows: list[Row]) -> set[str]:
+    """The rows of a stored file that are not among these."""
+    return {row.name for row in load(path)[1]} - {row.name for row in rows} if path.exists() else set()
 
 
 def report(gathered: Gathered, rehearse: bool, resources: str) -> str:

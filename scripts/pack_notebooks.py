@@ -1,8 +1,9 @@
 """Write notebooks that need no other file into dist/: python scripts/pack_notebooks.py [--out DIR]
 
-Each is a notebook of notebooks/*.ipynb whose set-up carries breaknet: the wheel, for the course also what its cells
-import, as a tar file, compressed and in base64. On Colab or in any Jupyter it is the only file to upload. The same
-commit always gives the same bytes: names are sorted, and dates are the commit's (or SOURCE_DATE_EPOCH).
+Each is a notebook of notebooks/*.ipynb, or benchmarks/measure_this_gpu.py as one, whose set-up carries breaknet: the
+wheel, and what else its cells import, as a tar file, compressed and in base64. On Colab or in any Jupyter it is the
+only file to upload. The same commit always gives the same bytes: names are sorted, and dates are the commit's (or
+SOURCE_DATE_EPOCH).
 """
 
 import argparse
@@ -37,12 +38,15 @@ from scripts.build_notebooks import (  # noqa: E402
 
 WHEEL = ("LICENSE", "README.md", "pyproject.toml", "breaknet", "kernels")
 #: What the course's cells import beside the wheel, and the rows that they show.
-COURSE = ("benchmarks", "notebooks/course")
+COURSE = ("benchmarks", "notebooks/course", "notebooks/gpu_*.py")
 #: The cells that install breaknet, by tag: the scripts in their place, and what is packed beside the wheel.
 SET_UPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "set-up": (("packed_set_up",), ()),
     "course-set-up": (("packed_set_up", "packed_course_set_up"), COURSE),
+    "gpu-set-up": (("packed_set_up",), ("benchmarks",)),
 }
+#: A notebook that exists in packed form only.
+MEASURE = ROOT / "benchmarks" / "measure_this_gpu.py"
 ABOUT = """\
 ## Set-up
 
@@ -63,7 +67,7 @@ def tracked(places: tuple[str, ...]) -> list[Path]:
     """The project's files at these places, sorted: those that git knows, or all sources where there is no git."""
     known = _git("ls-files", "-z", "--", *places) if places else ""
     if known is None:
-        roots = [ROOT / place for place in places]
+        roots = [path for place in places for path in ROOT.glob(place)]
         found = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*"))]
     else:
         found = [ROOT / name for name in known.split("\0") if name]
@@ -138,7 +142,9 @@ def packed(notebook: NotebookNode, made: tuple[str, bytes]) -> NotebookNode:
     copy = deepcopy(notebook)
     places = [place for place, cell in enumerate(copy.cells) if SET_UPS.keys() & set(tags(cell))]
     if len(places) != 1:
-        raise ValueError(f"notebook: exactly one cell tagged {' or '.join(SET_UPS)}, not {len(places)}")
+        *some, last = SET_UPS
+        wanted = f"{', '.join(some)} or {last}"
+        raise ValueError(f"notebook: exactly one cell tagged {wanted}, not {len(places)}")
     (place,) = places
     cell, about = copy.cells[place], copy.cells[place - 1]
     ((scripts, beside),) = [SET_UPS[tag] for tag in SET_UPS.keys() & set(tags(cell))]
@@ -170,8 +176,10 @@ def main(arguments: list[str]) -> int:
     out: Path = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
     made = wheel()
-    for source in sources():
+    for source in [*sources(), MEASURE]:
         for name, notebook in built(source, "").items():
+            if source == MEASURE and name != f"{source.stem}.ipynb":
+                continue
             text = text_of(packed(notebook, made))
             (out / name).write_text(text, encoding="utf-8")
             print(f"{out / name}: {len(text) / 2**20:.2f} MiB")

@@ -136,7 +136,10 @@ def in_compiling_processes(
         Exception: what the function raised first.
     """
     if not _triton.HAVE_TRITON:
-        raise RuntimeError(f"kernels cannot be compiled here: {_triton.why_not()}")
+        raise RuntimeError(
+            f"kernels cannot be compiled here: {_triton.why_not()}. On Linux `pip install triton` fetches it "
+            "(about 200 MB; no GPU is needed); compiling then takes about a minute a target, the first time"
+        )
     workers = max(1, min(workers, len(tasks)))
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_process) as pool:

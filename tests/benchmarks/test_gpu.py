@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, gpu_report
+from benchmarks import gpu, gpu_report, rows
 from benchmarks.gpu import environment_for, run_part, run_parts, to_leave_out
 from benchmarks.gpu_report import Gathered, Part, line_of, pytest_summary, report, store, write_rows
 from benchmarks.rows import Row, stored
@@ -246,9 +247,27 @@ def test_the_rows_of_a_run_are_stored(tmp_path, monkeypatch):
         gpu_report, "save", lambda machine, rows: real_save(machine, rows, tmp_path / "results")
     )
     store(tmp_path / "rows.json")
-    ((machine, rows),) = stored(tmp_path / "results")
-    assert rows == gathered.rows
+    ((machine, found),) = stored(tmp_path / "results")
+    assert found == gathered.rows
     assert machine.name == "made-up-gpu"
+
+
+def test_rows_that_were_cut_off_replace_no_more_than_they_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(
+        gpu_report, "save", lambda machine, rows: real_save(machine, rows, tmp_path / "results")
+    )
+    whole, part = gathered_rows(), gathered_rows()
+    part.rows = [
+        *part.rows[:-1],
+        replace(part.rows[-1], name="dispatch/cuda/made-up", group="dispatch", work="a call"),
+    ]
+    for gathered in (whole, part):
+        write_rows(tmp_path / "rows.json", gathered, rehearse=False)
+        written = store(tmp_path / "rows.json")
+    assert [path.name for path in written] == ["dispatch-cuda.json"]
+    kept = {row.name for _, some in stored(tmp_path / "results") for row in some}
+    assert kept == {row.name for row in whole.rows} | {"dispatch/cuda/made-up"}
 
 
 real_save = gpu_report.save

@@ -89,7 +89,12 @@ def test_only_tracked_files_are_carried(monkeypatch, tmp_path):
 
 def test_the_course_carries_what_its_cells_import():
     files = unpacked(contents(COURSE, MADE))
-    assert {"notebooks/course/here.py", "benchmarks/results/counts.json", MADE[0]} <= files.keys()
+    assert {
+        "notebooks/course/here.py",
+        "notebooks/gpu_5_precision.py",
+        "benchmarks/results/counts.json",
+        MADE[0],
+    } <= files.keys()
     assert not [name for name in files if "__pycache__" in name or name.startswith(("breaknet/", "tests/"))]
     assert unpacked(contents((), MADE)).keys() == {MADE[0]}
 
@@ -109,7 +114,9 @@ def test_every_notebook_can_be_packed_and_asks_for_no_other_file(name, ending):
 
 
 def test_a_notebook_without_set_up_is_refused():
-    with pytest.raises(ValueError, match="exactly one cell tagged set-up or course-set-up, not 0"):
+    with pytest.raises(
+        ValueError, match="exactly one cell tagged set-up, course-set-up or gpu-set-up, not 0"
+    ):
         packed(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), MADE)
 
 
