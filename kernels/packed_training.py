@@ -13,7 +13,8 @@ one piece of memory, and in shared memory no 16 threads wait for one bank. It is
 
 Cost: 2 B K H1 FMAs a step on one SM; FMA and shared-memory throughput are the limit, images stream from L2.
 
-Arguments of both packed kernels (the grid is one program a job, none knows of another):
+Arguments of all packed kernels (the grid is one program a job here and in `packed_training_general`, none knows of
+another):
 
     images_ptr       uint8 (meaning byte / 256) or float32 [M, pitch], pitch a multiple of 16
     labels_ptr       int32 [L]
@@ -73,6 +74,34 @@ def copy_parameters(from_ptr, to_ptr, count, BLOCK: tl.constexpr):
 
 
 @jit
+def job_batches(images_ptr, jobs_ptr, job, pitch):
+    """Where a job's images begin; its examples, examples a batch and epochs."""
+    image_row, _, examples, batch, epochs, _, _ = load_job(jobs_ptr, job)
+    return images_ptr + image_row * pitch, examples, batch, epochs
+
+
+@jit
+def job_network(labels_ptr, live_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, job, parameters):
+    """Where a job's labels, parameters and checkpoints begin; its learning rate."""
+    _, first_label, _, _, _, live_row, checkpoint_row = load_job(jobs_ptr, job)
+    live_ptr += live_row * parameters
+    checkpoints_ptr += checkpoint_row * parameters
+    return labels_ptr + first_label, live_ptr, checkpoints_ptr, tl.load(rates_ptr + job)
+
+
+@jit
+def batches_of_pass(step, steps, batch, examples):
+    """First example and rows of the two batches of a pass: whose update it applies, and whose z it computes.
+
+    The first pass has nothing to apply, d1 being zero, and of the last nobody reads z: there the two are one.
+    """
+    batches = (examples + batch - 1) // batch
+    old = tl.maximum(step - 1, 0) % batches * batch
+    new = tl.minimum(step, tl.maximum(steps - 1, 0)) % batches * batch
+    return old, tl.minimum(batch, examples - old), new, tl.minimum(batch, examples - new)
+
+
+@jit
 def widths(shape_ptr):
     """K, H1, H2, O and P, loaded again, so that no address made from them has to lie in a register until its use."""
     K = tl.load(shape_ptr, volatile=True)
@@ -104,6 +133,55 @@ def output_delta(y3, label, valid, o):
 
 
 @jit
+def train_small_layers(z, live_ptr, shape_ptr, labels_ptr, rows, learning_rate, TILES: tl.constexpr):
+    """A step of all but W1 on the first `rows` of a batch, from z [TILES.rows, width] without b1; returns d1."""
+    row = tl.arange(0, TILES.rows)
+    h = tl.arange(0, TILES.width)
+    o = tl.arange(0, OUTPUT_BLOCK)
+    # What lies past the true widths is loaded as 0 and never stored, so it takes no part.
+    b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
+    b1 = tl.load(b1_ptr, mask=in1, other=0.0)
+    w2 = tl.load(w2_ptr, mask=in1[:, None] & in2[None, :], other=0.0)
+    b2 = tl.load(b2_ptr, mask=in2, other=0.0)
+    w3 = tl.load(w3_ptr, mask=in2[:, None] & out[None, :], other=0.0)
+    b3 = tl.load(b3_ptr, mask=out, other=0.0)
+
+    y1 = sigmoid(z + b1[None, :])
+    y2 = sigmoid(grouped_dot(y1, w2, TILES.unit_groups) + b2[None, :])
+    y3 = sigmoid(grouped_dot(y2, w3, TILES.unit_groups) + b3[None, :])
+
+    valid = row < rows
+    label = keep_float32(tl.load(labels_ptr + row, mask=valid, other=0))
+    d3 = output_delta(y3, label, valid, o)
+    d2 = tl.dot(d3, tl.trans(w3), input_precision="ieee") * sigmoid_derivative(y2)
+    d1 = grouped_dot(d2, tl.trans(w2), TILES.unit_groups) * sigmoid_derivative(y1)
+
+    w3 -= learning_rate * grouped_dot(tl.trans(y2), d3, TILES.row_groups)
+    w2 -= learning_rate * grouped_dot(tl.trans(y1), d2, TILES.row_groups)
+    tl.debug_barrier()  # every thread has loaded the old parameters
+    b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
+    tl.store(w3_ptr, w3, mask=in2[:, None] & out[None, :])
+    tl.store(b3_ptr, b3 - learning_rate * tl.sum(d3, 0), mask=out)
+    tl.store(w2_ptr, w2, mask=in1[:, None] & in2[None, :])
+    tl.store(b2_ptr, b2 - learning_rate * tl.sum(d2, 0), mask=in2)
+    tl.store(b1_ptr, b1 - learning_rate * tl.sum(d1, 0), mask=in1)
+    return d1
+
+
+@jit
+def keep_epoch(w1_ptr, live_ptr, checkpoint_ptr, shape_ptr, COLUMNS: tl.constexpr, TILES: tl.constexpr):
+    """The end of an epoch: W1, which lies transposed in rows of COLUMNS, back to its place, and all to a checkpoint."""
+    K, H1, _, _, count = widths(shape_ptr)
+    k = tl.arange(0, TILES.chunk)
+    h = tl.arange(0, TILES.width)
+    for start_k in range(0, K, TILES.chunk):
+        w1 = tl.load(w1_ptr + (start_k + k)[:, None] * COLUMNS + h[None, :])
+        mask = (start_k + k < K)[:, None] & (h < H1)[None, :]
+        tl.store(live_ptr + h[None, :] * K + (start_k + k)[:, None], w1, mask=mask)
+    copy_parameters(live_ptr, checkpoint_ptr, count, BLOCK=1024)
+
+
+@jit
 def packed_fused_kernel(
     images_ptr, labels_ptr, live_ptr, checkpoints_ptr, transposed_ptr, jobs_ptr, rates_ptr, shape_ptr,
     pitch, transposed_rows, TILES: tl.constexpr,
@@ -113,36 +191,29 @@ def packed_fused_kernel(
     CHUNK: tl.constexpr = TILES.chunk
     GROUPS: tl.constexpr = TILES.input_groups
     job = tl.program_id(0)
-    image_row, first_label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, _, _, _, parameters = widths(shape_ptr)
-    images_ptr += image_row * pitch
-    labels_ptr += first_label
-    live_ptr += live_row * parameters
-    checkpoints_ptr += checkpoint_row * parameters
-    learning_rate = tl.load(rates_ptr + job)
+    images_ptr, examples, batch, epochs = job_batches(images_ptr, jobs_ptr, job, pitch)
+    labels_ptr, live_ptr, checkpoints_ptr, learning_rate = job_network(
+        labels_ptr, live_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, job, parameters
+    )
     batches = (examples + batch - 1) // batch
     steps = batches * epochs
 
     row = tl.arange(0, ROWS)
     k = tl.arange(0, CHUNK)
-    h = tl.arange(0, WIDTH)
-    o = tl.arange(0, OUTPUT_BLOCK)
     transposed_ptr += job.to(tl.int64) * transposed_rows * WIDTH
-    w1_chunk = transposed_ptr + k[:, None] * WIDTH + h[None, :]
+    w1_chunk = transposed_ptr + k[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
 
     d1 = tl.zeros([ROWS, WIDTH], tl.float32)
     # pass `step` applies W1's update of step - 1 and computes z for `step`; the first and the last do half of it
     for step in range(0, steps + 1):
-        start_old = tl.maximum(step - 1, 0) % batches * batch
-        start = tl.minimum(step, tl.maximum(steps - 1, 0)) % batches * batch
-        old_ptr = images_ptr + start_old.to(tl.int64) * pitch
-        new_ptr = images_ptr + start.to(tl.int64) * pitch
-        old_valid = row < tl.minimum(batch, examples - start_old)
-        rows = tl.minimum(batch, examples - start)
+        old, old_rows, new, rows = batches_of_pass(step, steps, batch, examples)
+        old_ptr = images_ptr + old.to(tl.int64) * pitch
+        new_ptr = images_ptr + new.to(tl.int64) * pitch
 
         z = tl.zeros([GROUPS, ROWS, WIDTH], tl.float32)
         for start_k in range(0, inputs, CHUNK):
-            x_old = load_images(old_ptr, pitch, row, old_valid, start_k + k, BY_FOURS=True)
+            x_old = load_images(old_ptr, pitch, row, row < old_rows, start_k + k, BY_FOURS=True)
             x = load_image_groups(new_ptr, pitch, rows, start_k, TILES)
             # No thread may load an element twice: another may have stored it by then. `packed_tiles` sees to that by
             # giving a chunk at least as many elements as there are threads.
@@ -154,39 +225,9 @@ def packed_fused_kernel(
         tl.debug_barrier()  # what follows, and the next pass, reads parameters that other threads have stored
 
         if (step > 0) & (step % batches == 0):
-            K, H1, _, _, count = widths(shape_ptr)
-            for start_k in range(0, K, CHUNK):
-                w1 = tl.load(w1_chunk + start_k * WIDTH)
-                mask = (start_k + k < K)[:, None] & (h < H1)[None, :]
-                tl.store(live_ptr + h[None, :] * K + (start_k + k)[:, None], w1, mask=mask)
-            copy_parameters(live_ptr, checkpoints_ptr, count, BLOCK=1024)
-            checkpoints_ptr += count
-
+            keep_epoch(transposed_ptr, live_ptr, checkpoints_ptr, shape_ptr, WIDTH, TILES)
+            checkpoints_ptr += parameters
         if step < steps:
-            # What lies past the true widths is loaded as 0 and never stored, so it takes no part.
-            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
-            b1 = tl.load(b1_ptr, mask=in1, other=0.0)
-            w2 = tl.load(w2_ptr, mask=in1[:, None] & in2[None, :], other=0.0)
-            b2 = tl.load(b2_ptr, mask=in2, other=0.0)
-            w3 = tl.load(w3_ptr, mask=in2[:, None] & out[None, :], other=0.0)
-            b3 = tl.load(b3_ptr, mask=out, other=0.0)
-
-            y1 = sigmoid(tl.sum(z, 0) + b1[None, :])
-            y2 = sigmoid(grouped_dot(y1, w2, TILES.unit_groups) + b2[None, :])
-            y3 = sigmoid(grouped_dot(y2, w3, TILES.unit_groups) + b3[None, :])
-
-            valid = row < rows
-            label = keep_float32(tl.load(labels_ptr + start + row, mask=valid, other=0))
-            d3 = output_delta(y3, label, valid, o)
-            d2 = tl.dot(d3, tl.trans(w3), input_precision="ieee") * sigmoid_derivative(y2)
-            d1 = grouped_dot(d2, tl.trans(w2), TILES.unit_groups) * sigmoid_derivative(y1)
-
-            w3 -= learning_rate * grouped_dot(tl.trans(y2), d3, TILES.row_groups)
-            w2 -= learning_rate * grouped_dot(tl.trans(y1), d2, TILES.row_groups)
-            tl.debug_barrier()  # every thread has loaded the old parameters
-            b1_ptr, w2_ptr, b2_ptr, w3_ptr, b3_ptr, in1, in2, out = small_layers(live_ptr, shape_ptr, h, o)
-            tl.store(w3_ptr, w3, mask=in2[:, None] & out[None, :])
-            tl.store(b3_ptr, b3 - learning_rate * tl.sum(d3, 0), mask=out)
-            tl.store(w2_ptr, w2, mask=in1[:, None] & in2[None, :])
-            tl.store(b2_ptr, b2 - learning_rate * tl.sum(d2, 0), mask=in2)
-            tl.store(b1_ptr, b1 - learning_rate * tl.sum(d1, 0), mask=in1)
+            d1 = train_small_layers(
+                tl.sum(z, 0), live_ptr, shape_ptr, labels_ptr + new, rows, learning_rate, TILES
+            )

@@ -13,8 +13,15 @@ Arguments are those of `packed_training.py`, and scratch_ptr, float32 [J, scratc
 """
 
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import keep_float32, load_images, load_job, sigmoid, sigmoid_derivative
-from breaknet.kernels.packed_training import OUTPUT_BLOCK, copy_parameters, output_delta, widths
+from breaknet.kernels.device_functions import keep_float32, load_images, sigmoid, sigmoid_derivative
+from breaknet.kernels.packed_training import (
+    OUTPUT_BLOCK,
+    copy_parameters,
+    job_batches,
+    job_network,
+    output_delta,
+    widths,
+)
 
 
 @jit
@@ -122,15 +129,12 @@ def packed_looped_kernel(
 ):  # fmt: skip
     WIDTH: tl.constexpr = TILES.width
     job = tl.program_id(0)
-    image_row, first_label, examples, batch, epochs, live_row, checkpoint_row = load_job(jobs_ptr, job)
     inputs, hidden1, hidden2, outputs, count = widths(shape_ptr)
-    images_ptr += image_row * pitch
-    labels_ptr += first_label
-    checkpoints_ptr += checkpoint_row * count
-    learning_rate = tl.load(rates_ptr + job)
-
     # torch's order: each weight [out, in], then its bias
-    w1_ptr = live_ptr + live_row * count
+    images_ptr, examples, batch, epochs = job_batches(images_ptr, jobs_ptr, job, pitch)
+    labels_ptr, w1_ptr, checkpoints_ptr, learning_rate = job_network(
+        labels_ptr, live_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, job, count
+    )
     w2_ptr = w1_ptr + hidden1 * (inputs + 1)
     w3_ptr = w2_ptr + hidden2 * (hidden1 + 1)
 

@@ -17,7 +17,7 @@ from breaknet.kernels.device_functions import (
 )
 from breaknet.kernels.host import packed_trainer, trainers
 from breaknet.kernels.host.targets import CompileCase
-from breaknet.kernels.host.tiles import PACKED, TileConfig, cooperative_tiles, split_tiles
+from breaknet.kernels.host.tiles import PACKED, TENSOR, TileConfig, cooperative_tiles, split_tiles
 from breaknet.kernels.jobs import Shape
 
 #: The SMs of GPUs that differ in the slices of a cooperative launch, by capability.
@@ -35,7 +35,7 @@ def supported_configurations(capability: int) -> list[CompileCase]:
         *_evaluation(),
         *_cooperative_training(capability),
         *_split_training(),
-        *_packed_training(),
+        *_packed_training(capability),
     ]
 
 
@@ -136,11 +136,11 @@ def _phase(name: str, config: str, shape: Shape, tiles: TileConfig, pixels: str,
     return _case(cooperative_training_kernel, name, config, constexprs, options, types)
 
 
-def _packed_training() -> Iterator[CompileCase]:
-    """Every tile configuration; they are the same on all targets."""
-    for tiles in PACKED:
+def _packed_training(capability: int) -> Iterator[CompileCase]:
+    """Every tile configuration of the target."""
+    for tiles in PACKED + TENSOR.get(capability, ()):
         kernel, name = packed_trainer.kernel_of(tiles), f"packed_{tiles.form}"
         types = _TRAINER_TYPES | {"images_ptr": "*u8" if tiles.byte_images else "*fp32", "shape_ptr": "*i32"}
-        divisible = ("pitch", "transposed_rows" if tiles.form == "fused" else "scratch_rows")
-        options = trainers.OPTIONS | {"num_warps": tiles.num_warps}
+        divisible = ("pitch", "scratch_rows" if tiles.form == "looped" else "transposed_rows")
+        options = packed_trainer.compiler_options(tiles)
         yield _case(kernel, name, tiles.name, {"TILES": tiles}, options, types, divisible)

@@ -9,6 +9,7 @@ reads of it is a field, no property, and the classes keep the `__str__` of datac
 
 from dataclasses import dataclass, replace
 
+from breaknet.kernels.host.targets import target_for
 from breaknet.kernels.jobs import MAX_OUTPUTS, Shape, padded
 
 #: Widest padded hidden layer for which the cooperative kernel stays within 255 registers on every target.
@@ -114,11 +115,12 @@ def interpreter_tiles(shape: Shape, batch: int) -> TileConfig | str:
 class PackedConfig:
     """A supported configuration of packed training: the kernel and its tiles, which fix the order of every sum.
 
-    `rows` x `width` is the tile of activations, `chunk` how many inputs are taken at a time. Of the groups that the
-    fused kernel cuts its sums into, each has 16 terms (a dot's least) or as many as give each thread 16 sums.
+    `rows` x `width` is a tile of activations, `chunk` how many inputs are taken at a time, `networks` how many networks
+    a program may train. Of the groups that the fused kernel cuts its sums into, each has 16 terms (a dot's least) or as
+    many as give each thread 16 sums.
     """
 
-    form: str  # "fused" or "looped"
+    form: str  # "fused", "looped" or "tensor"
     byte_images: bool
     rows: int
     width: int
@@ -128,10 +130,13 @@ class PackedConfig:
     w1_groups: int = 1
     row_groups: int = 1
     unit_groups: int = 1
+    networks: int = 1
+    num_stages: int = 1
 
     @property
     def name(self) -> str:
-        return f"rows{self.rows} width{self.width} {'byte' if self.byte_images else 'float32'}"
+        pixels = "byte" if self.byte_images else "float32"
+        return f"rows{self.rows} width{self.width} {pixels}, {self.networks} a program, chunk {self.chunk}"
 
 
 def _fused(rows: int, width: int, chunk: int, num_warps: int = 8) -> PackedConfig:
@@ -160,16 +165,35 @@ _LOOPED = tuple(
     for rows, width in tiles
 )
 
-#: Every supported configuration of packed training.
+#: The configurations of packed training that every target supports.
 PACKED = _FUSED + _LOOPED
 
 
-def packed_tiles(shape: Shape, batch: int, byte_images: bool) -> PackedConfig | str:
-    """The configuration that trains such a network packed, on every target, or in one line why none does."""
+def _tensor(rows: int, chunk: int, networks: int, num_stages: int) -> PackedConfig:
+    groups = rows // 16
+    return PackedConfig(
+        "tensor", True, rows, 16, chunk, 8, row_groups=groups, networks=networks, num_stages=num_stages
+    )
+
+
+#: Those on tensor cores, for the targets where they spill nothing.
+TENSOR: dict[int, tuple[PackedConfig, ...]] = {
+    90: (_tensor(128, chunk=64, networks=2, num_stages=2),),
+}
+
+
+def packed_tiles(
+    shape: Shape, batch: int, byte_images: bool, capability: int | None = None
+) -> PackedConfig | str:
+    """The configuration that trains such a network packed on a GPU of this capability, or in one line why none does.
+
+    Without a capability, one that every GPU supports.
+    """
     if reason := shape.unsupported(batch):
         return reason
     width = max(shape.hidden1, shape.hidden2)
-    for config in _FUSED:
+    tensor = () if capability is None else TENSOR.get(target_for(capability).capability, ())
+    for config in tensor + _FUSED:
         if byte_images and batch <= config.rows and padded(width) == config.width:
             return config
     able = [config for config in _LOOPED if config.byte_images == byte_images and width <= config.width]
