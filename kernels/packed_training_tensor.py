@@ -22,7 +22,7 @@ program, empty slots last and zero, and
 """
 
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import INTERPRETED, JOB_COLUMNS, bf16_parts, load_images
+from breaknet.kernels.device_functions import JOB_COLUMNS, as_bf16, bf16_parts
 from breaknet.kernels.packed_training import (
     batches_of_pass,
     job_batches,
@@ -35,11 +35,10 @@ from breaknet.kernels.packed_training import (
 
 @jit
 def load_bf16_images(batch_ptr, pitch, row, rows, column):
-    """`load_images` of bytes as bfloat16, which holds byte / 256 exactly; the interpreter multiplies float32 only."""
-    x = load_images(batch_ptr, pitch, row, row < rows, column)
-    if not INTERPRETED:
-        x = x.to(tl.bfloat16)
-    return x
+    """byte / 256 as bfloat16 [rows, columns], exactly: `load_images` for a product on tensor cores."""
+    mask = (row < rows)[:, None] & (column < pitch)[None, :]
+    x = tl.load(batch_ptr + row[:, None] * pitch + column[None, :], mask=mask, other=0)
+    return as_bf16(x.to(tl.float32) * (1.0 / 256))
 
 
 @jit

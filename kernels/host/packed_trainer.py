@@ -37,11 +37,10 @@ class PackedTrainer(Trainer):
         self._sizes = to_device(torch.tensor(astuple(self.shape), dtype=torch.int32), self.device)
         if self.config.form == "looped":
             self.max_batch = MAX_BATCH
-        # programs that run at once; under the interpreter none do
-        sms = 1
+        #: Networks share programs only where there are more than this many, which run at once.
+        self.spread = 1
         if self.device.type == "cuda":
-            sms = torch.cuda.get_device_properties(self.device).multi_processor_count
-        self._programs = sms
+            self.spread = torch.cuda.get_device_properties(self.device).multi_processor_count
 
     def _launch(self, checkpoints: Tensor, jobs: Sequence[JobRow], table: Tensor, rates: Tensor) -> None:
         programs = len(jobs)
@@ -51,7 +50,7 @@ class PackedTrainer(Trainer):
             size = programs * rows * (4 * self.config.width + MAX_OUTPUTS)
             area = torch.empty(size, dtype=torch.float32, device=self.device)
         else:
-            together = min(self.config.networks, -(-len(jobs) // self._programs))
+            together = min(self.config.networks, -(-len(jobs) // self.spread))
             places, programs = places_of(jobs, together, self.config.networks)
             slots = to_device(torch.tensor(places), self.device)
             table, rates = (self._in_slots(values, slots, programs) for values in (table, rates))

@@ -169,16 +169,21 @@ _LOOPED = tuple(
 PACKED = _FUSED + _LOOPED
 
 
-def _tensor(rows: int, chunk: int, networks: int, num_stages: int) -> PackedConfig:
-    groups = rows // 16
+def _tensor(rows: int, networks: int, chunk: int, num_stages: int) -> PackedConfig:
     return PackedConfig(
-        "tensor", True, rows, 16, chunk, 8, row_groups=groups, networks=networks, num_stages=num_stages
+        "tensor", True, rows, 16, chunk, 8, row_groups=rows // 16, networks=networks, num_stages=num_stages
     )
 
 
-#: Those on tensor cores, for the targets where they spill nothing.
+#: Those on tensor cores, for the targets where they spill nothing: more networks a program do, and on sm_80 and sm_120
+#: even one does in 128 rows. On sm_90 128 rows of 4 networks in chunks of 32 do not, in one stage.
 TENSOR: dict[int, tuple[PackedConfig, ...]] = {
-    90: (_tensor(128, chunk=64, networks=2, num_stages=2),),
+    80: (_tensor(64, networks=1, chunk=64, num_stages=1),),
+    86: (_tensor(64, networks=1, chunk=64, num_stages=1), _tensor(128, networks=1, chunk=64, num_stages=1)),
+    89: (_tensor(64, networks=1, chunk=64, num_stages=1), _tensor(128, networks=1, chunk=64, num_stages=1)),
+    90: (_tensor(64, networks=4, chunk=32, num_stages=2), _tensor(128, networks=2, chunk=64, num_stages=2)),
+    100: (_tensor(64, networks=4, chunk=32, num_stages=2), _tensor(128, networks=4, chunk=32, num_stages=2)),
+    120: (_tensor(64, networks=1, chunk=64, num_stages=1),),
 }
 
 
@@ -193,7 +198,8 @@ def packed_tiles(
         return reason
     width = max(shape.hidden1, shape.hidden2)
     tensor = () if capability is None else TENSOR.get(target_for(capability).capability, ())
-    for config in tensor + _FUSED:
+    # at equal rows tensor cores come first
+    for config in sorted(tensor + _FUSED, key=lambda config: config.rows):
         if byte_images and batch <= config.rows and padded(width) == config.width:
             return config
     able = [config for config in _LOOPED if config.byte_images == byte_images and width <= config.width]

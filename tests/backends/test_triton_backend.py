@@ -155,9 +155,12 @@ T4, H200 = grouping.Gpu(75, 40), grouping.Gpu(90, 132)
         (LESSON, 100, 3, H200, "cooperative"),
         (LESSON, 1, 1, T4, "cooperative"),
         (LESSON, 1024, 1, T4, "cooperative"),
-        (LESSON, 100, 10, T4, "packed"),
-        (LESSON, 100, 19, H200, "cooperative"),
-        (LESSON, 100, 20, H200, "packed"),
+        (LESSON, 100, 16, T4, "cooperative"),
+        (LESSON, 100, 17, T4, "packed"),
+        (LESSON, 100, 13, H200, "cooperative"),
+        (LESSON, 100, 14, H200, "packed"),
+        (LESSON, 10, 17, H200, "cooperative"),
+        (LESSON, 10, 18, H200, "packed"),
         (Shape(784, 128, 128, 10), 100, 1, T4, "split"),
         (Shape(784, 128, 128, 10), 100, 40, T4, "packed"),
         (LESSON, 100, 1, grouping.Gpu(75, 10), "split"),
@@ -208,7 +211,7 @@ def test_rounds_share_their_rows_fairly(monkeypatch):
     jobs = [job(0, 100, 50), job(1, 1000, 50), job(2, 10, 3)]
     assert rounds._epochs_of_round(jobs, 200, 1000) == {0: 20, 1: 2, 2: 3}
     assert rounds._epochs_of_round(jobs, 1, 1000) == {0: 1, 1: 1, 2: 1}
-    assert rounds._epochs_of_round(jobs, 10_000, 10) == {0: 8, 1: 1, 2: 1}
+    assert rounds._epochs_of_round(jobs, 10_000, 10) == {0: 3, 1: 3, 2: 3}
     assert rounds._epochs_of_round(jobs, 10_000, 3) == {0: 1, 1: 1, 2: 1}
 
 

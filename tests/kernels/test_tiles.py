@@ -8,6 +8,7 @@ import torch
 from breaknet.kernels.host.packed_trainer import aligned_images
 from breaknet.kernels.host.tiles import (
     PACKED,
+    TENSOR,
     PackedConfig,
     TileConfig,
     cooperative_tiles,
@@ -43,8 +44,27 @@ def test_a_gpu_that_cannot_hold_the_grid_is_refused_with_the_numbers():
 def test_lesson_is_packed_by_the_fused_kernel():
     lesson = packed_tiles(LESSON, 100, True)
     assert isinstance(lesson, PackedConfig)
-    assert (lesson.form, lesson.name) == ("fused", "rows128 width16 byte")
+    assert (lesson.form, lesson.rows, lesson.width) == ("fused", 128, 16)
     assert lesson == packed_tiles(Shape(784, 1, 9, 10), 65, True)
+
+
+@pytest.mark.parametrize(
+    ("capability", "networks"),
+    [
+        (75, (0, 0)), (80, (1, 0)), (86, (1, 1)), (87, (1, 1)), (89, (1, 1)), (90, (4, 2)), (100, (4, 4)),
+        (103, (4, 4)), (120, (1, 0)), (121, (1, 0)),
+    ],
+)  # fmt: skip
+def test_networks_are_packed_on_tensor_cores_where_those_do_not_spill(capability, networks):
+    """`networks` a program, for batches of up to 64 and up to 128 images; 0 where it is FMAs."""
+    for batch, wanted in ((17, networks[0]), (64, networks[0]), (65, networks[1]), (128, networks[1])):
+        found = packed_tiles(LESSON, batch, True, capability)
+        assert isinstance(found, PackedConfig)
+        assert (found.form, found.networks) == (("tensor", wanted) if wanted else ("fused", 1))
+        assert wanted or found == packed_tiles(LESSON, batch, True)
+    wide = Shape(784, 17, 16, 10)
+    for other in ((LESSON, 16, True), (LESSON, 129, True), (LESSON, 100, False), (wide, 100, True)):
+        assert packed_tiles(*other, capability) == packed_tiles(*other)
 
 
 def test_split_and_packed_take_every_shape_within_the_limits():
@@ -70,8 +90,8 @@ def test_split_and_packed_take_every_shape_within_the_limits():
 
 def test_no_element_of_a_chunk_is_loaded_twice():
     """What the fused kernel relies on: as many elements as threads."""
-    for tiles in PACKED:
-        assert tiles.chunk * tiles.width >= 32 * tiles.num_warps
+    for tiles in PACKED + sum(TENSOR.values(), ()):
+        assert tiles.chunk * tiles.width * tiles.networks >= 32 * tiles.num_warps
 
 
 @pytest.mark.parametrize(

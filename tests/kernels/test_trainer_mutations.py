@@ -12,13 +12,14 @@ would be a race. The order of memory operations, which the interpreter does not 
 """
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from trainer_cases import Problem, train
 
-from breaknet.kernels.host.tiles import PACKED, tile_config
+from breaknet.kernels.host.tiles import PACKED, TENSOR, tile_config
 from breaknet.kernels.jobs import Shape
 
 W1_STORE = "tl.store(w1_chunk + start_k * WIDTH, w1, mask=(start_k + k < inputs)[:, None])\n"
@@ -55,11 +56,11 @@ SPLIT = {
 FUSED = {
     "labels of missing rows": ("label = tl.where(valid, label, -1)", "label = label"),
     "rows past the batch taught": ("(label >= 0)[:, None]", "(label >= -1)[:, None]"),
-    "short last batch": ("rows = tl.minimum(batch, examples - start)", "rows = batch"),
-    "rows of the next batch": ("rows = tl.minimum(batch, examples - start)", "rows = examples - start"),
+    "short last batch": ("new, tl.minimum(batch, examples - new)", "new, batch"),
+    "rows of the next batch": ("new, tl.minimum(batch, examples - new)", "new, examples - new"),
     "inputs of one group only": ("// TILES.rows * LENGTH", "// TILES.rows * 0"),
     "sign of an update": ("b2 - learning_rate * tl.sum(d2, 0)", "b2 + learning_rate * tl.sum(d2, 0)"),
-    "bias left out": ("sigmoid(tl.sum(z, 0) + b1[None, :])", "sigmoid(tl.sum(z, 0))"),
+    "bias left out": ("sigmoid(z + b1[None, :])", "sigmoid(z)"),
     "stale first layer": (
         W1_STORE,
         W1_STORE + " " * 12 + "w1 += learning_rate * grouped_dot(tl.trans(x_old), d1, TILES.w1_groups)\n",
@@ -86,13 +87,29 @@ LOOPED = {
     "mask of the width": ("(k < inside)[:, None] &", "(k >= 0)[:, None] &"),
     "mask of an update": ("(start_k + k < inside)[:, None] &", "(k >= 0)[:, None] &"),
     "images stand still": ("x_ptr += batch.to(tl.int64) * pitch", "x_ptr += 0"),
-    "one rate for all": ("tl.load(rates_ptr + job)", "tl.load(rates_ptr)"),
-    "one start for all": ("live_row * count", "0"),
-    "checkpoints of another job": ("checkpoint_row * count", "0"),
+    "one rate for all": ("tl.load(rates_ptr + job)", "tl.load(rates_ptr)", "packed_training"),
+    "one start for all": ("live_row * parameters", "0", "packed_training"),
+    "checkpoints of another job": ("checkpoint_row * parameters", "0", "packed_training"),
+}
+PART = '    sums = tl.dot(x, {}, sums, input_precision="ieee")\n'
+TENSORS = {
+    "low parts dropped": (PART.format("low"), ""),
+    "middle parts dropped": (PART.format("middle"), ""),
+    "high parts twice": ("tl.dot(x, high, sums,", "tl.dot(x, high, tl.dot(x, high, sums),"),
+    "a neighbour's parameters": ("rates_ptr, network, parameters", "rates_ptr, 0, parameters"),
+    "a neighbour's deltas": ("network * WIDTH + one_network", "one_network"),
+    "a neighbour's first layer": ("transposed_ptr + network * WIDTH", "transposed_ptr"),
+    "a neighbour's rate": ("column // WIDTH", "column * 0"),
+    "empty slots trained": ("(slot_examples > 0)", "(slot_examples >= 0)"),
+    "no room between programs": ("(transposed_rows + ROWS) *", "transposed_rows *"),
+    "checkpoints over each other": ("(step // batches - 1)", "(step // batches - step // batches)"),
+    "stale first layer": ("bf16_parts(w1)", "bf16_parts(w1 + learning_rates[None, :] * gradient)"),
+    "jobs of the first program": ("jobs_ptr += program *", "jobs_ptr += 0 *"),
 }
 #: (plan, name): (module, old text, new text)
 MUTATIONS = {("split", name): mutation for name, mutation in SPLIT.items()}
 MUTATIONS |= {("fused", name): ("packed_training", *texts) for name, texts in FUSED.items()}
+MUTATIONS |= {("tensor", name): ("packed_training_tensor", *texts) for name, texts in TENSORS.items()}
 MUTATIONS |= {
     ("looped", name): (texts[2] if len(texts) > 2 else "packed_training_general", *texts[:2])
     for name, texts in LOOPED.items()
@@ -123,20 +140,31 @@ def check(plan: str, package: str, device: torch.device) -> None:
         job = problem.job(batch=16, epochs=2, rate=0.5)
         problem.assert_trained(job, train(problem, config, [job], kind=launchers.SplitTrainer))
         return
-    widths, batch, examples = ((7, 16), 13, 31) if plan == "fused" else ((7, 33), 19, 28)
+    widths, batch, examples = ((7, 33), 19, 28) if plan == "looped" else ((7, 16), 13, 31)
     problem = Problem(Shape(18, *widths, 14), examples, device=device)
-    tiles = next(tiles for tiles in PACKED if tiles.form == plan and tiles.rows == 16)
     starts = torch.stack([problem.start, 0.5 * problem.start])
     jobs = [
         problem.job(batch, epochs=1, rate=0.5, checkpoint_row=1),
         problem.job(batch, epochs=1, rate=0.1, label=1103, live_row=1),
     ]
+    if plan == "tensor":
+        tiles = TENSOR[90][1]
+        starts = torch.cat([starts, -starts[:1]])
+        # two that share a program, and one in a program of its own
+        jobs = [replace(job, epochs=2, checkpoint_row=2 + 2 * job.live_row) for job in jobs]
+        jobs.append(replace(jobs[0], learning_rate=0.2, label=1105, live_row=2, checkpoint_row=0))
+    else:
+        tiles = next(tiles for tiles in PACKED if tiles.form == plan and tiles.rows == 16)
     checkpoints = train(problem, tiles, jobs, starts, launchers.PackedTrainer)
     for job in jobs:
         problem.assert_trained(job, checkpoints, starts[job.live_row])
+    if plan == "tensor":
+        job = problem.job(batch=examples, epochs=1, rate=20.0)
+        checkpoints = train(problem, tiles, [job], kind=launchers.PackedTrainer)
+        problem.assert_as_exact_as_float32(job, checkpoints, problem.start)
 
 
-@pytest.mark.parametrize("plan", ["split", "fused", "looped"])
+@pytest.mark.parametrize("plan", ["split", "fused", "looped", "tensor"])
 def test_the_unharmed_copy_passes(plan, mutated, device):
     check(plan, mutated("jobs", "MAX_BATCH", "MAX_BATCH"), device)
 

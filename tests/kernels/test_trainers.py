@@ -15,9 +15,10 @@ from trainer_cases import Problem, train
 
 from breaknet.kernels._triton import HAVE_TRITON
 from breaknet.kernels.host import trainers
-from breaknet.kernels.host.packed_trainer import PackedTrainer
+from breaknet.kernels.host.packed_trainer import PackedTrainer, places_of
 from breaknet.kernels.host.tiles import (
     PACKED,
+    TENSOR,
     PackedConfig,
     TileConfig,
     cooperative_tiles,
@@ -213,6 +214,14 @@ def test_shapes_in_the_tiles_of_a_t4(case, device):
     check_shape("split", *case, device, quick=False)
 
 
+def skip_unless_supported(tiles: TileConfig | PackedConfig, device: torch.device) -> None:
+    """The interpreter knows no tensor cores and runs what is for them anywhere."""
+    if isinstance(tiles, PackedConfig) and tiles.form == "tensor" and device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if tiles not in TENSOR.get(10 * major + minor, ()):
+            pytest.skip("not for this GPU")
+
+
 @dataclass(frozen=True)
 class Case:
     """A network, how it is fed and its tiles."""
@@ -224,6 +233,7 @@ class Case:
     floats: bool = False
 
     def problem(self, device: torch.device, seed: int = 0) -> Problem:
+        skip_unless_supported(self.config, device)
         return Problem(self.shape, self.examples, self.floats, seed, device)
 
     def run(self, device: torch.device, epochs: int = 1, rate: float | None = None, seed: int = 0) -> None:
@@ -256,14 +266,20 @@ def test_batches_of_many_tiles(case, device):
 SLOW = (PACKED[6], PACKED[8], PACKED[9], PACKED[11])
 
 
+#: Every form that some GPU supports.
+TENSOR_FORMS = tuple({form: None for forms in TENSOR.values() for form in forms})
+FORMS = PACKED + TENSOR_FORMS
+
+
 @pytest.mark.parametrize(
     "tiles",
-    [pytest.param(tiles, marks=pytest.mark.slow if tiles in SLOW else ()) for tiles in PACKED],
+    [pytest.param(tiles, marks=pytest.mark.slow if tiles in SLOW else ()) for tiles in FORMS],
     ids=lambda tiles: f"{tiles.form} {tiles.name}",
 )
 def test_every_packed_form_over_two_epochs(tiles, device):
     """A full batch and a short one, twice, in each form, whatever `packed_tiles` would pick."""
-    batch = tiles.rows - 1 if tiles.form == "fused" else tiles.rows + 3
+    skip_unless_supported(tiles, device)
+    batch = tiles.rows + 3 if tiles.form == "looped" else tiles.rows - 1
     shape = Shape(18, tiles.width, max(1, tiles.width - 5), 10)
     Case(shape, batch, batch + 5, tiles, not tiles.byte_images).run(device, epochs=2)
 
@@ -289,7 +305,10 @@ SMALL = Shape(50, 7, 16, 10)
 SPLIT = Case(SMALL, 16, 40, tile_config(SMALL, 16, 32))
 FUSED = packed(Shape(30, 7, 16, 10), 16, 37)
 LOOPED = packed(Shape(16, 7, 33, 10), 12, 14)
-every_form = pytest.mark.parametrize("case", [SPLIT, FUSED, LOOPED], ids=["split", "fused", "looped"])
+TENSORS = Case(SMALL, 16, 40, TENSOR[90][1])
+every_form = pytest.mark.parametrize(
+    "case", [SPLIT, FUSED, LOOPED, TENSORS], ids=["split", "fused", "looped", "tensor"]
+)
 
 
 def mixed(problem: Problem, case: Case) -> tuple[list[JobRow], torch.Tensor]:
@@ -306,6 +325,7 @@ def mixed(problem: Problem, case: Case) -> tuple[list[JobRow], torch.Tensor]:
 
 
 @every_form
+@pytest.mark.usefixtures("any_column_alike")
 def test_jobs_do_not_know_of_each_other(case, device):
     problem = case.problem(device)
     jobs, starts = mixed(problem, case)
@@ -319,7 +339,58 @@ def test_jobs_do_not_know_of_each_other(case, device):
         assert torch.equal(found, together[job.checkpoint_row :][: job.epochs]), "bits depend on neighbours"
 
 
+@pytest.mark.usefixtures("any_column_alike")
+def test_networks_that_share_a_program_do_not_know_of_each_other(device):
+    """Which share one depends on the order of the jobs; a network that has no company gives the same bits."""
+    problem = TENSORS.problem(device)
+    job = problem.job(TENSORS.batch, epochs=2, rate=0.5)
+    jobs = [
+        replace(
+            job, learning_rate=0.5 / number, label=1099 + number, live_row=number, checkpoint_row=2 * number
+        )
+        for number in range(1, 6)
+    ]
+    starts = torch.stack([problem.start * (1 - number / 8) for number in range(6)])
+    starts[3] = float("nan")
+    found = [
+        train(problem, TENSORS.config, order, starts) for order in (jobs, jobs[::-1], jobs[1:] + jobs[:1])
+    ]
+    for one in jobs:
+        alone = train(problem, TENSORS.config, [one], starts[: one.live_row + 1])
+        rows = slice(one.checkpoint_row, one.checkpoint_row + 2)
+        assert all(torch.equal(alone[rows].nan_to_num(7), some[rows].nan_to_num(7)) for some in found)
+        if one.live_row != 3:
+            problem.assert_trained(one, alone, starts[one.live_row])
+
+
+@pytest.mark.parametrize(
+    "tiles", TENSOR_FORMS, ids=lambda tiles: f"{tiles.rows} rows, {tiles.networks} networks"
+)
+def test_three_parts_are_as_exact_as_float32(tiles, device):
+    problem = Case(SMALL, tiles.rows - 3, tiles.rows - 3, tiles).problem(device)
+    # a rate at which what W1 is rounded by does not hide the error of its change
+    job = problem.job(batch=problem.examples, epochs=1, rate=20.0)
+    problem.assert_as_exact_as_float32(job, train(problem, tiles, [job]), problem.start)
+
+
+def test_who_shares_a_program(small):
+    job = small.job(batch=4, epochs=1)
+    kinds = [
+        job,
+        replace(job, image_row=1099),
+        replace(job, examples=9),
+        replace(job, batch=3),
+        replace(job, epochs=2),
+    ]
+    others = replace(job, label=0, live_row=7, checkpoint_row=7, learning_rate=0.7)
+    assert places_of([*kinds, others, *kinds, job], 2, 2) == ([0, 2, 4, 6, 8, 1, 10, 3, 5, 7, 9, 11], 6)
+    assert places_of([job] * 7, 4, 4) == ([0, 1, 2, 3, 4, 5, 6], 2)
+    assert places_of([job] * 3, 1, 4) == ([0, 4, 8], 3)
+    assert places_of([job] * 5, 2, 4) == ([0, 1, 4, 5, 8], 3)
+
+
 @every_form
+@pytest.mark.usefixtures("any_column_alike")
 def test_chunks_of_epochs_give_the_same_bits(case, device):
     problem = case.problem(device)
     job = problem.job(case.batch, epochs=3)
@@ -330,6 +401,7 @@ def test_chunks_of_epochs_give_the_same_bits(case, device):
 
 
 @every_form
+@pytest.mark.usefixtures("any_column_alike")
 def test_a_job_that_diverges_leaves_the_others_alone(case, device):
     problem = case.problem(device)
     jobs = [

@@ -9,7 +9,7 @@ from kernel_checks import Guarded
 from torch import Tensor
 
 from breaknet.kernels.host.packed_trainer import PackedTrainer
-from breaknet.kernels.host.tiles import PackedConfig, TileConfig
+from breaknet.kernels.host.tiles import PackedConfig
 from breaknet.kernels.host.trainers import SplitTrainer
 from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
@@ -59,6 +59,26 @@ class Problem:
         """A flat row [P] by torch's names."""
         return dict(zip(PARAMETER_NAMES, self.shape.unpack(flat.cpu()), strict=True))
 
+    def assert_as_exact_as_float32(self, job: JobRow, checkpoints: Tensor, start: Tensor) -> None:
+        """Of a job of one step: its change of W1 errs at most 4 times what torch's float32 errs, against float64."""
+        assert job.batch >= job.examples
+        images = self.images[job.image_row :][: job.examples].cpu() / (1 if self.floats else 256)
+        labels = self.labels[job.label :][: job.examples].cpu().long()
+        target = torch.nn.functional.one_hot(labels, self.shape.outputs)
+
+        def w1_after(dtype: torch.dtype) -> Tensor:
+            parameters = [one.detach().to(dtype).requires_grad_() for one in self.shape.unpack(start)]
+            y = images.to(dtype)
+            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+                y = torch.sigmoid(torch.nn.functional.linear(y, weight, bias))
+            (gradient,) = torch.autograd.grad(((y - target) ** 2).sum(), parameters[0])
+            return (parameters[0] - job.learning_rate * gradient).detach().double()
+
+        exact = w1_after(torch.float64)
+        found = self.shape.unpack(checkpoints[job.checkpoint_row].cpu())[0].double()
+        error, allowed = (found - exact).norm(), 4 * (w1_after(torch.float32) - exact).norm()
+        assert error <= allowed, f"W1 errs by {error:.3g}, over {allowed:.3g}"
+
     def assert_trained(self, job: JobRow, checkpoints: Tensor, start: Tensor | None = None) -> None:
         """Every epoch of the job against float64 from the checkpoint before it, by the step contract."""
         found = checkpoints[job.checkpoint_row :][: job.epochs].cpu()
@@ -78,7 +98,8 @@ def train(
 ) -> Tensor:
     """The jobs' checkpoints from `starts` [R, P] or the problem's; memory guarded, outputs and scratch NaN before.
 
-    `kind` is the trainer's class, by default that of the plan packed or split that takes `config`.
+    `kind` is the trainer's class, by default that of the plan packed or split that takes `config`. Packed networks
+    share programs wherever they may, as they do where they are more than a GPU has SMs.
     """
     if kind is None:
         kind = PackedTrainer if isinstance(config, PackedConfig) else SplitTrainer
@@ -92,7 +113,9 @@ def train(
     live, checkpoints = memory["live"].tensor, memory["checkpoints"].tensor
     live.copy_(problem.start if starts is None else starts)
     trainer = kind(problem.shape, config, problem.images, problem.labels, live, capacity=len(jobs))
-    if isinstance(config, TileConfig):
+    if isinstance(config, PackedConfig):
+        trainer.spread = 1
+    else:
         for name, size in zip(("_partials", "_deltas"), config.scratch, strict=True):
             memory[name] = Guarded((len(jobs) * size,), device=device)
             setattr(trainer, name, memory[name].tensor)

@@ -76,7 +76,7 @@ def test_no_more_packed_jobs_are_at_work_than_the_gpu_has_room_for() -> None:
 
 
 def test_many_jobs_are_packed_by_themselves() -> None:
-    jobs = [Job((IMAGES, LABELS), epochs=1 + number % 2, batch_size=60, seed=number) for number in range(12)]
+    jobs = [Job((IMAGES, LABELS), epochs=1 + number % 2, batch_size=60, seed=number) for number in range(17)]
     runs = train(Gpus(*T4), jobs, backend="auto", device="auto")
     assert {(run.backend, run.plan) for run in runs} == {("triton", "packed")}
 

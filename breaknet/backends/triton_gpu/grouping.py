@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from ...kernels.host.trainers import Trainer
     from .rounds import DeviceData
 
-#: Packed, a network is trained by one program, about ten times as slowly as cooperatively, but all SMs have one: from
-#: this many full rounds of cooperative jobs on, packing is expected to win.
-PACKED_FROM_ROUNDS = 10
+#: By form, from how many full rounds of cooperative jobs on packing wins: a step of a program takes as long as these.
+#: On an H200 a round of two jobs took 6.14 us a step, a program 50 us, and on tensor cores a prototype's 40 us.
+PACKED_FROM_ROUNDS = {"fused": 9, "looped": 9, "tensor": 7}
+#: The same on sm_75, of half the lanes: predicted by the benchmarks' model of a T4, 114 us and 6.9 us.
+PACKED_FROM_ROUNDS_SM_75 = 17
 #: Jobs side by side where only memory bounds them.
 SPLIT_AT_ONCE = 16
 #: Jobs side by side on the CPU, where nothing runs at the same time.
@@ -104,7 +106,7 @@ class Group:
         if self.plan == "packed":
             # one program fills an SM at 8 warps
             kind = PackedTrainer
-            most = len(jobs) if self.gpu is None else self.gpu.sms * 8 // config.num_warps
+            most = len(jobs) if self.gpu is None else self.gpu.sms * 8 // config.num_warps * config.networks
         elif self.gpu is None:
             kind, most = SplitTrainer, INTERPRETED_AT_ONCE
         elif self.plan == "cooperative":
@@ -149,7 +151,21 @@ def grouped(
         kind = shape_of(job), job.train.images.dtype
         chosen = choose(*kind, effective_batch(job), alike[kind], gpu, plan)
         groups.setdefault((kind, chosen), Group(chosen[0], *kind, chosen[1], gpu)).numbers.append(number)
+    for group in groups.values():
+        if group.plan == "packed":
+            _put_side_by_side(group.numbers, jobs)
     return list(groups.values())
+
+
+def _put_side_by_side(numbers: list[int], jobs: list[TrainingJob]) -> None:
+    """Sort the numbers so that jobs which can share a program, or an evaluation, follow each other."""
+    first: dict[tuple[int, ...], int] = {}
+    places = {}
+    for number in numbers:
+        job = jobs[number]
+        kind = id(job.train.images), effective_batch(job), job.epochs
+        places[number] = first.setdefault(kind, number)
+    numbers.sort(key=lambda number: (places[number], number))
 
 
 def choose(
@@ -163,7 +179,7 @@ def choose(
 
     def tiles_of(plan: str) -> TileConfig | PackedConfig | str:
         if plan == "packed":
-            return packed_tiles(shape, batch, dtype == torch.uint8)
+            return packed_tiles(shape, batch, dtype == torch.uint8, None if gpu is None else gpu.capability)
         if gpu is None:
             return interpreter_tiles(shape, batch)
         if plan == "cooperative":
@@ -177,8 +193,11 @@ def choose(
         tiles, fit = tiles_of("cooperative"), 1
         if isinstance(tiles, TileConfig):
             fit = INTERPRETED_AT_ONCE if gpu is None else gpu.sms // tiles.programs
-        if alike >= PACKED_FROM_ROUNDS * fit:
-            wanted = ("packed", "split")
+        tiles = tiles_of("packed")
+        if isinstance(tiles, PackedConfig):
+            sm_75 = gpu is not None and gpu.capability < 80
+            if alike >= fit * (PACKED_FROM_ROUNDS_SM_75 if sm_75 else PACKED_FROM_ROUNDS[tiles.form]):
+                wanted = ("packed", "split")
     for candidate in wanted:
         tiles = tiles_of(candidate)
         if not isinstance(tiles, str):

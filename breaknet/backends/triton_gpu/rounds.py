@@ -206,14 +206,11 @@ def _launch(trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor
 
 
 def _epochs_of_round(jobs: list[RunningJob], steps: int, rows: int) -> dict[int, int]:
-    """Epochs for each job, so that all take about as many steps; together at most `rows`, at least one each."""
-    spare = rows - len(jobs)
-    epochs = {}
-    for job in jobs:
-        wanted = min(job.epochs - job.launched, max(1, steps // job.steps_an_epoch))
-        epochs[job.number] = 1 + min(wanted - 1, spare)
-        spare -= epochs[job.number] - 1
-    return epochs
+    """Epochs for each job, so that all take about as many steps; none has more of the `rows` than its share."""
+    share = rows // len(jobs)
+    return {
+        job.number: min(job.epochs - job.launched, max(1, steps // job.steps_an_epoch), share) for job in jobs
+    }
 
 
 def _evaluate(
