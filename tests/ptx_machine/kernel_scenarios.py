@@ -42,8 +42,8 @@ IMAGES, LABELS = sparse_images(25), random_labels(25)
 OTHERS = random_labels(25, seed=7)
 #: Two jobs of other labels, learning rates and ends; the first has a partial batch and another set to be evaluated on.
 JOBS = [
-    Job((IMAGES, LABELS), valid=(IMAGES[:9], OTHERS[:9]), epochs=2, batch_size=17),
-    Job((IMAGES[:20], OTHERS[:20]), epochs=1, batch_size=17, learning_rate=0.5, seed=3),
+    Job((IMAGES, LABELS), valid=(IMAGES[:9], OTHERS[:9]), epochs=2, batch_size=16),
+    Job((IMAGES[:20], OTHERS[:20]), epochs=1, batch_size=16, learning_rate=0.5, seed=3),
 ]
 #: The most memory transactions that the lesson's kernels may take on sm_75: of shared memory with bank conflicts, and
 #: lines of global memory. Lines are half as many again where a tensor does not begin at one, which a GPU's do.
@@ -172,7 +172,7 @@ def test_memory_transactions(kernel: str) -> None:
 @pytest.mark.slow
 def test_more_packed_jobs_than_the_gpu_has_room_for() -> None:
     data = IMAGES[:20], LABELS[:20]
-    jobs = [Job(data, epochs=1 + number % 3, batch_size=20, seed=number) for number in range(5)]
+    jobs = [Job(data, epochs=1 + number % 3, batch_size=16, seed=number) for number in range(5)]
     runs = train(FakeGpus(largest(TARGET).capability, 2), jobs, steps=1, plan="packed")
     for run, job in zip(runs, jobs, strict=True):
         assert_run(run, job)
@@ -182,7 +182,7 @@ def test_more_packed_jobs_than_the_gpu_has_room_for() -> None:
 @pytest.mark.parametrize("plan", ["cooperative", "packed", "split"])
 def test_divergence_ends_one_job_and_no_other(plan: str) -> None:
     data = IMAGES[:17], LABELS[:17]
-    jobs = [Job(data, epochs=3, batch_size=17, learning_rate=rate) for rate in (3e38, 0.05)]
+    jobs = [Job(data, epochs=3, batch_size=16, learning_rate=rate) for rate in (3e38, 0.05)]
     with pytest.warns(RuntimeWarning) as caught:
         diverged, fine = train(largest(TARGET), jobs, plan=plan)
     assert [one.category for one in caught].count(RuntimeWarning) == 1
