@@ -48,6 +48,7 @@ KERNEL_TESTS = (
     "tests/kernels/test_linear_sigmoid.py",
     "tests/kernels/test_evaluation_kernel.py",
     "tests/kernels/test_trainers.py",
+    "tests/kernels/test_trainer_jobs.py",
 )
 SANITIZER = "tests/kernels/test_cooperative_gpu.py::test_compute_sanitizer"
 REHEARSED_TESTS = ("tests/benchmarks/test_floors.py",)

@@ -5,21 +5,20 @@ the split plan's shapes cooperatively as well.
 """
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trainer_cases import Problem, train
+from trainer_cases import Case, Problem, packed, skip_unless_supported, train
 
 from breaknet.kernels._triton import HAVE_TRITON
 from breaknet.kernels.host import trainers
-from breaknet.kernels.host.packed_trainer import PackedTrainer, places_of
+from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.tiles import (
     PACKED,
     TENSOR,
-    PackedConfig,
     TileConfig,
     cooperative_tiles,
     interpreter_tiles,
@@ -27,7 +26,7 @@ from breaknet.kernels.host.tiles import (
     split_tiles,
     tile_config,
 )
-from breaknet.kernels.jobs import JobRow, Shape, padded
+from breaknet.kernels.jobs import Shape, padded
 
 pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 
@@ -169,7 +168,11 @@ def check_shape(
     floats = (inputs + hidden1 + (hidden2 + outputs if plan == "packed" else 0)) % 2 == 1
     if plan == "packed":
         examples = min(examples, 140)
-        tiles = packed_tiles(shape, min(batch, examples), not floats)
+        capability = None
+        if device.type == "cuda":
+            major, minor = torch.cuda.get_device_capability(device)
+            capability = 10 * major + minor
+        tiles = packed_tiles(shape, min(batch, examples), not floats, capability)
     else:
         tiles = cooperative_tiles(shape, batch, **T4)
         cooperative = not isinstance(tiles, str)
@@ -214,40 +217,6 @@ def test_shapes_in_the_tiles_of_a_t4(case, device):
     check_shape("split", *case, device, quick=False)
 
 
-def skip_unless_supported(tiles: TileConfig | PackedConfig, device: torch.device) -> None:
-    """The interpreter knows no tensor cores and runs what is for them anywhere."""
-    if isinstance(tiles, PackedConfig) and tiles.form == "tensor" and device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        if tiles not in TENSOR.get(10 * major + minor, ()):
-            pytest.skip("not for this GPU")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, how it is fed and its tiles."""
-
-    shape: Shape
-    batch: int
-    examples: int
-    config: TileConfig | PackedConfig
-    floats: bool = False
-
-    def problem(self, device: torch.device, seed: int = 0) -> Problem:
-        skip_unless_supported(self.config, device)
-        return Problem(self.shape, self.examples, self.floats, seed, device)
-
-    def run(self, device: torch.device, epochs: int = 1, rate: float | None = None, seed: int = 0) -> None:
-        problem = self.problem(device, seed)
-        job = problem.job(self.batch, epochs, min(0.5, 8 / self.batch) if rate is None else rate)
-        problem.assert_trained(job, train(problem, self.config, [job]))
-
-
-def packed(shape: Shape, batch: int, examples: int, floats: bool = False) -> Case:
-    tiles = packed_tiles(shape, min(batch, examples), not floats)
-    assert isinstance(tiles, PackedConfig), tiles
-    return Case(shape, batch, examples, tiles, floats)
-
-
 @pytest.mark.parametrize(
     "case",
     [
@@ -284,6 +253,17 @@ def test_every_packed_form_over_two_epochs(tiles, device):
     Case(shape, batch, batch + 5, tiles, not tiles.byte_images).run(device, epochs=2)
 
 
+@pytest.mark.parametrize(
+    "tiles", TENSOR_FORMS, ids=lambda tiles: f"{tiles.rows} rows, {tiles.networks} networks"
+)
+def test_three_parts_are_as_exact_as_float32(tiles, device):
+    shape = Shape(50, 7, 16, 10)
+    problem = Case(shape, tiles.rows - 3, tiles.rows - 3, tiles).problem(device)
+    # a rate at which what W1 is rounded by does not hide the error of its change
+    job = problem.job(batch=problem.examples, epochs=1, rate=20.0)
+    problem.assert_as_exact_as_float32(job, train(problem, tiles, [job]), problem.start)
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     inputs=st.integers(1, 40),
@@ -299,136 +279,7 @@ def test_any_packed_shape(inputs, hidden, outputs, batch, examples, floats, seed
     case.run(device, rate=1.0, seed=seed)
 
 
-# ---- jobs ------------------------------------------------------------------------------------------------------------
-
-SMALL = Shape(50, 7, 16, 10)
-SPLIT = Case(SMALL, 16, 40, tile_config(SMALL, 16, 32))
-FUSED = packed(Shape(30, 7, 16, 10), 16, 37)
-LOOPED = packed(Shape(16, 7, 33, 10), 12, 14)
-TENSORS = Case(SMALL, 16, 40, TENSOR[90][1])
-every_form = pytest.mark.parametrize(
-    "case", [SPLIT, FUSED, LOOPED, TENSORS], ids=["split", "fused", "looped", "tensor"]
-)
-
-
-def mixed(problem: Problem, case: Case) -> tuple[list[JobRow], torch.Tensor]:
-    """Jobs that differ in all that may differ within a launch, and their starts; checkpoint row 4 is nobody's."""
-    whole, short = problem.job(case.batch, epochs=2, rate=0.5), problem.examples - 9
-    jobs = [
-        replace(whole, live_row=4, checkpoint_row=5),
-        replace(whole, epochs=1, learning_rate=0.01, label=1105, live_row=0, checkpoint_row=3),
-        replace(whole, epochs=0, live_row=1),
-        replace(whole, epochs=1, image_row=1109, examples=5, live_row=2, checkpoint_row=2),
-        replace(whole, batch=case.batch - 3, examples=short, label=1109, live_row=3, checkpoint_row=0),
-    ]
-    return jobs, torch.stack([problem.start * (1 - number / 8) for number in range(5)])
-
-
-@every_form
-@pytest.mark.usefixtures("any_column_alike")
-def test_jobs_do_not_know_of_each_other(case, device):
-    problem = case.problem(device)
-    jobs, starts = mixed(problem, case)
-    together = train(problem, case.config, jobs, starts)
-    assert bool(together[4].isnan().all()), "a row that is nobody's was written"
-    for job in jobs:
-        problem.assert_trained(job, together, starts[job.live_row])
-    for job in (jobs[0], jobs[4]):
-        alone = replace(job, live_row=0, checkpoint_row=0)
-        found = train(problem, case.config, [alone], starts[job.live_row][None])
-        assert torch.equal(found, together[job.checkpoint_row :][: job.epochs]), "bits depend on neighbours"
-
-
-@pytest.mark.usefixtures("any_column_alike")
-def test_networks_that_share_a_program_do_not_know_of_each_other(device):
-    """Which share one depends on the order of the jobs; a network that has no company gives the same bits."""
-    problem = TENSORS.problem(device)
-    job = problem.job(TENSORS.batch, epochs=2, rate=0.5)
-    jobs = [
-        replace(
-            job, learning_rate=0.5 / number, label=1099 + number, live_row=number, checkpoint_row=2 * number
-        )
-        for number in range(1, 6)
-    ]
-    starts = torch.stack([problem.start * (1 - number / 8) for number in range(6)])
-    starts[3] = float("nan")
-    found = [
-        train(problem, TENSORS.config, order, starts) for order in (jobs, jobs[::-1], jobs[1:] + jobs[:1])
-    ]
-    for one in jobs:
-        alone = train(problem, TENSORS.config, [one], starts[: one.live_row + 1])
-        rows = slice(one.checkpoint_row, one.checkpoint_row + 2)
-        assert all(torch.equal(alone[rows].nan_to_num(7), some[rows].nan_to_num(7)) for some in found)
-        if one.live_row != 3:
-            problem.assert_trained(one, alone, starts[one.live_row])
-
-
-@pytest.mark.parametrize(
-    "tiles", TENSOR_FORMS, ids=lambda tiles: f"{tiles.rows} rows, {tiles.networks} networks"
-)
-def test_three_parts_are_as_exact_as_float32(tiles, device):
-    problem = Case(SMALL, tiles.rows - 3, tiles.rows - 3, tiles).problem(device)
-    # a rate at which what W1 is rounded by does not hide the error of its change
-    job = problem.job(batch=problem.examples, epochs=1, rate=20.0)
-    problem.assert_as_exact_as_float32(job, train(problem, tiles, [job]), problem.start)
-
-
-def test_who_shares_a_program(small):
-    job = small.job(batch=4, epochs=1)
-    kinds = [
-        job,
-        replace(job, image_row=1099),
-        replace(job, examples=9),
-        replace(job, batch=3),
-        replace(job, epochs=2),
-    ]
-    others = replace(job, label=0, live_row=7, checkpoint_row=7, learning_rate=0.7)
-    assert places_of([*kinds, others, *kinds, job], 2, 2) == ([0, 2, 4, 6, 8, 1, 10, 3, 5, 7, 9, 11], 6)
-    assert places_of([job] * 7, 4, 4) == ([0, 1, 2, 3, 4, 5, 6], 2)
-    assert places_of([job] * 3, 1, 4) == ([0, 4, 8], 3)
-    assert places_of([job] * 5, 2, 4) == ([0, 1, 4, 5, 8], 3)
-
-
-@every_form
-@pytest.mark.usefixtures("any_column_alike")
-def test_chunks_of_epochs_give_the_same_bits(case, device):
-    problem = case.problem(device)
-    job = problem.job(case.batch, epochs=3)
-    whole = train(problem, case.config, [job])
-    first = train(problem, case.config, [replace(job, epochs=1)])
-    rest = train(problem, case.config, [replace(job, epochs=2)], first.cpu())
-    assert torch.equal(whole, torch.cat([first, rest]))
-
-
-@every_form
-@pytest.mark.usefixtures("any_column_alike")
-def test_a_job_that_diverges_leaves_the_others_alone(case, device):
-    problem = case.problem(device)
-    jobs = [
-        problem.job(case.batch, 1, rate, live_row=row, checkpoint_row=row)
-        for row, rate in enumerate((0.5, 0.1))
-    ]
-    alone = train(problem, case.config, jobs)
-    wild = problem.job(case.batch, 1, live_row=2, checkpoint_row=2)
-    starts = torch.stack([problem.start, problem.start, torch.full_like(problem.start, float("nan"))])
-    together = train(problem, case.config, [jobs[0], wild, jobs[1]], starts)
-    assert together[2].isnan().any()
-    assert torch.equal(together[:2], alone)
-
-
-@every_form
-def test_labels_of_minus_one_train_nothing(case, device):
-    problem = case.problem(device)
-    problem.labels[1100:-1100] = -1
-    assert torch.equal(train(problem, case.config, [problem.job(case.batch, 1)])[0].cpu(), problem.start)
-
-
-def test_bytes_and_their_floats_give_the_same_bits(device):
-    results = [
-        train(problem, SPLIT.config, [problem.job(batch=10, epochs=1)])
-        for problem in (Problem(SMALL, 25, floats, device=device) for floats in (False, True))
-    ]
-    assert torch.equal(*results)
+# ---- the lesson ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.mnist

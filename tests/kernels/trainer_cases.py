@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from checks import assert_trained
 from kernel_checks import Guarded
 from torch import Tensor
 
 from breaknet.kernels.host.packed_trainer import PackedTrainer
-from breaknet.kernels.host.tiles import PackedConfig
+from breaknet.kernels.host.tiles import TENSOR, PackedConfig, TileConfig, packed_tiles
 from breaknet.kernels.host.trainers import SplitTrainer
 from breaknet.kernels.jobs import JobRow, Shape
 from breaknet.model import PARAMETER_NAMES
@@ -129,3 +130,37 @@ def train(
         same = torch.equal(live[job.live_row].nan_to_num(7), last.nan_to_num(7))
         assert same, "current parameters and last checkpoint differ"
     return checkpoints
+
+
+def skip_unless_supported(tiles: TileConfig | PackedConfig, device: torch.device) -> None:
+    """The interpreter knows no tensor cores and runs what is for them anywhere."""
+    if isinstance(tiles, PackedConfig) and tiles.form == "tensor" and device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if tiles not in TENSOR.get(10 * major + minor, ()):  # those of a fake GPU are fewer
+            pytest.skip("not for this GPU")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, how it is fed and its tiles."""
+
+    shape: Shape
+    batch: int
+    examples: int
+    config: TileConfig | PackedConfig
+    floats: bool = False
+
+    def problem(self, device: torch.device, seed: int = 0) -> Problem:
+        skip_unless_supported(self.config, device)
+        return Problem(self.shape, self.examples, self.floats, seed, device)
+
+    def run(self, device: torch.device, epochs: int = 1, rate: float | None = None, seed: int = 0) -> None:
+        problem = self.problem(device, seed)
+        job = problem.job(self.batch, epochs, min(0.5, 8 / self.batch) if rate is None else rate)
+        problem.assert_trained(job, train(problem, self.config, [job]))
+
+
+def packed(shape: Shape, batch: int, examples: int, floats: bool = False) -> Case:
+    tiles = packed_tiles(shape, min(batch, examples), not floats)
+    assert isinstance(tiles, PackedConfig), tiles
+    return Case(shape, batch, examples, tiles, floats)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pytest
 import torch
 import triton
 from checks import assert_run, random_labels, sparse_images
-from fake_gpus import largest, train
+from fake_gpus import largest, no_products_of_warp_groups, train
 from test_linear_sigmoid import check_kernels as check_layer
 from test_summed_mse import check_kernel as check_cost
 from trainer_cases import Problem
@@ -48,6 +48,12 @@ JOBS = [
 #: The most memory transactions that the lesson's kernels may take on sm_75: of shared memory with bank conflicts, and
 #: lines of global memory. Lines are half as many again where a tensor does not begin at one, which a GPU's do.
 LIMITS = {"evaluation": (203_000, 29_000), "cooperative": (226_000, 66_000), "packed": (182_000, 36_000)}
+
+
+@pytest.fixture(autouse=True)
+def _supported() -> Iterator[None]:
+    with no_products_of_warp_groups():
+        yield
 
 
 @pytest.mark.parametrize("plan", ["cooperative", "packed", "split"])
