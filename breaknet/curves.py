@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .files import written_whole
+from .files import MADE_BY, written_whole
 from .inputs import knows_other_names
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
 TRAIN, VALID = "#d62f2f", "#1b4f9c"
 COLOURS = ("#d62f2f", "#1b4f9c", "#e08a00", "#2b8a3e", "#862e9c", "#0b7285", "#c2255c", "#495057")
 DASHES = (0, (5, 1.6))
-
-#: What a file says of its maker, by the ending of its name.
-MADE_BY = {
-    ".png": {"Software": "breaknet"},
-    ".svg": {"Creator": "breaknet", "Date": None},
-}
 
 
 class Curves(Figure):
@@ -92,12 +86,6 @@ def plot(runs: Any) -> Figure:
             for text in legend.get_texts():
                 text.set_parse_math(False)
     return figure
-
-
-def check_ending(path: str | Path) -> None:
-    """Raise ValueError for a name that ends in nothing a plot can be written as."""
-    if Path(path).suffix.lower() not in MADE_BY:
-        raise ValueError(f"plot: a file that ends in {' or '.join(MADE_BY)}, not {str(path)!r}")
 
 
 def write_plot(figure: Figure, target: Path) -> None:

@@ -12,6 +12,14 @@ from typing import IO, Any
 
 from .errors import DataError
 
+#: What a picture says of its maker, by the ending of its name, in the words of matplotlib's `savefig`.
+MADE_BY: dict[str, dict[str, str | None]] = {
+    ".png": {"Software": "breaknet"},
+    ".svg": {"Creator": "breaknet", "Date": None},
+}
+#: The same as a file has it.
+_SIGNATURES = (b"tEXtSoftware\0breaknet", b"<dc:title>breaknet</dc:title>")
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISCHR, "a device"),
@@ -98,6 +106,16 @@ def check_output_file(
     finally:
         remove_empty(made)
     return target, ours
+
+
+def is_picture_file(path: Path) -> bool:
+    """Whether breaknet drew a PNG or an SVG, by what the file says of its maker."""
+    try:
+        with open_plain(path) as file:
+            head = file.read(4096)
+    except DataError:
+        return False
+    return head.startswith((b"\x89PNG", b"<?xml")) and any(signature in head for signature in _SIGNATURES)
 
 
 def make_parents(path: Path) -> list[Path]:

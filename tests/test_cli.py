@@ -65,6 +65,56 @@ def test_train_then_evaluate(data, tmp_path, capsys):
     assert "lowest cost" in capsys.readouterr().out
 
 
+def test_train_draws_its_curves_and_replaces_only_what_is_breaknets(data, tmp_path, capsys):
+    command = ["train", "--data", data, "--epochs", "2", "--examples", "50", "--backend", "torch"]
+    for name, start in (("a.png", b"\x89PNG"), ("b.SVG", b"<?xml")):
+        for _ in range(2):  # the second time over its own picture
+            assert main([*command, "--plot", f"new/{name}"]) == 0
+        assert f"curves: new/{name}" in capsys.readouterr().out
+        assert (tmp_path / "new" / name).read_bytes().startswith(start)
+    (tmp_path / "mine.svg").write_text("<?xml version='1.0'?><svg>years of work</svg>")
+    assert main([*command, "--plot", "mine.svg"]) == 1
+    assert "mine.svg: another file than breaknet writes" in capsys.readouterr().err
+    assert "years" in (tmp_path / "mine.svg").read_text()
+    assert main([*command, "--plot", "mine.svg", "-f"]) == 0
+    assert main([*command, "--plot", "a.jpg"]) == 1
+    assert "plot: a file that ends in .png or .svg, not 'a.jpg'" in capsys.readouterr().err
+    assert main([*command, "--plot", "run.png", "--out", "run.png"]) == 1
+    assert "plot: another file than that of the checkpoints" in capsys.readouterr().err
+
+
+def test_two_seeds(data, tmp_path):
+    command = ["train", "--data", data, "--epochs", "1", "--examples", "50", "--backend", "torch", "-q"]
+    command += ["--shuffle", "1", "--break", "flip_labels(0.5)"]
+    found = {}
+    for seeds in ((0, 0), (1, 0), (0, 1)):
+        seed, shuffle_seed = map(str, seeds)
+        assert main([*command, "--seed", seed, "--shuffle-seed", shuffle_seed]) == 0
+        found[seeds] = Checkpoints.load(tmp_path / "run.safetensors").metadata
+    tell = {seeds: metadata["breakage"] for seeds, metadata in found.items()}
+    assert tell[0, 0] == tell[1, 0] == "shuffle_labels(1) + flip_labels(0.5)"
+    assert tell[0, 1] == "shuffle_labels(1, seed=1) + flip_labels(0.5, seed=1)"
+
+
+def test_version(capsys):
+    from breaknet import __version__
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr() == (f"breaknet {__version__}\n", "")
+
+
+def test_a_stuck_run_is_told_in_one_line(data, capsys):
+    command = ["train", "--data", data, "--epochs", "2", "--learning-rate", "100", "--backend", "torch"]
+    assert main(command) == 0
+    shown = capsys.readouterr()
+    [line] = [line for line in shown.err.splitlines() if line.startswith("Warning: ")]
+    assert "learned nothing from epoch 0 on" in line
+    assert "smaller learning_rate helps, such as 0.05" in line
+    assert "stuck from epoch 0 on" in shown.out
+    assert main([*command, "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_data(data, capsys):
     assert main(["data", "--data", data]) == 0
     shown = capsys.readouterr().out
@@ -116,6 +166,9 @@ WRONG = {
     "nowhere to write": (["lesson", "--out", "/dev/null/x", "--data", "DATA"], 1, "/dev/null/x: cannot be"),
     "nowhere to train": (["train", "--out", "/dev/null/x", "--data", "DATA"], 1, "cannot be written"),
     "unknown split": (["evaluate", "x", "--split", "all"], 1, "split: train, valid or test, not 'all'"),
+    "wrong shuffle seed": (
+        ["train", "--shuffle-seed", "-1", "--data", "DATA"], 1, "shuffle_seed: 0 to 2^63 - 1, not -1",
+    ),
     "unknown target": (["kernels", "--target", "sm_12"], 1, "sm_12"),
 }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..data.splits import Split
-from ..errors import DataError
-from ..files import open_plain
-
-#: What a picture's file says it was made by.
-SOFTWARE = "breaknet"
+from ..files import MADE_BY
 
 COLUMNS = 10
 CHANGED, UNCHANGED = "#c92a2a", "#1c1e21"
@@ -53,18 +48,8 @@ def before_and_after(before: Split, after: Split, title: str) -> bytes:
         figure.text(0.012, (box.y0 + box.y1) / 2, f"{name}\n{len(split):,}\nimages", fontsize=10, va="center")
     _label_counts(figure.add_subplot(grid[2, :]), before, after)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
+    figure.savefig(buffer, format="png", metadata=MADE_BY[".png"])
     return buffer.getvalue()
-
-
-def is_picture_file(path: Path) -> bool:
-    """Whether breaknet drew a PNG file, by what the file says of its software."""
-    try:
-        with open_plain(path) as file:
-            head = file.read(4096)
-    except DataError:
-        return False
-    return head.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in head
 
 
 def _aligned(before: Split, after: Split) -> bool:

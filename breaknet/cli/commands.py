@@ -7,7 +7,6 @@ from time import perf_counter
 _BEGAN = perf_counter()  # before the slow imports, which a lesson reports as a phase
 
 import gc  # noqa: E402
-import logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from . import bench, output, sweeps  # noqa: E402
+from . import bench, networks, output, sweeps  # noqa: E402
 from .options import (  # noqa: E402
     AsJson,
     Backend,
     BatchSize,
-    Break,
     Data,
     Device,
     Hidden,
@@ -41,13 +39,30 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="breaknet",
-    help="Train a tiny neural network on handwritten digits, then break it with bad data.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        print(f"breaknet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """Train a tiny neural network on handwritten digits, then break it with bad data."""
 
 
 @app.command()
@@ -127,103 +142,8 @@ def lesson(
     output.show_lesson(results, folder.folder)
 
 
-@app.command()
-def train(
-    out: Annotated[str, typer.Option(help="The file for the checkpoint of every epoch.")] = "run.safetensors",
-    data: Data = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
-    batch_size: BatchSize = 100,
-    learning_rate: Annotated[float, typer.Option(help="Step size of gradient descent.")] = 0.05,
-    hidden: Hidden = "16,16",
-    shuffle: Annotated[
-        float, typer.Option(help="Share of the training labels to shuffle, 0 to 1.", metavar="FRACTION")
-    ] = 0.0,
-    examples: Annotated[
-        int | None, typer.Option(help="Train on the first N images only. Default: all.", metavar="N")
-    ] = None,
-    break_: Break = "",
-    seed: Seed = 0,
-    force: Annotated[
-        bool, typer.Option("-f", "--force", help="Replace a file that holds something else than checkpoints.")
-    ] = False,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Train one network and save a checkpoint of every epoch."""
-    output.configure(verbose, quiet)
-    import breaknet
-
-    chosen = check_backend(backend, device)
-    widths = parse_hidden(hidden)
-    from ..breakage import parse
-    from ..checkpoints import is_checkpoint_file
-    from ..files import check_output_file
-    from ..inputs import check_count
-    from ..resources import check_disk, check_memory, check_time
-
-    parse(break_)
-    check_count(epochs, "epochs")
-    check_count(batch_size, "batch_size")
-    target, replaces = check_output_file(out, is_checkpoint_file, force)
-    if replaces:
-        logging.getLogger("breaknet").info("%s: the checkpoints there will be replaced", out)
-    check_memory([(epochs, widths)])
-    check_disk(target, [(epochs, widths)])
-    digits = load_digits(data)
-    good = digits.train
-    split = breaknet.shuffle_labels(good, fraction=shuffle, seed=seed) if shuffle else good
-    if examples is not None:
-        if not 1 <= examples <= len(split):
-            raise ValueError(f"examples: 1 to {len(split)}, not {examples}")
-        split = split[:examples]
-    split = breaknet.break_data(split, break_, seed)
-    valid = breaknet.break_data(digits.valid, break_, seed, part="valid")
-    check_time(chosen, [(epochs, widths, len(split) + len(valid), batch_size)])
-    run = breaknet.train(
-        split, valid=valid, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-        hidden=widths, seed=seed, backend=backend, device=device, progress=not quiet,
-    )  # fmt: skip
-    run.checkpoints.metadata["data_source"] = digits.source
-    run.checkpoints.save(target)
-    output.show_run(run, digits.source, out)
-
-
-@app.command()
-def evaluate(
-    checkpoints: Annotated[Path, typer.Argument(help="A file that `breaknet train` or a lesson wrote.")],
-    data: Data = None,
-    split: Annotated[str, typer.Option(help="The images to evaluate on: train, valid or test.")] = "test",
-    backend: Backend = "auto",
-    device: Device = "auto",
-    confusion: Annotated[bool, typer.Option(help="Show the confusion matrix of the last epoch.")] = False,
-    json: AsJson = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> None:
-    """Cost and accuracy of every checkpoint in a file."""
-    output.configure(verbose, quiet)
-    import breaknet
-
-    if split not in ("train", "valid", "test"):
-        raise ValueError(f"split: train, valid or test, not {split!r}")
-    check_backend(backend, device)
-    loaded = breaknet.Checkpoints.load(checkpoints)
-    digits = load_digits(data)
-    examples = getattr(digits, split)
-    result = breaknet.evaluate(loaded, examples, backend=backend, device=device, confusion=confusion)
-    if json:
-        output.show_json(
-            {
-                "data_source": digits.source, "split": split, "images": len(examples),
-                "backend": result.backend, "device": result.device,
-                "cost": result.cost.tolist(), "accuracy": result.accuracy.tolist(),
-                "confusion": None if result.confusion is None else result.confusion.tolist(),
-            }
-        )  # fmt: skip
-    else:
-        output.show_evaluation(result, f"{digits.source}, {split}, {len(examples):,} images")
+app.command()(networks.train)
+app.command()(networks.evaluate)
 
 
 @app.command()
@@ -258,8 +178,7 @@ def data(
         raise ValueError("out: only with --break")
     target = None
     if out is not None:
-        from ..breakage.picture import is_picture_file
-        from ..files import check_output_file
+        from ..files import check_output_file, is_picture_file
 
         target, _ = check_output_file(out, is_picture_file, force)
     digits = load_digits(data)

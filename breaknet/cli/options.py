@@ -27,6 +27,14 @@ Device = Annotated[str, typer.Option(help="The device: auto, cpu, cuda, cuda:1 .
 Seed = Annotated[int, typer.Option(help="Draws the starting parameters and what is random in broken data.")]
 BatchSize = Annotated[int, typer.Option(help="Images per step.", metavar="N")]
 Hidden = Annotated[str, typer.Option(help="Widths of the two hidden layers.", metavar="N,N")]
+ShuffleSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--shuffle-seed",
+        help="Draws what is random in broken data alone. Default: --seed.",
+        metavar="INTEGER",
+    ),
+]
 Break = Annotated[
     str,
     typer.Option(

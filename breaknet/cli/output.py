@@ -128,14 +128,17 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
     _print(f"\nRead {folder / 'report.html'}")
 
 
-def show_run(run: Run, source: str, out: str) -> None:
+def show_run(run: Run, source: str, files: Mapping[str, str | None]) -> None:
+    """A run's last figures, and which files it went to."""
     _print(f"{run!r} on {source}")
     if len(run.train_cost):
         _print(f"train: cost {run.train_cost[-1]:.4f}, accuracy {100 * run.train_accuracy[-1]:.2f} %")
         if run.valid_cost is not None and run.valid_accuracy is not None:
             _print(f"valid: cost {run.valid_cost[-1]:.4f}, accuracy {100 * run.valid_accuracy[-1]:.2f} %")
     _print(_seconds(run.seconds))
-    _print(f"checkpoints: {out}")
+    for name, path in files.items():
+        if path is not None:
+            _print(f"{name}: {path}")
 
 
 def show_evaluation(result: Evaluation, on: str) -> None:
