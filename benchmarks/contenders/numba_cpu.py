@@ -10,7 +10,7 @@ from benchmarks.problem import Evaluator, Parameters, Problem, Trainer, unstacke
 
 
 def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
-    """Networks on the same images, a thread each; images are compressed in the preparation, once for all epochs."""
+    """Networks on the same images, one or two to a thread; images are compressed in the preparation, for all epochs."""
     from breaknet.backends.numba_cpu import backend, training
     from breaknet.backends.numba_cpu.layout import aligned_zeros, pack, unpack
     from breaknet.backends.numba_cpu.sparse_images import by_column, compress
@@ -21,23 +21,29 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     batches = by_column(compressed, first.batch_size, pool)
     starts = {name: torch.stack([one.start[name] for one in problems]) for name in first.start}
     current = pack(starts, hidden)
-    checkpoints = aligned_zeros(len(problems) * epochs, current.shape[1])
+    checkpoints = aligned_zeros(len(problems), epochs, current.shape[1])
+    labels = np.concatenate([one.labels for one in problems]).reshape(len(problems), -1)
+    learning_rates = np.array([one.learning_rate for one in problems], np.float32)
     stop = np.zeros(1, np.int64)
+    # as the scheduler has it: side by side where enough are left for every thread
+    at_once = training.SIDE_BY_SIDE if len(problems) > backend.thread_count() else 1
 
-    def train_one(number: int) -> None:
-        one, rows = problems[number], checkpoints[number * epochs : (number + 1) * epochs]
-        learning_rate = np.float32(one.learning_rate)
-        job = current[number], rows, 1, compressed, batches, one.labels, learning_rate, *hidden, stop
-        training.train_epochs(*job)
+    def train_some(number: int) -> None:
+        models, rows, theirs = (
+            of[number : number + at_once].reshape(-1) for of in (current, checkpoints, labels)
+        )
+        rates = learning_rates[number : number + at_once]
+        done = np.zeros(len(rates), np.int64)
+        training.train_epochs(models, rows, 1, compressed, batches, theirs, rates, *hidden, stop, done)
 
     def train() -> None:
         if len(problems) == 1:
-            train_one(0)
+            train_some(0)
         else:
-            list(pool.map(train_one, range(len(problems))))
+            list(pool.map(train_some, range(0, len(problems), at_once)))
 
     def parameters() -> list[Parameters]:
-        return unstacked(unpack(checkpoints[epochs - 1 :: epochs].copy(), hidden))
+        return unstacked(unpack(checkpoints[:, -1].copy(), hidden))
 
     return Trainer(train, parameters)
 

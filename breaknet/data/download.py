@@ -36,6 +36,8 @@ MOST_BYTES = 64 * 2**20
 
 _PREFIX = "breaknet-download-"
 _LOCK = "lock"
+#: A folder of another process may not have its lock yet before it is so many seconds old.
+_YOUNG_SECONDS = 60.0
 
 PICKLE = "mnist.pkl.gz"
 
@@ -218,6 +220,8 @@ def _temporary_folder() -> Iterator[Path]:
     """
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
+            if abs(time.time() - left.stat().st_mtime) < _YOUNG_SECONDS:
+                continue
             lock = Lock(left / _LOCK)
             shutil.rmtree(left, ignore_errors=True)
             lock.release()

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -175,9 +176,14 @@ def test_folders_of_killed_downloads_are_cleared(tmp_path, monkeypatch):
         "with download._temporary_folder() as folder: (folder / 'half').touch(); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-    assert len(list(tmp_path.glob("*/half"))) == 1
-    with download._temporary_folder() as mine, download._temporary_folder() as other:
-        assert sorted(tmp_path.iterdir()) == sorted([mine, other])
+    (left,) = tmp_path.iterdir()
+    assert (left / "half").exists()
+    with download._temporary_folder() as mine:  # a young folder may be about to get its lock
+        assert sorted(tmp_path.iterdir()) == sorted([left, mine])
+        os.utime(left, (0, time.time() - 61))
+        os.utime(mine, (0, time.time() - 61))
+        with download._temporary_folder() as other:
+            assert sorted(tmp_path.iterdir()) == sorted([mine, other])
     assert list(tmp_path.iterdir()) == []
 
 

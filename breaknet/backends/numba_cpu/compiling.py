@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from llvmlite import binding
+from numba import config, njit
 from numba.core import event
 
 log = logging.getLogger("breaknet")
@@ -93,6 +94,16 @@ def _sources_digest() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def has_wide_registers() -> bool:
+    """Whether kernels are compiled for AVX-512: 32 registers of sixteen lanes."""
+    named = config.CPU_FEATURES
+    try:
+        features = binding.get_host_cpu_features().flatten() if named is None else named
+    except RuntimeError:  # the system does not say
+        return False
+    return "+avx512f" in features.split(",")
 
 
 class _Notice(event.Listener):

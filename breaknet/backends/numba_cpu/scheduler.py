@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Executor, Futur
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from .compiling import announced
 from .evaluation import MODELS, EvaluationTasks, Prepared
 from .layout import Floats, aligned_zeros, pack, unpack_into
 from .sparse_images import SCATTER_UP_TO, Batches, Images, by_column, compress
-from .training import train_epochs
+from .training import SIDE_BY_SIDE, train_epochs
 
 #: Seconds of work, on all threads, in a chunk of epochs.
 CHUNK = 0.25
@@ -36,6 +37,9 @@ CHUNK_BYTES = 16 * 2**20
 
 #: FMAs a second of one thread, to guess the length of a first chunk.
 GUESSED_SPEED = 4e9
+
+#: How many waiting runs are looked through for one that may be trained beside the first.
+LOOK_AHEAD = 16
 
 #: Seconds between looks at a signal such as Ctrl-C while all threads are busy.
 PATIENCE = 0.1
@@ -79,15 +83,15 @@ class Run:
             epochs -= epochs % MODELS
         return min(max(epochs, 1), self.job.epochs // self.job.every - self.trained)
 
-    def train_chunk(self, epochs: int) -> tuple[int, float]:
-        """Train; return the epochs that ended with finite parameters, and the seconds it took."""
-        began = time.perf_counter()
-        self.rows = aligned_zeros(epochs, len(self.model))
-        done = train_epochs(
-            self.model, self.rows, self.job.every, self.images,
-            self.batches, self.train.labels, np.float32(self.job.learning_rate), *self.hidden, self.stop,
-        )  # fmt: skip
-        return done, time.perf_counter() - began
+    def goes_with(self, other: "Run") -> bool:
+        """Whether one call of the kernel can train both: the same images, batches, widths and epochs to come."""
+        return (
+            self.images is other.images
+            and self.batches is other.batches
+            and self.hidden == other.hidden
+            and (self.trained, self.job.every, self.job.epochs)
+            == (other.trained, other.job.every, other.job.epochs)
+        )
 
     def evaluation_tasks(self) -> list[tuple[EvaluationTasks, tuple[int, int]]]:
         """Begin the evaluation of what was trained last; return its tasks."""
@@ -112,6 +116,24 @@ class Run:
             device="cpu",
             seconds=dict(seconds),
         )
+
+
+def train_chunk(runs: list[Run], epochs: int) -> tuple[list[int], float]:
+    """Train one run, or runs that go with each other; return each one's finite checkpoints, and the seconds it took."""
+    began = time.perf_counter()
+    first, count = runs[0], len(runs)
+    models = np.concatenate([run.model for run in runs], out=aligned_zeros(count * first.model.size))
+    rows = aligned_zeros(count, epochs, first.model.size)
+    labels = first.train.labels if count == 1 else np.concatenate([run.train.labels for run in runs])
+    learning_rates = np.array([run.job.learning_rate for run in runs], np.float32)
+    done = np.zeros(count, np.int64)
+    train_epochs(
+        models, rows.reshape(-1), first.job.every, first.images, first.batches, labels, learning_rates, *first.hidden,
+        first.stop, done,
+    )  # fmt: skip
+    for run, model, run.rows in zip(runs, models.reshape(count, -1), rows, strict=True):
+        run.model = model
+    return done.tolist(), time.perf_counter() - began
 
 
 class Scheduler:
@@ -139,23 +161,34 @@ class Scheduler:
         """Give the pool work for every thread and one task more, so that none waits for this thread."""
         while len(self.in_flight) <= self.threads and (self.to_train or self.to_evaluate):
             if self.to_train:
-                run = self.to_train.popleft()
-                epochs = run.chunk_length(self.threads)
-                future = self.pool.submit(run.train_chunk, epochs)
-                self.in_flight[future] = partial(self._trained, run, epochs)
+                runs = self._next_to_train()
+                epochs = runs[0].chunk_length(self.threads)
+                future = self.pool.submit(train_chunk, runs, epochs)
+                self.in_flight[future] = partial(self._trained, runs, epochs)
             else:
                 run, evaluation, task = self.to_evaluate.popleft()
                 self.in_flight[self.pool.submit(evaluation.run, task)] = partial(self._evaluated, run)
 
-    def _trained(self, run: Run, epochs: int, outcome: tuple[int, float]) -> None:
-        done, seconds = outcome
-        run.training = False
+    def _next_to_train(self) -> list[Run]:
+        """A run, and another that goes with it while enough are left for every thread."""
+        first = self.to_train.popleft()
+        if SIDE_BY_SIDE > 1 and len(self.to_train) >= self.threads:
+            for run in islice(self.to_train, LOOK_AHEAD):
+                if run.goes_with(first):
+                    self.to_train.remove(run)
+                    return [first, run]
+        return [first]
+
+    def _trained(self, runs: list[Run], epochs: int, outcome: tuple[list[int], float]) -> None:
+        every_done, seconds = outcome
         self.busy["training"] += seconds
-        run.trained += done
-        run.epoch_seconds = seconds / epochs
-        if done < epochs:
-            run.diverged_at = (run.trained + 1) * run.job.every - 1
-        self._advance(run)
+        for run, done in zip(runs, every_done, strict=True):
+            run.training = False
+            run.trained += done
+            run.epoch_seconds = seconds / epochs / len(runs)
+            if done < epochs:
+                run.diverged_at = (run.trained + 1) * run.job.every - 1
+            self._advance(run)
 
     def _advance(self, run: Run) -> None:
         """Evaluate what the run has trained last, once the chunk before it is done, and train it further meanwhile."""
