@@ -98,7 +98,7 @@ def _sources_digest() -> str:
 
 def has_wide_registers() -> bool:
     """Whether kernels are compiled for AVX-512: 32 registers of sixteen lanes."""
-    named = config.CPU_FEATURES
+    named = getattr(config, "CPU_FEATURES", None)  # of NUMBA_CPU_FEATURES
     try:
         features = binding.get_host_cpu_features().flatten() if named is None else named
     except RuntimeError:  # the system does not say

@@ -131,8 +131,8 @@ def train_chunk(runs: list[Run], epochs: int) -> tuple[list[int], float]:
         models, rows.reshape(-1), first.job.every, first.images, first.batches, labels, learning_rates, *first.hidden,
         first.stop, done,
     )  # fmt: skip
-    for run, model, run.rows in zip(runs, models.reshape(count, -1), rows, strict=True):
-        run.model = model
+    for run, model, chunk in zip(runs, models.reshape(count, -1), rows, strict=True):
+        run.model, run.rows = model, chunk
     return done.tolist(), time.perf_counter() - began
 
 
