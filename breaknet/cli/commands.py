@@ -106,6 +106,14 @@ def lesson(
         bool,
         typer.Option("--capacity", help="Measure as well how many shuffled labels networks can memorise."),
     ] = False,
+    answers: Annotated[
+        bool,
+        typer.Option(
+            "--answers",
+            help="Also write answers.html, the report for a teacher: it shows and prints all outcomes. "
+            "Printed, report.html is a worksheet without them.",
+        ),
+    ] = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
@@ -132,7 +140,7 @@ def lesson(
         try:
             digits = load_digits(data)
             seconds["data"] = perf_counter() - began
-            results = folder.run(Lesson(digits, settings, progress=not quiet), seconds, illustrator)
+            results = folder.run(Lesson(digits, settings, progress=not quiet), seconds, illustrator, answers)
         except BaseException:
             folder.abandon()
             if folder.finished:

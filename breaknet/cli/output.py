@@ -101,6 +101,7 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
     from ..lesson.many_runs_sentences import MANY_RUNS
     from ..lesson.report_sentences import alarms
     from ..lesson.report_sentences import notice as notice_of
+    from ..lesson.words import slope_text
 
     _print(f"\nThe lesson on {results['data_source']} ({results['backend']} on {results['device']}):\n")
     header = ("experiment", "epochs", "train cost", "valid cost", "train accuracy", "valid accuracy")
@@ -114,7 +115,7 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
     fits = {name: experiment["fits"] for name, experiment in results["experiments"].items()}
     for part in ("train", "valid"):
         line = fits["clean"][f"{part}_cost_line"]
-        slope = "no line fitted" if line is None else f"{line['slope']:.2e} an epoch from epoch 20 on"
+        slope = "no line fitted" if line is None else f"{slope_text(line['slope'])} an epoch from epoch 20 on"
         _print(f"clean: slope of the {part} cost: {slope}")
     for name in ("shuffled", "hundred"):
         fit = logistic_from(fits[name]["train_accuracy_logistic"])

@@ -5,6 +5,7 @@ results give the same bytes, PNG or SVG, whatever style the caller has set.
 """
 
 import io
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import written_whole
 from .fits import FIRST_EPOCH_OF_LINES, line_from, logistic_from
+from .words import slope_text
 
 Results = Mapping[str, Any]
 Style = dict[str, Any]
@@ -87,7 +89,7 @@ def clean_cost_fits(results: Results) -> Figure:
                 axes.plot([], [], label=f"{word} line: no fit", **style)
                 continue
             epochs = np.array([first, max(len(run[f"{part}_cost"]) - 1, first)])
-            axes.plot(epochs, line(epochs), label=f"{word} line: slope {line.slope:+.2e} per epoch", **style)
+            axes.plot(epochs, line(epochs), label=f"{word} line: {slope_text(line.slope)} an epoch", **style)
         late = [*run["train_cost"][first:], *run["valid_cost"][first:]]
         axes.set_ylim(0, 1.35 * max(late or [*run["train_cost"], *run["valid_cost"]], default=1.0))
         return _finish(figure, axes, run, columns=2)
@@ -214,8 +216,26 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """The figure as SVG, its letters as outlines; the same figure gives the same bytes."""
-    return _encoded(figure, "svg", metadata={"Date": None, "Creator": None})
+    """The figure as SVG, its letters as outlines; the same figure gives the same bytes.
+
+    A figure with one pair of axes says in its description where they are, for pages that draw into them.
+    """
+    described = {"Description": axes_text(figure)} if len(figure.axes) == 1 else {}
+    return _encoded(figure, "svg", metadata={"Date": None, "Creator": None, **described})
+
+
+def axes_text(figure: Figure) -> str:
+    """JSON: `area`, the edges of the axes in the SVG's units (left, top, right, bottom), and what `x` and `y` span.
+
+    A logarithmic axis spans powers of ten.
+    """
+    axes = figure.axes[0]
+    width, height = 72 * figure.get_size_inches()
+    box = axes.get_position()
+    edges = box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height
+    x = np.log10(axes.get_xlim()) if axes.get_xscale() == "log" else axes.get_xlim()
+    spans = {"area": edges, "x": x, "y": axes.get_ylim()}
+    return json.dumps({key: [round(float(value), 6) for value in values] for key, values in spans.items()})
 
 
 def _encoded(figure: Figure, kind: str, **options: Any) -> bytes:

@@ -37,6 +37,7 @@ FOLDERS = ("checkpoints", "figures")
 FILES = {
     RESULTS,
     "report.html",
+    "answers.html",
     *(f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS),
     *(
         f"figures/{name}.{kind}"
@@ -110,8 +111,12 @@ class LessonFolder:
         lesson: Lesson,
         seconds: dict[str, float] | None = None,
         illustrator: Illustrator | None = None,
+        answers: bool = False,
     ) -> Results:
-        """Run the lesson, draw its figures, write its report; `seconds` are phases that came before."""
+        """Run the lesson, draw its figures, write its report; `seconds` are phases that came before.
+
+        With `answers` the folder also gets answers.html, the report for a teacher.
+        """
         began = perf_counter()
         before = dict(seconds or {})
         illustrator = illustrator or Illustrator()
@@ -123,7 +128,7 @@ class LessonFolder:
             samples = illustrator.samples(*_first(data["clean"], data["shuffled"]))
             results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator))
             results["seconds"].update(before)
-            self._illustrate(results, samples, began - sum(before.values()))
+            self._illustrate(results, samples, began - sum(before.values()), answers)
             _check_replaceable(self.folder)  # minutes have passed
             replace_folder(self.unfinished, self.folder, self._aside)
         except DataError:
@@ -170,7 +175,9 @@ class LessonFolder:
                 figures = self.unfinished / "figures"
                 self._drawings.append(illustrator.figure(as_they_are, name, figures))
 
-    def _illustrate(self, results: Results, samples: Callable[[], bytes], began: float) -> None:
+    def _illustrate(
+        self, results: Results, samples: Callable[[], bytes], began: float, answers: bool
+    ) -> None:
         from .report import write_report
 
         seconds = results["seconds"]
@@ -183,6 +190,8 @@ class LessonFolder:
         seconds["total"] = perf_counter() - began
         started = perf_counter()
         write_report(results, sample_png, self.unfinished)
+        if answers:
+            write_report(results, sample_png, self.unfinished, answers=True)
         seconds["report"] = perf_counter() - started
         seconds["total"] += seconds["report"]
         entries = _entries(self.unfinished)

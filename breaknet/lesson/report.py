@@ -1,6 +1,7 @@
 """The lesson's report: one self-contained HTML page, made from the results that results.json holds."""
 
 import base64
+import hashlib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -9,45 +10,64 @@ from typing import Any
 from ..files import written_whole
 from .experiments import PHASES, outcome
 from .fits import line_from, logistic_from
+from .inline_figures import axes_of, inlined
 from .many_runs_sentences import MANY_RUNS
+from .predictions import UNITS
+from .report_predictions import asked, lesson_data
 from .report_questions import SECTIONS, Section
 from .report_sentences import alarms, closing, notice, parameter_count
-from .words import cost, percent
+from .words import cost, percent, slope_text
 
 Results = Mapping[str, Any]
 
+TEMPLATES = Path(__file__).parent / "templates"
 
-def write_report(results: Results, samples: bytes | None, folder: Path | str) -> Path:
-    """Write `folder`/report.html, whole or not at all, and return its path.
+#: The page's parts before and after the experiments: anchor and title.
+BEFORE = [("network", "The network and its task"), ("examples", "The examples")]
+AFTER = [
+    ("wrong", "What went wrong"),
+    ("data", "Data are the heart of any model"),
+    ("homework", "Homework"),
+    ("run", "How this run was made"),
+]
+
+
+def write_report(
+    results: Results, samples: bytes | None, folder: Path | str, *, answers: bool = False
+) -> Path:
+    """Write `folder`/report.html, or with `answers` `folder`/answers.html, whole or not at all; its path.
 
     Args:
         results: what results.json holds; experiments that are not in it are left out of the page.
         samples: the sample digits as PNG or SVG; None leaves the picture out.
         folder: the lesson's folder. Figures are read from `folder`/figures/NAME.svg.
+        answers: the page for a teacher, which shows and prints all outcomes; else they are folded away, and printing
+            gives a worksheet.
 
     Raises:
         DataError: where the page cannot be written.
     """
-    path = Path(folder) / "report.html"
-    page = render_report(results, samples, Path(folder) / "figures")
+    path = Path(folder) / ("answers.html" if answers else "report.html")
+    page = render_report(results, samples, Path(folder) / "figures", answers=answers)
     with written_whole(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return path
 
 
-def render_report(results: Results, samples: bytes | None, figures: Path) -> str:
+def render_report(results: Results, samples: bytes | None, figures: Path, *, answers: bool = False) -> str:
     """The page's HTML; arguments as for `write_report`, `figures` being the folder of drawn figures."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     settings = results["settings"]
-    return environment.get_template("report.html.j2").render(
+    shown = [section for section in SECTIONS if section.name not in MANY_RUNS or section.name in results]
+    contents = [*BEFORE, *((section.name, section.title) for section in shown), *AFTER]
+    sections = [_section(results, section, figures) for section in shown]
+    for place, context in enumerate(sections, len(BEFORE)):
+        context.update(before=contents[place - 1], next=contents[place + 1])
+    return template("report.html.j2").render(
+        answers=answers,
         results=results,
         settings=settings,
         genuine=results["data_source"] == "MNIST",
@@ -55,16 +75,31 @@ def render_report(results: Results, samples: bytes | None, figures: Path) -> str
         network=network_diagram(settings["hidden"]),
         samples=None if samples is None else _data_uri(samples),
         alarms=alarms(results),
-        sections=[
-            _section(results, section, figures)
-            for section in SECTIONS
-            if section.name not in MANY_RUNS or section.name in results
-        ],
+        contents=contents,
+        sections=sections,
         summary=_summary(results),
         closing=closing(results),
         facts=_facts(results),
         phases=_phases(results),
+        lesson=lesson_data(results, [(section.name, section.title) for section in shown]),
+        allowed={name: f"{unit.allowed:g}" for name, unit in UNITS.items()},
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
     )
+
+
+def template(name: str) -> Any:
+    """A template of this package; what is put into it is escaped, and nothing may be missing."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]:
@@ -74,17 +109,16 @@ def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]
     if run is None:
         return context
     failure = _failure(results, section.name)
-    pictures = [
-        {
-            "caption": f"{caption} {failure}".strip(),
-            "uri": _data_uri((folder / f"{name}.svg").read_bytes()),
-            "alt": describe(results, name),
-        }
-        for name, caption in section.figures
-    ]
+    pictures = []
+    for name, caption in section.figures:
+        svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        drawn = inlined(svg, name, describe(results, name))
+        text = f"{caption} {failure}".strip()
+        pictures.append({"name": name, "caption": text, "svg": drawn, "axes": axes_of(svg)})
     rows = _rows_of_many[section.name](run) if section.name in MANY_RUNS else _rows(run)
     return {
         **context,
+        **asked(results, section.name),
         "figures": pictures,
         "rows": rows,
         "failure": failure,
@@ -120,7 +154,7 @@ def _rows(run: Mapping[str, Any]) -> list[tuple[str, ...]]:
     fits = run["fits"]
     if "train_cost_line" in fits:
         lines = [line_from(fits[f"{part}_cost_line"]) for part in ("train", "valid")]
-        slopes = ["no fit" if line is None else f"{line.slope:+.2e}" for line in lines]
+        slopes = ["no fit" if line is None else f"{slope_text(line.slope)} an epoch" for line in lines]
         rows.append(("Slope from epoch 20 on", *slopes))
     if "train_accuracy_logistic" in fits:
         fit = logistic_from(fits["train_accuracy_logistic"])

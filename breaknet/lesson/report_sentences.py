@@ -12,7 +12,7 @@ from ..kernels.jobs import Shape
 from ..model import INPUTS, OUTPUTS
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
 from .many_runs_sentences import MANY_RUNS
-from .words import cost, percent
+from .words import cost, percent, slope_text
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -127,7 +127,7 @@ def _clean(results: Results, run: Run) -> list[str]:
 def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
     moves = movement(train, last), movement(valid, last)
     texts = [
-        f"{moves} (slope {line.slope:+.2e} per epoch, {100 * relative_change(line, last):+.1f} % to the end)"
+        f"{moves} (slope {slope_text(line.slope)} an epoch, {100 * relative_change(line, last):+.1f} % to the end)"
         for line, moves in zip((train, valid), moves, strict=True)
     ]
     said = [

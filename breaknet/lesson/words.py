@@ -1,4 +1,7 @@
-"""Numbers as the lesson writes them."""
+"""Numbers as the lesson writes them: never as a power of ten."""
+
+import math
+from decimal import Decimal
 
 
 def percent(share: float) -> str:
@@ -8,4 +11,11 @@ def percent(share: float) -> str:
 
 def cost(value: float) -> str:
     """A cost to three significant digits."""
-    return f"{value:#.3g}"
+    return f"{Decimal(f'{value:.2e}'):f}"
+
+
+def slope_text(slope: float) -> str:
+    """A slope with its sign to two significant digits: -0.00027."""
+    if not math.isfinite(slope) or slope == 0:
+        return f"{slope:g}"
+    return f"{Decimal(f'{slope:.1e}'):+f}" if abs(slope) >= 1e-9 else "0.0000000"

@@ -83,8 +83,8 @@ def test_what_every_figure_has(name):
 def test_fits_are_printed_on_the_figures():
     results = made_results(valid_slope=1.25e-4, train_slope=-3e-4)
     written = texts(figures.clean_cost_fits(results))
-    assert "training line: slope -3.00e-04 per epoch" in written
-    assert "validation line: slope +1.25e-04 per epoch" in written
+    assert "training line: -0.00030 an epoch" in written
+    assert "validation line: +0.00013 an epoch" in written
     fit = results["experiments"]["shuffled"]["fits"]["train_accuracy_logistic"]
     assert f"capacity {fit['capacity_percent']:.1f} %" in texts(figures.shuffled_accuracy(results))
     fit["c"], fit["a"] = 500.0, 40.0

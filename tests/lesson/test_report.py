@@ -1,6 +1,8 @@
 """The report: whole, self-contained, safe, and worded by the numbers of the run."""
 
 import base64
+import hashlib
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +16,9 @@ from lesson_results import DRAWN, diverged_results, made_results, with_capacity
 
 from breaknet.errors import DataError
 from breaknet.lesson.figures import FIGURES
+from breaknet.lesson.predictions import CURVES, NUMBERS
 from breaknet.lesson.report import describe, network_diagram, render_report, write_report
+from breaknet.lesson.report_predictions import lesson_data
 from breaknet.lesson.report_questions import SECTIONS
 from breaknet.lesson.report_sentences import alarms, closing, notice, parameter_count
 
@@ -88,15 +92,64 @@ def test_the_page_is_whole_and_holds_the_drawn_figures(tmp_path, drawn):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "report.html"]
     page = Page(path.read_text(encoding="utf-8"))
     images = page.all("img")
-    assert [picture(image) for image in images] == [
-        ("image/png", b"\x89PNG samples"),
-        *(("image/svg+xml", SVG % name.encode()) for name in DRAWN),
-    ]
-    assert all(len(attributes["alt"]) > 20 for attributes in images)
+    assert [picture(image) for image in images] == [("image/png", b"\x89PNG samples")]
+    figures = [figure["data-figure"] for figure in page.all("figure") if "data-figure" in figure]
+    assert figures == list(DRAWN)
+    assert all(name in page.text for name in DRAWN)  # the titles of the substitutes
     assert page.all("html") == [{"lang": "en"}]
-    assert len(page.all("svg")) == 1
-    assert page.all("svg")[0]["aria-label"]
-    assert len(page.all("details")) == 4
+    assert len(page.all("svg")) == 1 + 4 + len(DRAWN)  # the network, empty axes, figures
+    described = [images[0]["alt"], *(svg["aria-label"] for svg in page.all("svg"))]
+    assert all(len(text) > 20 for text in described)
+    folds = page.all("details")
+    assert len(folds) == 4 * 2 + 1
+    assert not any("open" in fold for fold in folds)
+
+
+def test_the_page_with_answers_is_another_file_and_hides_nothing(tmp_path, drawn):
+    shutil.copytree(drawn, tmp_path / "figures")
+    path = write_report(made_results(), None, tmp_path, answers=True)
+    assert path == tmp_path / "answers.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.all("body") == [{"class": "answers"}]
+    assert all("open" in fold for fold in page.all("details"))
+    assert not page.all("script")
+    assert not page.all("input")
+    assert "Highest training accuracy 99.0 %" in page.text
+    assert "Epoch of the lowest validation cost 20" in page.text
+
+
+def test_every_part_is_listed_and_linked_with_its_neighbours(page_of):
+    page = page_of(made_results())
+    anchors = [one["href"].removeprefix("#") for one in page.all("a")]
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(anchors) <= set(ids)
+    parts = ["network", "examples", "clean", "shuffled", "hundred", "label_noise"]
+    parts += ["wrong", "data", "homework", "run"]
+    assert anchors[: len(parts)] == parts
+    neighbours = zip(parts[1:5], parts[3:7], strict=True)
+    assert anchors[len(parts) :] == [anchor for pair in neighbours for anchor in pair]
+
+
+def test_the_script_knows_every_question_and_its_outcome(drawn):
+    results = with_capacity() | {"data_source": "local: </script><b>"}
+    page = render_report(results, None, drawn)
+    written = re.search(r'<script type="application/json" id="lesson">(.*?)</script>', page)[1]
+    data = json.loads(written)
+    assert "<" not in written
+    assert data["data_source"] == "local: </script><b>"
+    keys = [one["key"] for one in (*data["numbers"], *data["curves"])]
+    assert keys == [question.key for question in (*NUMBERS, *CURVES)]
+    fields = {one["data-number"] for one in Page(page).all("input") if "data-number" in one}
+    assert fields == {number.key for number in NUMBERS}
+    assert (
+        data["report"] == lesson_data(with_capacity(), [])["report"]
+    )  # the same run, whatever its data's name
+    assert data["report"] != lesson_data(made_results(train_slope=-4e-4), [])["report"]
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "unsafe-inline" not in page.partition("script-src")[2].partition(">")[0]
 
 
 def test_everything_that_is_asked_is_on_the_page(page_of):
@@ -118,7 +171,8 @@ def test_headings_come_in_order(page_of):
 def test_nothing_is_loaded_from_anywhere(drawn):
     page = render_report(made_results(data_source="local: http://example.org/x"), SVG % b"samples", drawn)
     assert not re.search(r"""(src|href|action|data|poster)\s*=\s*["']?\s*(https?:)?//""", page)
-    assert not re.search(r"url\(|@import", page)
+    assert not re.search(r"url\((?!#)|@import", page)
+    assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|sendBeacon|import)\b *\(", page)
     parsed = Page(page)
     assert not parsed.all("link")
     assert all("src" not in script for script in parsed.all("script"))
@@ -133,7 +187,7 @@ def test_names_are_escaped(drawn):
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     parsed = Page(page)
-    assert len(parsed.all("script")) == 1
+    assert len(parsed.all("script")) == 2
     assert all("onerror" not in attributes for _, attributes in parsed.tags)
     assert evil in parsed.text
 
@@ -197,7 +251,8 @@ def test_texts_on_the_page(kind, page_of):
     page = page_of(results)
     assert {text: page.text.count(text) for text in texts} == texts
     assert "nan" not in page.text.lower().split()
-    assert len(page.all("img")) == (5 if kind == "a part" else 8)
+    figures = sum("data-figure" in one for one in page.all("figure"))
+    assert figures == (5 if kind == "a part" else 8)
 
 
 def test_figures_are_described_with_their_fits():
@@ -280,11 +335,11 @@ def noisy(accuracy: float | None) -> dict[str, Any]:
 
 #: Experiment, results, what is said, what is not.
 SENTENCES = [
-    ("clean", clean(-3e-4, 1e-4), "validation cost rises (slope +1.00e-04", "nearly level"),
+    ("clean", clean(-3e-4, 1e-4), "validation cost rises (slope +0.00010", "nearly level"),
     ("clean", clean(-3e-4, 1e-4), "This is over-fitting in plain sight", "This is over-fitting: the network"),
-    ("clean", clean(-3e-4, 1e-5), "validation cost is nearly level (slope +1.00e-05", "in plain sight"),
+    ("clean", clean(-3e-4, 1e-5), "validation cost is nearly level (slope +0.000010", "in plain sight"),
     ("clean", clean(-3e-4, 0.0), "This is over-fitting: the network", "in plain sight"),
-    ("clean", clean(-3e-4, -1e-5), "validation cost is nearly level (slope -1.00e-05", "in plain sight"),
+    ("clean", clean(-3e-4, -1e-5), "validation cost is nearly level (slope -0.000010", "in plain sight"),
     ("clean", clean(-3e-4, -1e-4), "Both costs still fall, the validation cost more slowly", "nearly level"),
     ("clean", clean(-3e-4, -5e-4), "Both costs fall about equally", "This is over-fitting"),
     ("clean", clean(2e-4, 1e-4), "training cost has stopped falling", "This is over-fitting"),
