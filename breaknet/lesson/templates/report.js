@@ -246,7 +246,7 @@ function drawInto(figure) {
   const layer = add("g", { class: "mine" }, svg);
   const inside = add("svg", { x: left, y: top, width: right - left, height: bottom - top, viewBox: `${left} ${top} ${right - left} ${bottom - top}` }, layer);
   for (const curve of lesson.curves) {
-    if (curve.figures.includes(name)) add("path", { class: curve.part, d: pathOf(curve, axes) }, inside);
+    if (curve.figures.includes(name) && state.answers[curve.key]) add("path", { class: curve.part, d: pathOf(curve, axes) }, inside);
   }
   const marked = [];
   for (const number of lesson.numbers) {
