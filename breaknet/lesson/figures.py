@@ -5,7 +5,6 @@ results give the same bytes, PNG or SVG, whatever style the caller has set.
 """
 
 import io
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..files import written_whole
 from .fits import FIRST_EPOCH_OF_LINES, line_from, logistic_from
+from .inline_figures import axes_text
 from .words import slope_text
 
 Results = Mapping[str, Any]
@@ -222,20 +222,6 @@ def svg_bytes(figure: Figure) -> bytes:
     """
     described = {"Description": axes_text(figure)} if len(figure.axes) == 1 else {}
     return _encoded(figure, "svg", metadata={"Date": None, "Creator": None, **described})
-
-
-def axes_text(figure: Figure) -> str:
-    """JSON: `area`, the edges of the axes in the SVG's units (left, top, right, bottom), and what `x` and `y` span.
-
-    A logarithmic axis spans powers of ten.
-    """
-    axes = figure.axes[0]
-    width, height = 72 * figure.get_size_inches()
-    box = axes.get_position()
-    edges = box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height
-    x = np.log10(axes.get_xlim()) if axes.get_xscale() == "log" else axes.get_xlim()
-    spans = {"area": edges, "x": x, "y": axes.get_ylim()}
-    return json.dumps({key: [round(float(value), 6) for value in values] for key, values in spans.items()})
 
 
 def _encoded(figure: Figure, kind: str, **options: Any) -> bytes:

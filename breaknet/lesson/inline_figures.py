@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+    from matplotlib.figure import Figure
 
 #: Colours of the figures -> variables of the page's style.
 COLORS = {
@@ -25,7 +27,7 @@ COLORS = {
 
 _COLOR = re.compile(r"(fill|stroke): ?(#[0-9a-f]{6})\b")
 _ID = re.compile(r'(\bid="|url\(#|\bhref="#)')
-#: Where matplotlib keeps what `figures.svg_bytes` says of the axes.
+#: Where matplotlib keeps what `axes_text` says of them.
 _DESCRIPTION = re.compile(r"<dc:description>(.*?)</dc:description>", re.DOTALL)
 _LEFT_OUT = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 
@@ -45,8 +47,22 @@ def inlined(svg: str, name: str, label: str) -> Markup:
     return Markup(f'{head} role="img" aria-label="{escape(label)}">{rest}')
 
 
+def axes_text(figure: Figure) -> str:
+    """JSON: `area`, the edges of the axes in the SVG's units (left, top, right, bottom), and what `x` and `y` span.
+
+    A logarithmic axis spans powers of ten.
+    """
+    axes = figure.axes[0]
+    width, height = 72 * figure.get_size_inches()
+    box = axes.get_position()
+    edges = box.x0 * width, (1 - box.y1) * height, box.x1 * width, (1 - box.y0) * height
+    x = [math.log10(end) if axes.get_xscale() == "log" else end for end in axes.get_xlim()]
+    spans = {"area": edges, "x": x, "y": axes.get_ylim()}
+    return json.dumps({key: [round(float(value), 6) for value in values] for key, values in spans.items()})
+
+
 def axes_of(svg: str) -> dict[str, Any] | None:
-    """Where the axes of a figure are and what they span (`figures.axes_text`); None for other pictures."""
+    """Where the axes of a figure are and what they span (`axes_text`); None for other pictures."""
     found = _DESCRIPTION.search(svg)
     try:
         axes = json.loads(found[1].replace("&quot;", '"')) if found else None

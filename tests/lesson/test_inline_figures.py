@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 from lesson_results import made_results, with_capacity
 
-from breaknet.lesson.figures import FIGURES, axes_text, svg_bytes
-from breaknet.lesson.inline_figures import axes_of, inlined
+from breaknet.lesson.figures import FIGURES, svg_bytes
+from breaknet.lesson.inline_figures import axes_of, axes_text, inlined
 
 
 def test_every_colour_is_a_variable_and_no_id_is_there_twice():

@@ -1,80 +1,21 @@
 """The report: whole, self-contained, safe, and worded by the numbers of the run."""
 
 import base64
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from lesson_results import DRAWN, diverged_results, made_results, with_capacity
+from report_page import SVG, Page
 
 from breaknet.errors import DataError
-from breaknet.lesson.figures import FIGURES
-from breaknet.lesson.predictions import CURVES, NUMBERS
 from breaknet.lesson.report import describe, network_diagram, render_report, write_report
-from breaknet.lesson.report_predictions import lesson_data
 from breaknet.lesson.report_questions import SECTIONS
 from breaknet.lesson.report_sentences import alarms, closing, notice, parameter_count
-
-VOID = {"meta", "img", "br", "hr", "input", "link", "path", "circle", "rect"}
-SVG = b"<svg xmlns='http://www.w3.org/2000/svg'><title>%s</title></svg>"
-
-
-class Page(HTMLParser):
-    """Parses a page strictly: every tag closed, in order; keeps tags, attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not {"style", "script"} & set(self.open):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A folder of substitutes for drawn figures, so that tests of words need not draw."""
-    folder = tmp_path_factory.mktemp("lesson") / "figures"
-    folder.mkdir()
-    for name in FIGURES:
-        (folder / f"{name}.svg").write_bytes(SVG % name.encode())
-    return folder
-
-
-@pytest.fixture
-def page_of(drawn):
-    """Renders results with substitutes for the figures, and parses the page."""
-    return lambda results: Page(render_report(results, None, drawn))
 
 
 def picture(attributes: dict[str, str | None]) -> tuple[str, bytes]:
@@ -103,53 +44,6 @@ def test_the_page_is_whole_and_holds_the_drawn_figures(tmp_path, drawn):
     folds = page.all("details")
     assert len(folds) == 4 * 2 + 1
     assert not any("open" in fold for fold in folds)
-
-
-def test_the_page_with_answers_is_another_file_and_hides_nothing(tmp_path, drawn):
-    shutil.copytree(drawn, tmp_path / "figures")
-    path = write_report(made_results(), None, tmp_path, answers=True)
-    assert path == tmp_path / "answers.html"
-    page = Page(path.read_text(encoding="utf-8"))
-    assert page.all("body") == [{"class": "answers"}]
-    assert all("open" in fold for fold in page.all("details"))
-    assert not page.all("script")
-    assert not page.all("input")
-    assert "Highest training accuracy 99.0 %" in page.text
-    assert "Epoch of the lowest validation cost 20" in page.text
-
-
-def test_every_part_is_listed_and_linked_with_its_neighbours(page_of):
-    page = page_of(made_results())
-    anchors = [one["href"].removeprefix("#") for one in page.all("a")]
-    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert set(anchors) <= set(ids)
-    parts = ["network", "examples", "clean", "shuffled", "hundred", "label_noise"]
-    parts += ["wrong", "data", "homework", "run"]
-    assert anchors[: len(parts)] == parts
-    neighbours = zip(parts[1:5], parts[3:7], strict=True)
-    assert anchors[len(parts) :] == [anchor for pair in neighbours for anchor in pair]
-
-
-def test_the_script_knows_every_question_and_its_outcome(drawn):
-    results = with_capacity() | {"data_source": "local: </script><b>"}
-    page = render_report(results, None, drawn)
-    written = re.search(r'<script type="application/json" id="lesson">(.*?)</script>', page)[1]
-    data = json.loads(written)
-    assert "<" not in written
-    assert data["data_source"] == "local: </script><b>"
-    keys = [one["key"] for one in (*data["numbers"], *data["curves"])]
-    assert keys == [question.key for question in (*NUMBERS, *CURVES)]
-    fields = {one["data-number"] for one in Page(page).all("input") if "data-number" in one}
-    assert fields == {number.key for number in NUMBERS}
-    assert (
-        data["report"] == lesson_data(with_capacity(), [])["report"]
-    )  # the same run, whatever its data's name
-    assert data["report"] != lesson_data(made_results(train_slope=-4e-4), [])["report"]
-    script = re.search(r'<script type="module">(.*?)</script>', page, re.DOTALL)[1]
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in page
-    assert "unsafe-inline" not in page.partition("script-src")[2].partition(">")[0]
 
 
 def test_everything_that_is_asked_is_on_the_page(page_of):
