@@ -143,6 +143,14 @@ pictures.blocks(784, 128)
 # %%
 shown(specs.scale_bytes_spec)
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `place < count` is the mask. Three lines are enough: the mask, a `tl.load` from `pixel_ptr + place`, and a
+# `tl.store` to `x_ptr + place` of the converted bytes. Both need the mask.
+#
+# </details>
+
 
 # %% tags=["exercise-scale"]
 @triton.jit

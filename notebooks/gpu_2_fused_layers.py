@@ -12,7 +12,7 @@
 import torch
 
 from benchmarks import floors
-from notebooks.course import checks, measure, pictures, specs
+from notebooks.course import checks, elsewhere, measure, pictures, specs
 from notebooks.course.comparisons import comparison
 from notebooks.course.here import DEVICE, digits, tl, triton
 from notebooks.course.specs import shown
@@ -46,6 +46,17 @@ shown(specs.linear_sigmoid_spec)
 # is `a @ b + z` for blocks, in float32 (notebook 5 is about the other precisions). All tensors lie row by row: the
 # value in row *r* and column *k* of `x` stands at `x_ptr + r * inputs + k`. `row[:, None]` is a column of numbers,
 # `k[None, :]` a row of them, and their sum a whole block of offsets.
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Inside the loop, the block of x has the offsets `row[:, None] * inputs + k[None, :]` and the mask `(row <
+# batch)[:, None] & (k < inputs)[None, :]`. The block of W has unit *n* in its column, so its row of memory goes
+# along `[None, :]`: `unit[None, :] * inputs + k[:, None]`, with a mask of the same form.
+# After the loop, `z` is complete. The bias is one value for each column: add `bias[None, :]`. The sigmoid is `1 /
+# (1 + tl.exp(-z))`.
+#
+# </details>
 
 
 # %% tags=["exercise-forward"]
@@ -126,6 +137,15 @@ shown(specs.linear_sigmoid_backward_spec)
 # The long axis is a different one now: every program owns `BLOCK_K` columns of `dW` and loops over the *batch*.
 # `tl.trans` transposes a block, `tl.sum(block, 0)` sums over its rows. `db` does not depend on the program's columns,
 # so only program 0 stores it.
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `grad` and `y` have the same offsets and the same mask, `row[:, None] * outputs + unit[None, :]`. With `dz = grad
+# * y * (1 - y)`, add `tl.dot(tl.trans(dz), x, ...)` to `dweight`, and `tl.sum(dz, 0)` to `dbias`.
+# Rows past the batch add nothing if both loads give 0 for them.
+#
+# </details>
 
 
 # %% tags=["exercise-backward"]
@@ -216,6 +236,15 @@ shown(specs.summed_cost_spec)
 # `partial_ptr + tl.program_id(0)`. Mind the columns past `classes` and the rows past `batch`: they must add nothing.
 # `tl.where(condition, a, b)` selects value by value.
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The target is a comparison: `(label[:, None] == column[None, :]).to(tl.float32)`. The difference of what does not
+# exist must be 0, or it adds to the sum: `tl.where(inside, prediction - target, 0.0)`. A sum over a whole block is
+# `tl.sum(tl.sum(block, 1), 0)`.
+#
+# </details>
+
 
 # %% tags=["exercise-cost"]
 @triton.jit
@@ -256,6 +285,17 @@ print("with the three operators: ", measure.counted(measure.fused_step(images)))
 comparison("sliced", "fused")
 
 # %% [markdown]
+# Fewer kernels, but are they faster? Not by themselves: on a GPU that waits for Python, a launch that costs the host
+# more than torch's own loses all that the kernel saves. Recorded once as a CUDA graph and replayed, the host is out of
+# the way, and what is left is the kernels' own time:
+
+# %%
+elsewhere.beside_prototypes("fusing")
+
+# %% [markdown]
+# So measure who waits for whom before you fuse. Where the host is the limit, fewer and cheaper *calls* help; where the
+# GPU is, fewer *kernels* and less memory traffic do. Notebook 3 removes the host altogether.
+#
 # **Question 5.** A colleague leaves out the factor 2 of the gradient, "since it only scales the learning rate". Would
 # a plot of the training cost show that? Would a comparison with float64?
 

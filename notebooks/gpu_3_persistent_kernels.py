@@ -81,6 +81,15 @@ shown(specs.rounds_spec)
 # a real machine. (Without a GPU, the checker runs each program as a process of its own on shared memory: the counter
 # is real, and so is the waiting.)
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Ask of each line: which data of others does it read, and who must have written them before? Who might still read
+# what the next round overwrites? Each answer is a barrier.
+# Keep a number `arrivals`, 0 at first. Before each barrier add `PROGRAMS` to it, since every program arrives once.
+#
+# </details>
+
 
 # %% tags=["exercise-rounds"]
 @triton.jit

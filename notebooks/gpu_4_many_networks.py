@@ -51,6 +51,16 @@ plots.networks_curve(batched)
 # %%
 shown(specs.train_many_spec)
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Network *m* begins at `m * outputs * inputs`, so the offsets of its weights are `(network * outputs + unit[:,
+# None]) * inputs + k[None, :]`. Its labels begin at `network * examples`.
+# `tl.dot(x, tl.trans(weight), ...)` is the forward pass, `tl.dot(tl.trans(dz), x, ...)` the gradient. The weights
+# are a block in registers: `weight -= learning_rate * ...` changes them.
+#
+# </details>
+
 
 # %% tags=["exercise-train_many"]
 @triton.jit
@@ -142,6 +152,15 @@ pictures.first_maximum()
 
 # %%
 shown(specs.first_maximum_spec)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Load what does not exist as `-float("inf")`, so that it cannot win. `largest = tl.max(output, 1)` has one value
+# for each row. Where `output == largest[:, None]`, the column is a candidate; elsewhere put a number that no column
+# has, such as `BLOCK_C`. The smallest candidate is the answer.
+#
+# </details>
 
 
 # %% tags=["exercise-first_maximum"]

@@ -8,7 +8,8 @@
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py and scripts/course_set_up.py
 
 # %%
-from notebooks.course import checks_in_python, measure, plots, resources
+from breaknet.kernels.host.targets import TARGETS
+from notebooks.course import checks_in_python, elsewhere, measure, plots, resources
 from notebooks.course.comparisons import all_implementations
 from notebooks.course.here import DEVICE, HAVE_TRITON
 
@@ -48,6 +49,15 @@ plots.spill_bars(capped) if capped else None
 # `shared_reserved`, the shared memory that each block takes beyond its own. There are 65,536 registers, in four
 # quarters of 16,384; a warp is 32 threads and lies in one quarter; registers are allocated to it in units of 256.
 
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# There are four limits, and the tightest one counts: `min` of four numbers. Registers: round those of one warp up
+# to a multiple of 256; one quarter of the file holds `16384 //` that many warps; four quarters together hold so
+# many warps, which make how many whole blocks? Shared memory: each block takes its own and the reserved bytes.
+#
+# </details>
+
 
 # %% tags=["exercise-blocks_per_sm"]
 def blocks_per_sm(registers, warps, shared_bytes, sm):
@@ -68,6 +78,23 @@ checks_in_python.blocks_per_sm(blocks_per_sm)
 checks_in_python.blocks_per_sm.usual_mistakes()
 
 # %% [markdown]
+# ### A limit that cost a third
+#
+# A limit on registers can also be too *high*. The evaluation kernel was once compiled with "at most 255 registers": no
+# limit at all, one would think. But the compiler takes what it is allowed. It hoisted loads and kept 208 registers, so
+# that two blocks of four warps fit an SM, too few to hide the time that loads take. Without the option it needs 96:
+
+# %%
+for registers in (208, 96):
+    blocks = TARGETS[90].blocks_per_sm(registers, 4, 24 * 1024)
+    print(f"{registers} registers: {blocks} blocks of 4 warps on an SM of sm_90")
+elsewhere.beside_prototypes("evaluation")
+
+# %% [markdown]
+# The prototype differs in little else: it also reads the images transposed, which is worth a tenth at most. So an
+# option cost about a third of the time. Neither the report nor the roofline says which number of registers is best.
+# They say what to try; the clock decides.
+#
 # **Question 10.** With fewer registers two programs of the trainer fit one SM. Why does the project not use that,
 # although a T4 could then hold twice as many of them?
 
@@ -104,6 +131,20 @@ plots.roofline(measured, rates, f"Roofline of this {DEVICE}, measured")
 plots.stored_rooflines()
 
 # %% [markdown]
+# ### The model against the measurement
+#
+# The roofline knows bytes and operations. A finer model counts what the compiled kernel executes, instruction by
+# instruction, and takes an SM to be as slow as its busiest unit: the schedulers, the float32 units, or shared memory.
+# That needs no GPU, so it predicts times on GPUs that nobody has at hand. Is it right?
+
+# %%
+elsewhere.model_against_rows()
+
+# %% [markdown]
+# A ratio near 1 says that the kernel is limited by what the model counts. A ratio well below 1 says that the units
+# *wait*: for memory, for a barrier, for each other. Such a ratio is no reason to mend the model first. In the
+# evaluation kernel it pointed at the two blocks on an SM, above.
+#
 # **Question 11.** Pick the implementation furthest below the roof, and the one closest to it. For each, say which of
 # sections 2 to 8 explains its distance. Which causes of the distance are not in the floor at all?
 

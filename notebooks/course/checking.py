@@ -15,7 +15,7 @@ from torch import Tensor
 #: Elements before and after each tensor: more than one block without its mask overruns.
 GUARD = 8192
 #: The bits of 12345.679, which no kernel computes by chance.
-_GARBAGE = torch.tensor(12345.679).view(torch.int32).item()
+GARBAGE = torch.tensor(12345.679).view(torch.int32).item()
 #: What a kernel may err beside four times torch's float32: two ulp each for exp and division, of the whole norm.
 TWO_ULP_TWICE = 2.4e-7
 NOT_FILLED_IN = "not filled in yet"
@@ -28,12 +28,13 @@ class Verdict:
     exercise: str
     passed: bool
     message: str
+    progress: str = ""  # of the whole course
 
     def __bool__(self) -> bool:
         return self.passed
 
     def __repr__(self) -> str:
-        return f"{self._mark[0]} {self.exercise}: {self.message}"
+        return "\n  ".join(filter(None, (f"{self._mark[0]} {self.exercise}: {self.message}", self.progress)))
 
     @property
     def waiting(self) -> bool:
@@ -44,7 +45,8 @@ class Verdict:
         mark, colour = self._mark
         text = f"<b>{mark}</b> {html.escape(self.exercise)}: {html.escape(self.message)}"
         style = f"border-left: 4px solid {colour}; padding: 2px 10px; color: {colour}"
-        return f'<div style="{style}">{text}</div>'
+        small = f'<div style="color: #6b6b6b; font-size: 85%">{html.escape(self.progress)}</div>'
+        return f'<div style="{style}">{text}{small if self.progress else ""}</div>'
 
     @property
     def _mark(self) -> tuple[str, str]:
@@ -63,7 +65,7 @@ class Output:
 def garbage(name: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Output:
     """An output of this shape; `dtype` is float32 or int32."""
     size = torch.Size(shape).numel()
-    whole = torch.full((size + 2 * GUARD,), _GARBAGE, dtype=torch.int32, device=device)
+    whole = torch.full((size + 2 * GUARD,), GARBAGE, dtype=torch.int32, device=device)
     return Output(name, whole[GUARD : GUARD + size].view(dtype).view(tuple(shape)), whole)
 
 
@@ -76,17 +78,9 @@ def surrounded(tensor: Tensor, device: str) -> Tensor:
     return inner
 
 
-def stopped(error: BaseException) -> str:
-    """What a student needs of an exception: its kind and the last line of its text."""
-    while isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"it stopped with {': '.join([type(error).__name__, *lines[-1:]])}"
-
-
 def memory_problem(outputs: list[Output]) -> str | None:
     """What is wrong with where the outputs were written, in one line; None if nothing is."""
-    written = [(one.whole != _GARBAGE).split((GUARD, one.values.numel(), GUARD)) for one in outputs]
+    written = [(one.whole != GARBAGE).split((GUARD, one.values.numel(), GUARD)) for one in outputs]
     if not any(bool(zone.any()) for zones in written for zone in zones):
         return f"{NOT_FILLED_IN} (nothing was written)"
     for output, (before, _, after) in zip(outputs, written, strict=True):

@@ -159,6 +159,7 @@ rounds = Kernel(
         "`result` is wrong: a program read a row before it was written, or wrote its own before all had read it. "
         "Between which lines must all programs wait, and for how many arrivals in all?"
     ),
+    wait=True,
 )
 
 train_many = Kernel(

@@ -11,6 +11,7 @@ from benchmarks.contenders import IMPLEMENTATIONS, LADDER, compare
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.tables import text
 from breaknet.lesson.notebook_display import Markdown, table
+from notebooks.course import busy
 from notebooks.course.here import DEVICE, SIZE, digits
 
 #: What a rehearsal runs; the others, made for a GPU, would be interpreted, which takes long.
@@ -78,4 +79,5 @@ def comparison(*names: str) -> Markdown:
     header += [f"stored: {machine.gpu if device == 'cuda' else machine.cpu}" for machine, device, _ in others]
     evaluation, step = "evaluation of one network on 1,000 images", "one training step of 100 images"
     unit = evaluation if IMPLEMENTATIONS[names[0]].evaluates else step
-    return table(header, lines, f"Times of {unit}: medians, in brackets the quartiles.")
+    said = f" Here {busy.of_rows(list(here.values()))}." if here else ""
+    return table(header, lines, f"Times of {unit}: medians, in brackets the quartiles.{said}")

@@ -1,7 +1,7 @@
 """An exercise: how an answer is checked, and the usual mistakes, as edits of the solution in the notebook."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,17 +9,19 @@ from torch import Tensor
 
 from breaknet.kernels._triton import HAVE_TRITON, why_not
 from breaknet.lesson.notebook_display import Markdown, table
+from notebooks.course import progress
 from notebooks.course.checking import (
+    GARBAGE,
     NOT_FILLED_IN,
     Verdict,
     garbage,
     memory_problem,
-    stopped,
     surrounded,
     value_problem,
 )
 from notebooks.course.here import DEVICE
-from notebooks.course.solutions import solution
+from notebooks.course.solutions import cells, solution
+from notebooks.course.student_code import FirstProgram, all_by_the_first, mistake, stopped
 
 #: By the edits of the solution, text and replacement in turn: the checker's message, or a part of it.
 Mistakes = Mapping[tuple[str, ...], str]
@@ -42,9 +44,10 @@ class Exercise:
     def __call__(self, answer: Any) -> Verdict:
         """Check a kernel or a function; the message is about the first input for which it is wrong."""
         try:
-            return Verdict(self.name, *self.check(answer))
+            verdict = Verdict(self.name, *self.check(answer))
         except Exception as error:  # whatever a student's function raises becomes the message
-            return Verdict(self.name, False, stopped(error))
+            verdict = Verdict(self.name, False, stopped(error))
+        return replace(verdict, progress=progress.line(list(cells()), self.tag if verdict.passed else None))
 
     def usual_mistakes(self) -> Markdown:
         """For instructors: the usual mistakes, and the checker's message for each."""
@@ -64,6 +67,7 @@ class Kernel(Exercise):
             returned in one line.
         look_alikes: mistakes recognised by their results: whoever gets the same gets the message.
         hint: the message where values are wrong and no look-alike fits.
+        wait: whether programs wait for each other, so that none can be launched alone.
     """
 
     spec: Callable[..., Any]
@@ -72,6 +76,7 @@ class Kernel(Exercise):
     launch: Callable[..., Any]
     look_alikes: Mistakes = field(default_factory=dict)
     hint: str = ""
+    wait: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mistakes", {**self.look_alikes, **self.mistakes})
@@ -79,11 +84,17 @@ class Kernel(Exercise):
     def check(self, answer: Any) -> tuple[bool, str]:
         if not HAVE_TRITON:
             return False, f"cannot be checked here: {why_not()}"
+        if (seen := mistake(answer)) is not None:
+            return False, seen
         for case in self.cases:
             problem = self._problem(answer, case)
             if problem is not None:
                 where = "" if problem.startswith(NOT_FILLED_IN) else f" ({_described(case)})"
                 return False, f"{problem}{where}"
+        if not self.wait and (
+            problem := next(filter(None, (self._alone(answer, case) for case in self.cases)), None)
+        ):
+            return False, problem
         return True, f"correct on {len(self.cases)} sets of inputs, to float32's accuracy"
 
     def exact(self, case: dict[str, Any]) -> list[Tensor]:
@@ -104,7 +115,7 @@ class Kernel(Exercise):
             if DEVICE == "cuda":
                 torch.cuda.synchronize()
         except Exception as error:  # whatever a student's kernel raises becomes the message
-            return stopped(error)
+            return stopped(error, kernel)
         if isinstance(returned, str):
             return returned
         for name, value in inputs.items():
@@ -117,6 +128,14 @@ class Kernel(Exercise):
         if problem := next(problems, None):
             return self._look_alike(results, {**case, **inputs}) or self.hint or problem
         return None
+
+    def _alone(self, kernel: Any, case: dict[str, Any]) -> str | None:
+        """Whether the first program of a right kernel does the work of all, in words."""
+        inputs = {name: surrounded(value, DEVICE) for name, value in _tensors(case).items()}
+        results = [garbage("", one.shape, one.dtype, DEVICE).values for one in _as_list(self.spec(**case))]
+        first = FirstProgram(kernel)
+        self.launch(first, *results, **{**case, **inputs})
+        return all_by_the_first(first, results, GARBAGE)
 
     def _look_alike(self, found: list[Tensor], arguments: dict[str, Any]) -> str | None:
         """The message of the mistake that gives these results; None if no known one does."""

@@ -16,6 +16,7 @@ from breaknet.data.splits import Split
 from breaknet.kernels.linear_sigmoid import LinearSigmoid
 from breaknet.kernels.summed_mse import summed_mse
 from breaknet.model import MLP
+from notebooks.course import busy
 from notebooks.course.here import DEVICE, SIZE
 
 BATCH = 100
@@ -28,6 +29,8 @@ PURPOSES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 BOOKKEEPING = "bookkeeping"
 
+_spreads: list[float] = []  # of what was timed since somebody asked for the conditions
+
 
 def least_seconds(statement: str, calls: int = 1, repeats: int = 7, **names: object) -> float:
     """Seconds of one call of `statement`, which uses `names`: the least of several means, after a warm-up.
@@ -35,7 +38,16 @@ def least_seconds(statement: str, calls: int = 1, repeats: int = 7, **names: obj
     Other load only adds time. The device's work is waited for.
     """
     timer = Timer(statement, globals={"torch": torch, **names}, num_threads=torch.get_num_threads())
-    return min(timer.timeit(calls).mean for _ in range(repeats))
+    means = [timer.timeit(calls).mean for _ in range(repeats)]
+    _spreads.append(busy.spread(means))
+    return min(means)
+
+
+def _conditions() -> busy.Conditions:
+    """Those of everything that was timed since the last call."""
+    found = busy.here(_spreads)
+    _spreads.clear()
+    return found
 
 
 def module_step(images: Split) -> Callable[[], None]:
@@ -94,6 +106,7 @@ class StepProfile:
     busy: float  # seconds in which the GPU works; 0 on a CPU
     shares: dict[str, float]  # of the profiler's time within operators, by purpose
     operators: list[tuple[str, float, float]]  # name, calls, share of that time; the largest share first
+    conditions: busy.Conditions
 
     def __str__(self) -> str:
         lines = [
@@ -135,6 +148,7 @@ def profile_step(images: Split, steps: int = 5 if SIZE == "rehearse" else 50) ->
         busy=sum(event.time_range.elapsed_us() for event in on_gpu) / 1e6 / steps,
         shares=dict(shares.most_common()),
         operators=[(one.key, one.count / steps, one.self_cpu_time_total / whole) for one in averages],
+        conditions=_conditions(),
     )
 
 
@@ -144,6 +158,7 @@ class Overhead:
 
     sizes: list[int]
     seconds: list[float]
+    conditions: busy.Conditions
 
     @property
     def call(self) -> float:
@@ -168,7 +183,7 @@ def overhead() -> Overhead:
         calls = 100 if size <= 2**16 else 10
         add = "torch.add(values, 1, out=result)"
         seconds.append(least_seconds(add, calls, values=values, result=torch.empty_like(values)))
-    return Overhead(sizes, seconds)
+    return Overhead(sizes, seconds, _conditions())
 
 
 @dataclass(frozen=True)
@@ -178,6 +193,7 @@ class Batched:
     networks: list[int]
     alone: list[float]
     together: list[float]
+    conditions: busy.Conditions
 
 
 def many_small_layers() -> Batched:
@@ -190,7 +206,7 @@ def many_small_layers() -> Batched:
         one_by_one = "for each, weight in zip(a, w): torch.sigmoid(each @ weight)"
         alone.append(least_seconds(one_by_one, a=a, w=w) / count)
         together.append(least_seconds("torch.sigmoid(torch.bmm(a, w))", a=a, w=w) / count)
-    return Batched(counts, alone, together)
+    return Batched(counts, alone, together, _conditions())
 
 
 def order_matters(parts: int = 1000, orders: int = 200) -> tuple[int, float]:

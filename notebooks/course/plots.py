@@ -1,5 +1,6 @@
 """The course's figures of what was measured, counted or compiled on the present machine."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.tables import text
 from breaknet.kernels.host.targets import REGISTERS_PER_SM
+from notebooks.course import busy
 from notebooks.course.comparisons import stored_comparisons
 from notebooks.course.measure import BOOKKEEPING, Batched, Overhead, StepProfile
 from notebooks.course.pictures import BLUE, GOLD, GREEN, GREY, INK, PALE, RED, CourseFigure, plain_style
@@ -22,6 +24,13 @@ def _panels(width: float, height: float, *shape: int, **layout: Any) -> tuple[Fi
     """A figure, in inches, and its axes in rows and columns, row by row."""
     figure = CourseFigure(width, height, layout="constrained")
     return figure, list(figure.subplots(*shape, squeeze=False, **layout).ravel())
+
+
+def _say(figure: Figure, conditions: busy.Conditions) -> Figure:
+    """The figure with the conditions of its times below it, in red where the machine was busy."""
+    shown = textwrap.fill(str(conditions), round(14 * figure.get_figwidth()))
+    figure.supxlabel(shown, x=0.01, ha="left", fontsize=8.5, color=RED if conditions.busy else INK)
+    return figure
 
 
 @plain_style()
@@ -39,7 +48,7 @@ def where_time_goes(profile: StepProfile) -> Figure:
     labels = [f"{name.removeprefix('aten::')} × {calls:.0f}" for name, calls, _ in shown]
     right.barh(labels, [100 * share for *_, share in shown], color=BLUE)
     right.set(title="the ten longest × calls per step", xlabel="% of the time within operators")
-    return figure
+    return _say(figure, profile.conditions)
 
 
 @plain_style()
@@ -52,7 +61,7 @@ def overhead_curve(overhead: Overhead) -> Figure:
     axes.set(title="One call of torch.add", xlabel="values added", ylabel="µs")
     axes.set_ylim(bottom=0.4e6 * overhead.call)
     axes.grid(True, alpha=0.3)
-    return figure
+    return _say(figure, overhead.conditions)
 
 
 @plain_style()
@@ -70,7 +79,7 @@ def networks_curve(batched: Batched) -> Figure:
     axes.set(title="The second layer of many networks", xlabel="networks", ylabel="µs for one network")
     axes.legend()
     axes.grid(True, alpha=0.3)
-    return figure
+    return _say(figure, batched.conditions)
 
 
 @plain_style()
@@ -144,7 +153,7 @@ def times_and_floors(rows: Sequence[Any]) -> Figure:
         axes.set(title=f"{title}: µs, and the floor in red", xscale="log", ylim=(len(some) - 0.4, -0.6))
         axes.set_xlim(right=2.5 * max(times, default=1.0))
         axes.grid(True, axis="x", alpha=0.3)
-    return figure
+    return _say(figure, busy.of_rows(rows))
 
 
 @plain_style()
@@ -152,7 +161,7 @@ def roofline(rows: Sequence[Any], ceilings: Mapping[str, float], title: str) -> 
     """Rows with floors in the plane of operations per byte and operations per second, under the measured roof."""
     figure, (axes,) = _panels(9, 4.2)
     _roof(axes, rows, ceilings, title)
-    return figure
+    return _say(figure, busy.of_rows(rows))
 
 
 @plain_style()

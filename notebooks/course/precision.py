@@ -44,6 +44,36 @@ PRODUCTS: dict[str, Product] = {
 }
 
 
+def bf16_parts(x: Tensor, count: int) -> list[Tensor]:
+    """float32 of any shape as `count` bfloat16 numbers, in float32: each is what the ones before left, rounded."""
+    parts, rest = [], x
+    for _ in range(count):
+        parts.append(rest.bfloat16().float())
+        rest = rest - parts[-1]
+    return parts
+
+
+def bf16_errors(weight: Tensor, x: Tensor) -> list[tuple[int, float, float]]:
+    """For one, two and three bfloat16 parts of every weight [N, K]: what is lost, and what that does to x Wᵀ.
+
+    x [B, K] must be exact in bfloat16, as bytes / 256 are. By number of parts: the largest rest of a weight as a share
+    of it, and the error of the product over that of float32's own.
+    """
+    exact = x.double() @ weight.double().T
+    by_float32 = float((x @ weight.T - exact).norm())
+    found = []
+    for count in (1, 2, 3):
+        parts = bf16_parts(weight, count)
+        rest = (
+            weight.double() - sum(part.double() for part in parts)
+        ).abs() / weight.double().abs().clamp_min(1e-30)
+        product = torch.zeros_like(exact, dtype=torch.float32)
+        for part in reversed(parts):  # the smallest first
+            product += x @ part.T
+        found.append((count, float(rest.max()), float((product - exact).norm()) / by_float32))
+    return found
+
+
 class UsingProduct(TorchDispatchMode):
     """Within it, `a @ b` of two matrices is `product(a, b)`."""
 

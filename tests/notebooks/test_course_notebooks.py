@@ -45,6 +45,7 @@ def run(
     notebooks: list[nbformat.NotebookNode], monkeypatch, size: str = "rehearse", folder: Path = NOTEBOOKS
 ) -> list[nbformat.NotebookNode]:
     monkeypatch.setenv("BREAKNET_COURSE", size)
+    monkeypatch.setenv("BREAKNET_COURSE_FILE", "")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # the course settles that by itself
     return run_in_one_kernel(notebooks, folder)
 

@@ -1,6 +1,7 @@
 """Measurements, counts and pictures of the course: precision, counts beside the profiler, tables."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import torch
 from checks import random_labels, sparse_images, start_of
 from made_up_rows import machine, row
 
+from benchmarks import t4_gate
 from benchmarks.floors import training_step
 from benchmarks.rows import Row, save, stored
 from breaknet import reference
 from breaknet.data.splits import Split
 from breaknet.kernels._triton import HAVE_TRITON
-from notebooks.course import comparisons, measure, plots, precision, resources, specs
+from notebooks.course import busy, comparisons, elsewhere, measure, plots, precision, resources, specs
 from notebooks.course.here import DEVICE
 
 PNG = b"\x89PNG"
@@ -232,3 +234,84 @@ def test_specs_are_shown_as_code():
     text = specs.shown(specs.scale_bytes_spec)._repr_markdown_()
     assert text.startswith("```python\ndef scale_bytes_spec(pixels: U8[N]) -> F32[N]:")
     assert text.endswith("```")
+
+
+# ---- how quiet the machine was
+
+
+def test_a_busy_machine_is_told_beside_the_figure():
+    quiet, spread, loaded = (
+        busy.Conditions(1.03, 0.4, 2, 2),
+        busy.Conditions(1.8, 0.4, 2, 2),
+        busy.Conditions(1.03, 7.2, 1, 2),
+    )
+    assert str(quiet) == "measured with 2 threads on 2 cores, load 0.4; repeats agree within 3 %"
+    assert str(spread).startswith(
+        "on a busy machine (2 threads on 2 cores, load 0.4; repeats differ by 80 %)"
+    )
+    assert "1 thread on 2 cores, load 7.2" in str(loaded)
+    assert [one.busy for one in (quiet, spread, loaded)] == [False, True, True]
+    for conditions in (quiet, loaded):
+        figure = plots.overhead_curve(measure.Overhead([1, 4, 16], [1e-6, 1e-6, 4e-6], conditions))
+        said = figure._supxlabel
+        assert said.get_text().replace("\n", " ") == str(conditions)
+        assert (said.get_color() == plots.RED) == conditions.busy
+        figure.canvas.draw()
+        box = said.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_the_spread_of_repeats_is_that_of_what_was_timed(monkeypatch):
+    monkeypatch.setattr(measure, "_spreads", [])
+    means = iter([9.0, 1.0, 1.0, 4.0, 1.0, 9.0, 9.0])
+    monkeypatch.setattr(measure.Timer, "timeit", lambda self, calls: SimpleNamespace(mean=next(means)))
+    assert measure.least_seconds("pass") == 1.0
+    assert measure._conditions().spread == 4.0
+    assert measure._conditions().spread == 1.0  # nothing was timed since
+
+
+def test_rows_tell_their_load_and_quartiles(measured):
+    rows = [
+        replace(one, conditions={"load": load}) for one, load in zip(measured, (0.5, 3.5, None), strict=True)
+    ]
+    found = busy.of_rows(rows)
+    assert (found.load, found.spread) == (3.5, pytest.approx(1 / 0.9))
+    assert busy.of_rows([]).load is None
+    assert "Here measured with" in comparisons.comparison(
+        "sliced"
+    ) or "Here on a busy" in comparisons.comparison("sliced")
+
+
+# ---- what was learnt on other machines
+
+
+def test_three_bfloat16_parts_lose_nothing(batch):
+    weight = start_of()["hidden1.weight"]
+    parts = precision.bf16_parts(weight, 3)
+    assert all(torch.equal(part.bfloat16().float(), part) for part in parts)
+    assert torch.equal(sum(part.double() for part in parts), weight.double())
+    assert torch.equal(batch[0].bfloat16().float(), batch[0])  # bytes / 256 need one
+    (_, one, bad), (_, two, better), (_, three, good) = precision.bf16_errors(weight, batch[0])
+    assert one > 1e-3 > two > three == 0
+    assert bad > 1000 > better > 2 > good
+
+
+def test_prototypes_are_labelled_and_apart_from_rows():
+    for topic in ("fusing", "evaluation"):
+        header, *lines = cells(elsewhere.beside_prototypes(topic))
+        assert header == [elsewhere.PROTOTYPES[topic]["work"], "time", "measured as"]
+        labels = [line[2] for line in lines]
+        made = len(elsewhere.PROTOTYPES[topic]["prototypes"])
+        assert labels[-made:] == ["prototype, H200, 2026-11-29"] * made
+        assert len(labels) > made
+        assert all(label.startswith("row, H200, 20") for label in labels[:-made])
+
+
+def test_the_model_stands_against_every_row_it_can_predict(monkeypatch):
+    header, *lines = cells(elsewhere.model_against_rows())
+    assert header == ["row", "GPU", "predicted", "measured", "ratio"]
+    evidence = t4_gate.evidence(stored())
+    assert [line[0] for line in lines] == [row.name for *_, row, _ in evidence]
+    monkeypatch.setattr(t4_gate, "load", lambda: None)
+    assert "older than the stored rows" in elsewhere.model_against_rows()
