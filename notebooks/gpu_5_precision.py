@@ -100,9 +100,8 @@ checks_in_python.split_product.usual_mistakes()
 
 # %%
 for parts, rest, error in precision.bf16_errors(start["hidden1.weight"], pixels):
-    print(
-        f"{parts} part(s): a weight loses up to {rest:.0e} of itself; error of the product: {error:,.2f} of float32's"
-    )
+    print(f"{parts} part(s): a weight loses up to {rest:.0e} of itself,")
+    print(f"           and the error of the product is {error:,.2f} times float32's")
 
 # %% [markdown]
 # And it pays. The networks of 100 epochs, evaluated on 60,000 images:
