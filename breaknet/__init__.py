@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .checkpoints import Checkpoints
     from .curves import plot
     from .data.mnist import load_mnist
+    from .data.photos import read_image
     from .data.splits import Digits, Split
     from .errors import BackendError, DataError
     from .evaluation import evaluate
@@ -45,6 +46,7 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
     "plot": "curves",
+    "read_image": "data.photos",
     "shuffle_labels": "breakage",
     "sweep": "sweeps.runner",
     "train": "training",
@@ -66,6 +68,7 @@ __all__ = [
     "evaluate",
     "load_mnist",
     "plot",
+    "read_image",
     "shuffle_labels",
     "sweep",
     "train",

@@ -90,7 +90,7 @@ def test_fewer_examples_are_memorised_better_in_the_same_number_of_steps(mnist, 
     bad = breaknet.shuffle_labels(mnist.train, seed=seed)
     best = capacity(bad, seed=seed)["best_train_accuracy"]
     assert best == sorted(best, reverse=True)
-    assert best == pytest.approx([0.99, 0.95, 0.71, 0.23, 0.125], abs=0.06)
+    assert best == pytest.approx([0.99, 0.95, 0.71, 0.23, 0.125], abs=0.1)
     # with 300 epochs for all of them, fewer examples look less learned
     few, many = (
         breaknet.train(bad[:count], epochs=300, seed=seed).train_accuracy.max() for count in (100, 300)
