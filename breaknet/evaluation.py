@@ -12,6 +12,7 @@ from .checkpoints import Checkpoints
 from .fast_paths import difference_in_outputs
 from .inputs import ExamplesReader, knows_other_names, with_labels
 from .model import MLP, PARAMETER_NAMES, hidden_widths, torch_settings
+from .progress import notices
 from .run import Evaluation, Run
 
 
@@ -24,6 +25,7 @@ def evaluate(
     backend: str = "auto",
     device: str | torch.device = "auto",
     confusion: bool = False,
+    progress: bool | None = None,
 ) -> Evaluation:
     """Cost, accuracy and, if asked, confusion counts of every model on `data`.
 
@@ -34,6 +36,8 @@ def evaluate(
         labels: the labels, where `data` is images alone.
         backend, device: as for `breaknet.train`.
         confusion: also count examples by true and predicted label.
+        progress: None for a notice in a notebook where kernels are compiled first; True for one anywhere, False for
+            none.
 
     Returns:
         An Evaluation whose arrays have one entry for each model, in their order.
@@ -46,6 +50,8 @@ def evaluate(
         parameters, own, reason = _read_models(models)
         if not isinstance(confusion, bool):
             raise TypeError(f"confusion: True or False, not {confusion!r}")
+        if progress is not None and not isinstance(progress, bool):
+            raise TypeError(f"progress: None, True or False, not {progress!r}")
         usable = select.choices(backend, device)
         examples = ExamplesReader().read(with_labels(data, labels), "data")
         obstacles = {
@@ -61,7 +67,8 @@ def evaluate(
             scores: Scores = choice.backend.evaluate(parameters, examples, choice.device, confusion)
             return scores
 
-        scores, used = select.run_on_first(usable, obstacles, backend != "auto", evaluate_on)
+        with notices(progress):
+            scores, used = select.run_on_first(usable, obstacles, backend != "auto", evaluate_on)
         return Evaluation(scores.cost, scores.accuracy, scores.confusion, used.name, str(used.device))
 
 

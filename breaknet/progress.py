@@ -1,16 +1,34 @@
-"""Progress of training: a plain-text bar for terminals and notebooks, or calls of a function."""
+"""Progress of training: a bar and notices where somebody looks, or calls of a function; elsewhere nothing.
+
+None    in a notebook a bar once a second has passed, and the notices of compiling; elsewhere nothing
+True    a bar at once, and the notices
+False   nothing
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from time import perf_counter
 from typing import Any
+
+from .backends.interface import TrainingJob
 
 #: Called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
 ProgressCallable = Callable[[int, int, float], Any]
 
 _COSTS_SHOWN = 4
+_NAMES_SHOWN = 3
+
+_PATIENCE = 1.0  # seconds before a bar that nobody asked for, and before a rate is believed
+_BETWEEN_DRAWINGS = 0.2
+_BURST = 0.05  # reports this close to the first one tell of epochs that were trained before it
+
+_log = logging.getLogger("breaknet")
 
 
 class CallbackFailed(BaseException):
@@ -20,64 +38,216 @@ class CallbackFailed(BaseException):
         self.error = error
 
 
+def in_notebook() -> bool:
+    """Whether this process runs the cells of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def _stream(notebook: bool) -> Any:
+    return sys.stdout if notebook else sys.stderr  # a notebook shows standard error in red
+
+
+@contextmanager
+def notices(progress: object) -> Iterator[None]:
+    """A block whose notices, such as that of compiling, are printed as `progress` wants it."""
+    notebook = in_notebook()
+    # where the caller has notices logged already, there is nothing to do
+    if progress is False or not (notebook or progress is True) or _log.isEnabledFor(logging.INFO):
+        yield
+        return
+    with _printer.printing():
+        yield
+
+
+class _Printer(logging.Filter):
+    """Prints breaknet's notices, and keeps from the log what it would not have got without this."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._level = logging.NOTSET
+
+    @contextmanager
+    def printing(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._level = _log.level
+                _log.setLevel(logging.INFO)
+                _log.addFilter(self)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    _log.removeFilter(self)
+                    _log.setLevel(self._level)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            return True
+        print(record.getMessage(), file=_stream(in_notebook()), flush=True)
+        return False
+
+
+_printer = _Printer()
+
+
+class TimeLeft:
+    """How long the rest of some work takes, from how fast it has gone since it was first heard of."""
+
+    def __init__(self, total: float) -> None:
+        self.total = total
+        self._first: tuple[float, float] | None = None  # the moment, and what was done by then
+        self._begun = 0.0
+
+    def after(self, done: float) -> str:
+        """What to show once so much is done: nothing before there is a second to judge by."""
+        now = perf_counter()
+        if self._first is None or now - self._begun < _BURST:
+            self._begun = self._begun or now
+            self._first = now, done
+        moment, before = self._first
+        if done >= self.total:
+            return ""
+        if now - moment < _PATIENCE or done <= before:
+            return ""
+        seconds = (self.total - done) / (done - before) * (now - moment)
+        return f"{duration(seconds)} left"
+
+
+class Bar:
+    """A bar with a text before and after it: a widget in a notebook that has ipywidgets, else plain text."""
+
+    def __init__(self, total: float, leave: bool = True) -> None:
+        notebook = in_notebook()
+        widgets = notebook and find_spec("ipywidgets") is not None
+        module = __import__("tqdm.notebook" if widgets else "tqdm", fromlist=["tqdm"])
+        self._bar: Any = module.tqdm(
+            total=total, leave=leave, ascii=None if widgets else " -#", ncols=None if widgets else 100,
+            bar_format="{desc} |{bar}| {unit}", unit="", miniters=0, mininterval=0, file=_stream(notebook),
+        )  # fmt: skip
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to show something new."""
+        return perf_counter() >= self._next
+
+    def show(self, before: str, done: float, after: str) -> None:
+        self._next = perf_counter() + _BETWEEN_DRAWINGS
+        with suppress(OSError, ValueError):  # standard error is closed or full: work goes on without a bar
+            self._bar.unit = after
+            self._bar.n = min(done, self._bar.total)
+            self._bar.set_description_str(before, refresh=False)
+            self._bar.refresh()
+
+    def close(self) -> None:
+        with suppress(OSError, ValueError):
+            self._bar.close()
+
+
 class Progress:
-    """Reports epochs to a bar (True), to a callable, or to nothing (False); use as a context manager.
+    """Reports epochs of `jobs` as the caller wants it; use as a context manager.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: for something else than None, True, False or a callable.
     """
 
-    def __init__(self, progress: object, epochs: list[int]) -> None:
-        if not (isinstance(progress, bool) or callable(progress)):
+    def __init__(self, progress: object, jobs: Sequence[TrainingJob]) -> None:
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise TypeError(
-                f"progress: True, False or a callable(epoch, epochs, train_cost), not {progress!r}"
+                "progress: True, False or a callable(epoch, epochs, train_cost), or None for a bar in notebooks "
+                f"only, not {progress!r}"
             )
         self._callable: Any = progress if callable(progress) else None
-        self._wants_bar = progress is True
-        self._epochs = epochs
-        self._bar: Any = None
+        self._asked = progress is True
+        self._wants_bar = self._asked or (progress is None and in_notebook())
+        self._notices = notices(progress)
+        self._jobs = jobs
+        self._sizes = [len(job.train) + (len(job.valid) if job.valid is not None else 0) for job in jobs]
+        self._total = float(sum(size * job.epochs for size, job in zip(self._sizes, jobs, strict=True)))
+        self._left = TimeLeft(self._total)
+        self._bar: Bar | None = None
         self._costs: dict[int, float] = {}
         self._done: dict[int, int] = {}  # epochs by job
+        self._work = 0.0  # images gone through
+        self._last = 0
+        self._began = perf_counter()
 
     def __enter__(self) -> Progress:
-        if self._wants_bar and sys.stderr is not None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=sum(self._epochs),
-                desc="training",
-                unit="epoch",
-                ascii=" -#",
-                ncols=100,
-                mininterval=0.2,
-                bar_format="{desc}: |{bar}| epoch {n_fmt} of {total_fmt}{postfix}, {remaining} left",
-            )
+        self._notices.__enter__()
+        if self._asked:
+            self._open_bar()
         return self
 
     def __exit__(self, *exc: object) -> None:
         if self._bar is not None:
-            with suppress(OSError, ValueError):
-                self._bar.close()
+            self._show(self._bar)
+            self._bar.close()
+        self._notices.__exit__(None, None, None)
 
     def report(self, job: int, epoch: int, train_cost: float) -> None:
         """Job number `job` has finished `epoch`."""
-        if self._bar is not None:
-            self._costs[job] = train_cost
+        if self._callable is not None:
             try:
-                self._bar.set_postfix_str(f"cost {self._shown_costs()}", refresh=False)
-                self._bar.update(epoch + 1 - self._done.get(job, 0))
-            except (OSError, ValueError):  # standard error is closed or full: training goes on without a bar
-                self._bar = None
-            self._done[job] = epoch + 1
-        elif self._callable is not None:
-            try:
-                self._callable(epoch, self._epochs[job], train_cost)
+                self._callable(epoch, self._jobs[job].epochs, train_cost)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 raise CallbackFailed(error) from error
+        if not self._wants_bar:
+            return
+        self._costs[job] = train_cost
+        self._work += (epoch + 1 - self._done.get(job, 0)) * self._sizes[job]
+        self._done[job] = epoch + 1
+        self._last = job
+        if self._bar is None and perf_counter() - self._began >= _PATIENCE:
+            self._open_bar()
+        left = self._left.after(self._work)
+        if self._bar is not None and self._bar.due():
+            self._show(self._bar, left)
+
+    def _open_bar(self) -> None:
+        try:
+            self._bar = Bar(self._total, leave=self._asked)
+        except (AttributeError, OSError, ValueError):  # no standard error, or one that is closed or full
+            self._wants_bar = False
+        else:
+            self._show(self._bar)
+
+    def _show(self, bar: Bar, left: str = "") -> None:
+        costs = f"cost {self._shown_costs()}" if self._costs else ""
+        bar.show(self._stand(), self._work, ", ".join(filter(None, (costs, left))))
+
+    def _stand(self) -> str:
+        """Which jobs are trained and how far they are: "clean + shuffled, epoch 71 of 100"."""
+        going = [job for job, done in sorted(self._done.items()) if done < self._jobs[job].epochs]
+        going = going or ([self._last] if self._done else list(range(len(self._jobs))))
+        names = [
+            self._jobs[job].name or (f"run {job}" if len(self._jobs) > 1 else "training") for job in going
+        ]
+        shown = (
+            " + ".join(names) if len(names) <= _NAMES_SHOWN else f"{len(names):,} of {len(self._jobs):,} runs"
+        )
+        lengths = {self._jobs[job].epochs for job in going}
+        done = [self._done.get(job, 0) for job in going]
+        if len(lengths) == 1:
+            return f"{shown}, epoch {min(done):,} of {lengths.pop():,}"
+        return f"{shown}, {100 * self._work / self._total:.0f} %"
 
     def _shown_costs(self) -> str:
         """The last cost of each job, in order of jobs; of many jobs the first four."""
-        costs = [f"{cost:.4f}" for _, cost in sorted(self._costs.items())]
+        costs = [f"{cost:.4f}" for _, cost in sorted(self._costs.items())[: _COSTS_SHOWN + 1]]
         return " ".join(costs[:_COSTS_SHOWN]) + (" ..." if len(costs) > _COSTS_SHOWN else "")
+
+
+def duration(seconds: float) -> str:
+    """A time in words: "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.1f} h"

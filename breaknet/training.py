@@ -1,5 +1,6 @@
 """`train` and `train_many`: check everything once, pick a backend, return runs."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def train(
     init: MLP | None = None,
     backend: str = "auto",
     device: str | torch.device = "auto",
-    progress: Any = False,
+    progress: Any = None,
 ) -> Run:
     """Train one network by plain SGD on the summed squared error, batches in order, and keep every epoch.
 
@@ -96,7 +97,8 @@ def train(
             trained so, by the torch backend; one that computes something else is a ValueError.
         backend: "auto" (triton on a usable CUDA GPU, else numba, else torch), "torch", "numba" or "triton".
         device: "auto", or a torch device or its name.
-        progress: True for a text bar on standard error, or a callable(epoch, epochs, train_cost).
+        progress: None for a bar in a notebook once a second has passed, and nothing elsewhere; True for a bar, False
+            for silence, or a callable(epoch, epochs, train_cost).
 
     Raises:
         TypeError, ValueError: for arguments of a wrong type or value; nothing has been done then.
@@ -115,7 +117,7 @@ def train_many(
     *,
     backend: str = "auto",
     device: str | torch.device = "auto",
-    progress: Any = False,
+    progress: Any = None,
     plan: str | None = None,
     checkpoints: str = "all",
 ) -> list[Run]:
@@ -124,7 +126,7 @@ def train_many(
     Args:
         jobs: what to train; jobs given the same images share them.
         backend, device: as in `train`.
-        progress: True for one text bar over all epochs, or a callable as in `train`, called for each job.
+        progress: as in `train`: one bar for all jobs, by their names; a callable is called for each job.
         plan: how the backend is to run the jobs, one of its `PLANS`; None lets it choose. Within a plan a job
             gives the same bits alone or among others.
         checkpoints: "all" for those of every epoch, or "last" for the final parameters alone: jobs are then trained
@@ -152,8 +154,9 @@ def train_checked(
 ) -> list[Run]:
     """`train_many` of jobs that were checked; an interruption leaves in their `checkpoints` what was reported."""
     with torch_settings():
-        # no object for no progress: most runs have none
-        shown = None if progress is False else Progress(progress, [job.epochs for job in checked])
+        # no object for no progress: most runs have none, and outside of notebooks None is none
+        silent = progress is False or (progress is None and "ipykernel" not in sys.modules)
+        shown = None if silent else Progress(progress, checked)
         if checkpoints == "all":
             _check_room([(job.epochs // job.every, hidden_widths(job.start)) for job in checked])
         usable = select.choices(backend, device)

@@ -25,8 +25,9 @@ VALID = (sparse_images(120, seed=1), random_labels(120, seed=1))
 def test_the_signature_is_the_published_one():
     defaults = {name: p.default for name, p in inspect.signature(breaknet.train).parameters.items()}
     assert defaults == {
-        "data": inspect.Parameter.empty, "valid": None, "epochs": 100, "batch_size": 100, "learning_rate": 0.05,
-        "hidden": (16, 16), "seed": 0, "init": None, "backend": "auto", "device": "auto", "progress": False,
+        "data": inspect.Parameter.empty, "labels": None, "valid": None, "epochs": 100, "batch_size": 100,
+        "learning_rate": 0.05, "hidden": (16, 16), "seed": 0, "init": None, "backend": "auto", "device": "auto",
+        "progress": None,
     }  # fmt: skip
 
 
@@ -164,8 +165,8 @@ def test_progress_reports_every_epoch(capsys):
     breaknet.train(DATA, epochs=3, backend="torch", progress=True)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "epoch 3 of 3, cost " in shown.err
-    assert "left" in shown.err
+    assert "training, epoch 3 of 3 |" in shown.err
+    assert f"cost {run.train_cost[-1]:.4f}" in shown.err
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, RuntimeError])

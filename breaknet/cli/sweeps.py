@@ -96,6 +96,7 @@ class Asked(NamedTuple):
 
 def _run(grid: dict[str, Any], asked: Asked, is_atlas: bool) -> None:
     from ..errors import DataError
+    from ..progress import duration
     from ..sweeps import atlas, page, runner
     from ..sweeps.grid import MAX_JOBS_AT_ALL, settings
 
@@ -126,7 +127,7 @@ def _run(grid: dict[str, Any], asked: Asked, is_atlas: bool) -> None:
     title = atlas.TITLE if is_atlas else "A sweep of broken data"
     report = page.write_page(result, title, text)
     print(
-        f"{result.trained:,} networks trained in {runner.duration(perf_counter() - began)}, "
+        f"{result.trained:,} networks trained in {duration(perf_counter() - began)}, "
         f"{len(plan.settings):,} in all"
     )
     print(f"table: {result.folder / 'table.csv'}")

@@ -173,6 +173,7 @@ class Lesson:
                     valid=self.digits.valid,
                     epochs=settings.epochs(experiment),
                     seed=settings.seed,
+                    name=experiment.name,
                     **self._network(),
                 )
                 for experiment in group

@@ -14,6 +14,7 @@ from ..data.mnist import load_mnist
 from ..data.splits import Digits
 from ..inputs import knows_other_names
 from ..model import MLP
+from ..progress import Bar, TimeLeft, duration, in_notebook, notices
 from ..resources import check_disk
 from .grid import MAX_JOBS, MAX_JOBS_AT_ALL, Setting, read_file, settings
 from .shards import Shard, Speed, cut, model_of, trained
@@ -118,7 +119,7 @@ def sweep(
     address: str | None = None,
     parameters: bool = False,
     yes: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> SweepResult:
     """Train every network of a grid, on data broken in every way of it, and keep the results in a folder.
 
@@ -133,7 +134,7 @@ def sweep(
         parameters: keep every network's final parameters as well, for `result.model(row)`: 52 kB each with widths
             16, 16. Jobs that were finished without them are done again.
         yes: go on with more than 200,000 jobs, or more than an estimated hour.
-        progress: True for a text bar on standard error.
+        progress: None for a bar in a notebook, and nothing elsewhere; True for a bar, False for silence.
 
     Raises:
         TypeError, ValueError: for a grid or arguments that are wrong, or too large without `yes`; nothing has been
@@ -202,7 +203,9 @@ def engine_named(
     return local
 
 
-def run(digits: Digits, plan: Plan, store: Store, engine: Engine, progress: bool = False) -> SweepResult:
+def run(
+    digits: Digits, plan: Plan, store: Store, engine: Engine, progress: bool | None = False
+) -> SweepResult:
     """Do what is left of a plan, shard by shard, each kept as soon as it is done."""
     count = 0
     with store.locked(), _bar(plan, progress) as advance:
@@ -216,30 +219,25 @@ def run(digits: Digits, plan: Plan, store: Store, engine: Engine, progress: bool
 
 
 @contextmanager
-def _bar(plan: Plan, wanted: bool) -> Iterator[Callable[[Shard], None]]:
+def _bar(plan: Plan, progress: bool | None) -> Iterator[Callable[[Shard], None]]:
+    wanted = in_notebook() if progress is None else progress
     if not wanted or not plan.shards:
         yield lambda shard: None
         return
-    from tqdm import tqdm
+    bar, left, finished, seconds = Bar(plan.seconds), TimeLeft(plan.seconds), plan.finished, 0.0
 
-    form = "sweep: |{bar}| {percentage:3.0f} %{postfix}, {remaining} left"
-    with tqdm(total=plan.seconds, ascii=" -#", ncols=100, bar_format=form) as bar:
-        done = plan.finished
-        bar.set_postfix_str(f"{done:,} of {len(plan.settings):,} jobs")
+    def show() -> None:
+        bar.show(f"sweep, {finished:,} of {len(plan.settings):,} jobs", seconds, left.after(seconds))
 
-        def advance(shard: Shard) -> None:
-            nonlocal done
-            done += len(shard.settings)
-            bar.set_postfix_str(f"{done:,} of {len(plan.settings):,} jobs", refresh=False)
-            bar.update(shard.seconds)
+    def advance(shard: Shard) -> None:
+        nonlocal finished, seconds
+        finished += len(shard.settings)
+        seconds += shard.seconds
+        show()
 
-        yield advance
-
-
-def duration(seconds: float) -> str:
-    """A time in words: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:,.1f} h"
+    show()
+    try:
+        with notices(progress):
+            yield advance
+    finally:
+        bar.close()
