@@ -54,6 +54,21 @@ def keep_float32(x):
 
 
 @jit
+def rounded_product(a, b):
+    """a b for float32, rounded before anything is added to it.
+
+    Threads that sum what they hold add their own to another's, and each ends with a copy of the sum. Were a thread's
+    own part of an FMA, a product not rounded, the copies would differ, and which is stored would be left to chance.
+    """
+    if INTERPRETED:
+        return a * b
+    else:
+        return tl.inline_asm_elementwise(
+            "mul.rn.f32 $0, $1, $2;", "=f,f,f", [a, b], dtype=tl.float32, is_pure=True, pack=1
+        )
+
+
+@jit
 def pixels_to_float32(x):
     """float32 of loaded pixels: uint8 means byte / 256, float32 stays as it is. Evaluation does this by its `scale`."""
     if x.dtype == tl.uint8:

@@ -19,7 +19,13 @@ each, d3 [rows, 16], one after another. `rows` is the batch rounded up to whole 
 
 from breaknet.kernels import jobs
 from breaknet.kernels._triton import jit, tl
-from breaknet.kernels.device_functions import grouped_dot, load_images, sigmoid, sigmoid_derivative
+from breaknet.kernels.device_functions import (
+    grouped_dot,
+    load_images,
+    rounded_product,
+    sigmoid,
+    sigmoid_derivative,
+)
 
 OUTPUT_BLOCK = tl.constexpr(jobs.MAX_OUTPUTS)
 #: Products that `times_transposed` holds at once, in 256 threads.
@@ -94,7 +100,7 @@ def times_transposed(a, w):
     the threads, and each sum over K stays in a warp.
     """
     if a.shape[0] * w.shape[0] * w.shape[1] <= MAX_PRODUCTS:
-        return tl.sum(a[:, None, :] * w[None, :, :], 2)
+        return tl.sum(rounded_product(a[:, None, :], w[None, :, :]), 2)
     else:
         return tl.dot(a, tl.trans(w), input_precision="ieee")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sanitizer_reports import refused_hazards
 from trainer_cases import Problem, train
 
 from breaknet.kernels.host import trainers
@@ -151,12 +152,20 @@ SANITIZED = """
 import sys
 sys.path[:0] = {paths!r}
 import torch
-from test_cooperative_gpu import LESSON, config_here, trained
+from dataclasses import replace
+from test_cooperative_gpu import LESSON, capability, config_here, trained
 from trainer_cases import Problem, train
+from breaknet.kernels.host.tiles import packed_tiles
 problem = Problem(LESSON, 250, device=torch.device("cuda"))
 config, job = config_here(LESSON, 100), problem.job(batch=100, epochs=2)
 problem.assert_trained(job, trained(problem, config, [job]))
 problem.assert_trained(job, train(problem, config, [job]))
+packed = packed_tiles(LESSON, 100, True, capability())
+jobs = [replace(job, label=1100 + row, live_row=row, checkpoint_row=2 * row) for row in range(packed.networks + 1)]
+found = train(problem, packed, jobs)
+for one in jobs:
+    problem.assert_trained(one, found)
+print("trained as it should be")
 """
 
 
@@ -169,4 +178,8 @@ def test_compute_sanitizer(tool):
     code = SANITIZED.format(paths=[str(here.parent), str(here), str(here.parents[1])])
     command = [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "trained as it should be" in done.stdout, (done.stdout + done.stderr)[-3000:]
+    if tool == "racecheck":
+        assert not refused_hazards(done.stdout)
+    else:
+        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

@@ -116,6 +116,26 @@ def test_all_that_orders_blocks_is_needed(where: str, old: str, new: str, reposi
         train_small(edit)
 
 
+def test_products_are_rounded_before_threads_add_them_up() -> None:
+    """Else copies of a sum differ, and several threads store theirs to one place: the compiler's FMAs put back."""
+
+    def edit(ptx: str) -> str:
+        products = dict(re.findall(r"mul\.rn\.f32 (%r\d+), (%r\d+, %r\d+);", ptx))
+
+        def contracted(sum_: re.Match[str]) -> str:
+            total, own, others = sum_.groups()
+            return f"fma.rn.f32 {total}, {products[own]}, {others};" if own in products else sum_[0]
+
+        edited = re.sub(r"add\.f32\s+(%r\d+), (%r\d+), (%r\d+);", contracted, ptx)
+        assert edited != ptx
+        return edited
+
+    with pytest.raises(
+        Fault, match=r"threads store to a place what another stores otherwise.* of training_step\.py"
+    ):
+        train_small(edit)
+
+
 QUICK = [
     next(form for form in PACKED if form.form == kind and form.width > 16) for kind in ("fused", "looped")
 ]

@@ -53,6 +53,34 @@ def test_a_write_after_anothers_read_is_a_race() -> None:
     result(body + "bar.sync 0;" + again)
 
 
+PAIRS = """
+    shr.u32 %r10, %r0, 1; shl.b32 %r11, %r10, {shift}; cvt.u64.u32 %rd9, %r11; add.s64 %rd4, %rd3, %rd9;
+    xor.b32 %r13, %r10, 5; {change}
+    {store}
+    bar.sync 0; mov.b32 %r3, %r10;
+"""
+SAME_PLACE = {
+    "shared": (2, "st.shared.b32 [ %r11 + 0 ], %r13;"),
+    "shared, two numbers": (3, "st.shared.v2.b32 [ %r11 + 0 ], {%r10, %r13};"),
+    "global": (2, "st.global.b32 [ %rd4 + 0 ], { %r13 };"),
+    "matrices": (4, "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r11], {%r13};"),
+}
+
+
+@pytest.mark.parametrize("name", SAME_PLACE)
+def test_threads_may_store_to_one_place_only_the_same(name: str) -> None:
+    """Each two threads store to one place in one instruction, the same or the one a bit more than the other."""
+    shift, store = SAME_PLACE[name]
+    if name == "matrices":
+        # lanes 8 to 15 give no addresses: rows of the first four pairs of lanes, two of which lie at one address
+        same, other = "mov.b32 %r13, 9;", "mov.b32 %r13, %r0;"
+    else:
+        same, other = "", "and.b32 %r14, %r0, 1; add.s32 %r13, %r13, %r14;"
+    result(PAIRS.format(shift=shift, change=same, store=store), shared=4096)
+    with pytest.raises(Fault, match=r"threads store to a place what another stores otherwise; line \d+, 'st"):
+        result(PAIRS.format(shift=shift, change=other, store=store), shared=4096)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

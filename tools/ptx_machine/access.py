@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tools.ptx_machine.arithmetic import Step, dtype_of
-from tools.ptx_machine.memory import PLACE
+from tools.ptx_machine.memory import PLACE, Fault
 from tools.ptx_machine.parser import Address, Immediate, Instruction, Operand, Register, Vector
 from tools.ptx_machine.races import WARP
 
@@ -90,6 +90,14 @@ class _Access:
         return step
 
 
+def _write(memory: Any, at: Any, content: NDArray[Any]) -> None:
+    """Threads of one instruction may store to one place, as copies of one element do, but only the same."""
+    memory[at] = content
+    differ = memory[at] != content
+    if differ.any():
+        raise Fault(f"race: {int(differ.sum())} threads store to a place what another stores otherwise")
+
+
 def _many(operand: Operand) -> tuple[Operand, ...]:
     return operand.parts if isinstance(operand, Vector) else (operand,)
 
@@ -117,8 +125,9 @@ def store(instruction: Instruction, machine: Machine) -> Step:
     sources = [np.broadcast_to(machine.registers.read(one, kind), shape) for one in _many(source)]
 
     def move(active: NDArray[Any], memory: Any, at: Any) -> None:
+        # a thread's numbers lie side by side, so that no two of one thread meet
         for i, value in enumerate(sources):
-            memory[at + i] = value[active]
+            _write(memory, at + i, value[active])
 
     return _Access(instruction, machine, address, kind, len(sources)).step("write", move)
 
@@ -176,7 +185,7 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
 
         def arrive() -> None:
             memory, at = writes.find(active, where, "write")
-            memory[at[:, None] + words] = content
+            _write(memory, at[:, None] + words, content)
 
         if active.size:
             machine.copies[-1].append(arrive)
@@ -204,7 +213,7 @@ def matrix(instruction: Instruction, machine: Machine) -> Step:
             if loads:
                 file[:] = memory[at]
             else:
-                memory[at] = file
+                _write(memory, at, file)
 
     return step
 
