@@ -1,4 +1,4 @@
-"""How a kernel becomes a torch operator of the namespace `breaknet`.
+"""How a kernel becomes a torch operator of the namespace `breaknet`, and when a call may do without the operator.
 
 An operator is opaque to `torch.compile`, which therefore always captures a full graph around it, and costs less per
 call than `torch.library.custom_op`, whose checks for aliased results its functions do not need: no operator here
@@ -13,6 +13,17 @@ from torch.autograd import forward_ad
 
 from breaknet.kernels._triton import HAVE_TRITON
 
+_PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
+_STRIDED = torch.strided
+# looked up once: `eager` is a large part of the time that an operator of few numbers takes
+_compiling = torch.compiler.is_compiling
+_function_modes, _dispatch_modes = torch._C._len_torch_function_stack, torch._C._len_torch_dispatch_stack
+_transforms, _is_wrapped = (
+    torch._C._are_functorch_transforms_active,
+    torch._C._functorch.is_functorch_wrapped_tensor,
+)
+_autocast, _tracing = torch._C._is_any_autocast_enabled, torch._C._get_tracing_state
+
 #: The library of each operator, kept at torch's own namespace: a module that is imported again or reloaded
 #: finds there what it has registered before, and takes it back.
 _LIBRARIES: dict[str, Any] = vars(torch.ops.breaknet).setdefault("_libraries", {})
@@ -21,6 +32,40 @@ _LIBRARIES: dict[str, Any] = vars(torch.ops.breaknet).setdefault("_libraries", {
 def forward_mode() -> bool:
     """Whether forward-mode differentiation is going on, which no kernel and no registered derivative takes part in."""
     return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def eager(*tensors: torch.Tensor) -> bool:
+    """Whether a call is an ordinary one of ordinary tensors, which no operator is needed for.
+
+    Compiling, tracing, functorch's transforms, modes, autocast, forward mode, subclasses and tensors that are not plain
+    memory of numbers all need the operator, and torch's dispatcher in front of it.
+    """
+    if (
+        _compiling()
+        or _function_modes()
+        or _dispatch_modes()
+        or _transforms()
+        or _autocast()
+        or _tracing() is not None
+        or forward_mode()
+    ):
+        return False
+    for tensor in tensors:
+        if (
+            type(tensor) not in _PLAIN_TYPES
+            or tensor.layout is not _STRIDED
+            or tensor.is_nested
+            or tensor.is_neg()
+            or tensor._is_zerotensor()
+            or _is_wrapped(tensor)
+        ):
+            return False
+    return True
+
+
+def on_kernel(tensor: torch.Tensor) -> bool:
+    """Whether an operator whose first argument this is runs a kernel."""
+    return tensor.is_cuda and HAVE_TRITON and tensor.dtype == torch.float32
 
 
 def check_plain(**tensors: torch.Tensor | None) -> None:
@@ -57,20 +102,22 @@ def register(
     fake: Callable[..., Any],
     backward: Callable[..., Any] | None = None,
     save: Callable[..., Any] | None = None,
-) -> None:
+) -> Callable[..., Any]:
     """Define `torch.ops.breaknet.<name>` for "name(arguments) -> results", whose first argument is a tensor.
 
+    Returns the same function for calls that are `eager`: it goes around torch's dispatcher, whose layers written in
+    Python take most of an operator's time, straight to the kernel (or `by_torch`) and to `backward`.
+
     Args:
-        by_kernel: runs where there is Triton and the first argument is float32 on a CUDA device.
+        by_kernel: runs where `on_kernel` says so of the first argument.
         by_torch: in torch's own operations; runs on every other device and dtype.
         fake: gives empty results of the right shapes; checks its arguments as the others do.
         backward, save: the derivative and what it keeps, as `torch.library.register_autograd` takes them; an
             operator that has one takes float32 under `torch.autocast`, whatever comes in.
     """
 
-    def on_cuda(first: torch.Tensor, *rest: Any) -> Any:
-        chosen = by_kernel if HAVE_TRITON and first.dtype == torch.float32 else by_torch
-        return chosen(first, *rest)
+    def chosen(first: torch.Tensor, *rest: Any) -> Any:
+        return (by_kernel if on_kernel(first) else by_torch)(first, *rest)
 
     name = schema.split("(")[0]
     if name in _LIBRARIES:
@@ -79,12 +126,35 @@ def register(
     library = _LIBRARIES[name] = torch.library.Library("breaknet", "FRAGMENT")
     library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     library.impl(name, by_torch, "CompositeExplicitAutograd")
-    library.impl(name, on_cuda, "CUDA")
+    library.impl(name, chosen, "CUDA")
     torch.library.register_fake(f"breaknet::{name}", fake, lib=library)
     if backward is None:
-        return
+        return chosen
     torch.library.register_autograd(
         f"breaknet::{name}", backward, setup_context=save, lib=_Registering(library, by_torch)
     )
     for device_type in ("cpu", "cuda"):
         torch.library.register_autocast(f"breaknet::{name}", device_type, torch.float32, lib=library)
+    return _around_dispatcher(chosen, backward, save)
+
+
+def _around_dispatcher(
+    function: Callable[..., Any], backward: Callable[..., Any], save: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    def forward(ctx: Any, *arguments: Any) -> Any:
+        output = function(*arguments)
+        if save is not None:
+            save(ctx, arguments, output)
+        return output
+
+    methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    with_graph = type("Eager", (torch.autograd.Function,), methods)
+
+    def call(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            for one in arguments:
+                if isinstance(one, torch.Tensor) and one.requires_grad:
+                    return with_graph.apply(*arguments)
+        return function(*arguments)
+
+    return call

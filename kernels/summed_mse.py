@@ -12,13 +12,15 @@ one partial per program, and `ordered_sum` adds those up in a fixed order: no at
 Cost: prediction and target are read once and the gradient written once; memory bandwidth is the limit.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from breaknet.kernels._operators import check_plain, forward_mode, register
-from breaknet.kernels._triton import jit, tl, triton
+from breaknet.kernels._launching import Build, launch
+from breaknet.kernels._operators import check_plain, eager, forward_mode, on_kernel, register
+from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.device_functions import ONE_COLUMN, ordered_sum
 from breaknet.kernels.jobs import padded
 
@@ -26,6 +28,7 @@ from breaknet.kernels.jobs import padded
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}
 #: Without maxnreg the assembler may stop at 168 a thread for the sake of occupancy, and spill (Triton 3.6, sm_120).
 OPTIONS = {"num_warps": 4, "num_stages": 1, "maxnreg": 255}
+_FLOATS = (torch.float32, torch.float64)
 _LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
@@ -76,10 +79,15 @@ def tile_config(classes: int) -> tuple[dict[str, int], dict[str, int]]:
     return {"BLOCK_B": block_b, "BLOCK_C": block_c}, OPTIONS
 
 
+@lru_cache
+def _build(classes: int, **constants: bool) -> Build:
+    blocks, options = tile_config(classes)
+    return Build(constants | blocks, options)
+
+
 def _check(prediction: Tensor, target: Tensor) -> None:
-    check_plain(prediction=prediction, target=target)
     shape = list(prediction.shape)
-    if prediction.dtype not in (torch.float32, torch.float64):
+    if prediction.dtype not in _FLOATS:
         raise ValueError(f"prediction: float32 or float64, not {prediction.dtype}")
     if prediction.ndim < 1:
         raise ValueError("prediction: at least one axis, the classes, not a 0-d tensor")
@@ -104,6 +112,7 @@ def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> t
 
     On one GPU, or on the CPU under the interpreter. A label outside 0..C-1 makes the cost NaN.
     """
+    check_plain(prediction=prediction, target=target)
     _check(prediction, target)
     shape, labels = prediction.shape, not target.is_floating_point()
     batch, classes = shape[:-1].numel(), shape[-1]
@@ -112,34 +121,51 @@ def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> t
         return prediction.new_zeros(()), gradient
     rows = prediction.reshape(batch, classes)
     target = target.reshape(batch) if labels else target.reshape(batch, classes)
-    blocks, options = tile_config(classes)
-    programs = triton.cdiv(batch, blocks["BLOCK_B"])
+    build = _build(classes, LABELS=labels, WITH_GRADIENT=with_gradient)
+    programs = -(-batch // build.constants["BLOCK_B"])
     partial = torch.empty((programs, 1), dtype=torch.float32, device=prediction.device)
+    tensors = rows, target, gradient if with_gradient else partial, partial
+    numbers = batch, classes, *rows.stride(), target.stride(0), 0 if labels else target.stride(1)
+    launch(summed_mse_forward_kernel, (programs, 1, 1), tensors, numbers, build)
+    if programs == 1:
+        return partial.view(()), gradient
     with torch.cuda.device_of(prediction):
-        summed_mse_forward_kernel[(programs,)](
-            rows, target, gradient if with_gradient else partial, partial, batch, classes,
-            *rows.stride(), target.stride(0), 0 if labels else target.stride(1),
-            LABELS=labels, WITH_GRADIENT=with_gradient, **blocks, **options,
-        )  # fmt: skip
-        cost = partial if programs == 1 else ordered_sum(partial, torch.float32, ONE_COLUMN)
+        cost = ordered_sum(partial, torch.float32, ONE_COLUMN)
     return cost.view(()), gradient
 
 
 # ---- the operator: torch.ops.breaknet.summed_mse
 
 
+def _check_labels(labels: Tensor, classes: int) -> None:
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= classes:
+        raise ValueError(f"target: labels 0 to {classes - 1}, not {least if least < 0 else most}")
+
+
 def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    check_plain(prediction=prediction, target=target)
     _check(prediction, target)
     if prediction.device.type == "cpu" and not target.is_floating_point() and target.numel():
-        least, most = int(target.min()), int(target.max())
-        if least < 0 or most >= prediction.shape[-1]:
-            wrong = least if least < 0 else most
-            raise ValueError(f"target: labels 0 to {prediction.shape[-1] - 1}, not {wrong}")
+        _check_labels(target, prediction.shape[-1])
     cost, gradient = summed_mse_spec(prediction, target)
     return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
 
 
+def _cost_by_torch(prediction: Tensor, target: Tensor) -> Tensor:
+    """The cost alone, its derivatives torch's own; the arguments are checked, but for the labels' range."""
+    if not target.is_floating_point():
+        classes = prediction.shape[-1]
+        try:
+            target = nn.functional.one_hot(target.long(), classes).to(prediction.dtype)
+        except RuntimeError:
+            _check_labels(target, classes)
+            raise
+    return nn.functional.mse_loss(prediction, target, reduction="sum")
+
+
 def _fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    check_plain(prediction=prediction, target=target)
     _check(prediction, target)
     return prediction.new_empty(()), prediction.new_empty(prediction.shape if with_gradient else 0)
 
@@ -147,10 +173,11 @@ def _fake(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tens
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     prediction, target, _ = inputs
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # or the gradient's own would be filled with zeros by a launch
     ctx.save_for_backward(prediction, target, output[1])
 
 
-def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
     prediction, target, gradient = ctx.saved_tensors
     for_prediction, for_target, _ = ctx.needs_input_grad
     # a saved gradient is a constant to autograd: compute it again where it is to be differentiated itself
@@ -160,7 +187,7 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor 
     return gradient if for_prediction else None, -gradient if for_target else None, None
 
 
-register(
+_around_dispatcher = register(
     "summed_mse(Tensor prediction, Tensor target, bool with_gradient) -> (Tensor, Tensor)",
     by_torch=_by_torch, by_kernel=launch_forward, fake=_fake, backward=_backward, save=_save,
 )  # fmt: skip
@@ -176,6 +203,11 @@ def summed_mse(prediction: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: a dtype, a device, a shape or (on the CPU) a label that does not fit, naming the argument.
     """
-    check_plain(prediction=prediction, target=target)
     wanted = torch.is_grad_enabled() and (prediction.requires_grad or target.requires_grad)
-    return torch.ops.breaknet.summed_mse(prediction, target, wanted)[0]
+    if not eager(prediction, target):
+        check_plain(prediction=prediction, target=target)
+        return torch.ops.breaknet.summed_mse(prediction, target, wanted)[0]
+    if on_kernel(prediction):
+        return _around_dispatcher(prediction, target, wanted)[0]
+    _check(prediction, target)
+    return _cost_by_torch(prediction, target)

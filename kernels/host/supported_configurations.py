@@ -52,11 +52,10 @@ def _case(
 
 
 def _linear_sigmoid(capability: int) -> Iterator[CompileCase]:
-    """Three kernels by three widths, for contiguous tensors with a bias."""
+    """Both kernels by three widths, for contiguous tensors with a bias."""
     for name, kernel, units in (
         ("forward", linear_sigmoid.linear_sigmoid_forward_kernel, ("xk", "wk", "bias")),
-        ("backward_input", linear_sigmoid.linear_sigmoid_input_backward_kernel, ("gn", "yn", "wk")),
-        ("backward_parameters", linear_sigmoid.linear_sigmoid_parameters_backward_kernel, ("gn", "yn", "xk")),
+        ("backward", linear_sigmoid.linear_sigmoid_backward_kernel, ("gn", "yn", "xk", "wk")),
     ):
         for width in linear_sigmoid.TILES:
             blocks, options = linear_sigmoid.tile_config(width, capability)

@@ -63,7 +63,7 @@ def reference(
 def check_kernels(
     device: torch.device, shape: tuple[int, int, int], layout: str = "contiguous", seed: int = 0
 ) -> None:
-    """All three kernels at one shape: right within the tolerance, and nothing outside written or read."""
+    """Both kernels at one shape: right within the tolerance, and nothing outside written or read."""
     x, weight, bias, grad = example(*shape, seed)
     exact = reference(x, weight, bias, grad, torch.float64)
     by_torch = reference(x, weight, bias, grad, torch.float32)
@@ -71,8 +71,7 @@ def check_kernels(
     with guarded_outputs():
         y = layer.launch_forward(laid[0], laid[1], surrounded(bias, device))
         saved = surrounded(by_torch[0], device)
-        dx = layer.launch_backward_input(laid[2], saved, laid[1])
-        dweight, dbias = layer.launch_backward_parameters(laid[2], saved, laid[0])
+        dx, dweight, dbias = layer.launch_backward(laid[2], saved, laid[0], laid[1])
     results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
     for (what, result), right, near in zip(results.items(), exact, by_torch, strict=True):
         assert_close_to_exact(result, right, near, f"{what} at {shape}, {layout}")
@@ -141,8 +140,9 @@ def test_saturated_and_broken_values(device):
 def test_same_bits_twice_and_for_a_row_alone(device):
     x, weight, bias, grad = (tensor.to(device) for tensor in example(600, 16, 50))
     y = layer.launch_forward(x, weight, bias)
-    once, again = (layer.launch_backward_parameters(grad, y, x) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    together = layer.launch_backward(grad, y, x, weight)
+    alone = layer.launch_backward_input(grad, y, weight), *layer.launch_backward_parameters(grad, y, x)
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
     assert torch.equal(layer.launch_forward(x[77:78], weight, bias)[0], y[77])
 
 
@@ -160,11 +160,8 @@ def test_leading_axes(device):
         torch.testing.assert_close(result.cpu().double(), right, rtol=1e-5, atol=1e-6)
 
 
-FORWARD, INPUT, PARAMETERS = KERNELS = (
-    "linear_sigmoid_forward_kernel",
-    "linear_sigmoid_input_backward_kernel",
-    "linear_sigmoid_parameters_backward_kernel",
-)
+FORWARD, BACKWARD = "linear_sigmoid_forward_kernel", "linear_sigmoid_backward_kernel"
+INPUT, PARAMETERS = HELPERS = "input_gradient", "parameters_gradient"
 MUTATIONS = [
     (FORWARD, "mask=row_inside & k_inside", "mask=row_inside"),
     (FORWARD, "mask=column_inside & k_inside", "mask=column_inside"),
@@ -183,6 +180,10 @@ MUTATIONS = [
     (PARAMETERS, "dbias += tl.sum(dz, 0)", "dbias = tl.sum(dz, 0)"),
     (PARAMETERS, "* rows_per_split + step", "* rows_per_split"),
     (PARAMETERS, "part = split.to(tl.int64) * outputs", "part = 0 * outputs"),
+    (INPUT, "program % along * BLOCK_K", "0 * BLOCK_K"),
+    (INPUT, "row = (program // along)", "row = (program * 0)"),
+    (BACKWARD, "program - parameter_programs", "program"),
+    (BACKWARD, "tl.maximum(1, tl.cdiv(inputs, BLOCK_K))", "1"),
     ("load_dz", "sigmoid_derivative(y)", "y"),
     ("load_dz", "y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0", "y_ptr + rows * stride_yb"),
     ("load_dz", "mask=inside, other=0.0)\n    y =", "mask=(row < batch)[:, None], other=0.0)\n    y ="),
@@ -193,11 +194,15 @@ MUTATIONS = [
 def test_mutations_are_noticed(device, monkeypatch, mutate, name, old, new):
     """The last one copies every kernel as it is: mutants fail for the change, not for the copying."""
     monkeypatch.setattr(layer, "ROWS_PER_SPLIT", 64)
-    if name in KERNELS:
+    if name in (FORWARD, BACKWARD):
         mutate(layer, name, old, new)
     else:
-        helper = mutate(layer, "load_dz", old, new) if name else layer.load_dz
-        for kernel in KERNELS:
-            mutate(layer, kernel, load_dz=helper)
+        if name in (None, "load_dz"):
+            mutate(layer, FORWARD)
+            helper = mutate(layer, "load_dz", old or "@jit", new or "@jit")
+            changed = {one: mutate(layer, one, load_dz=helper) for one in HELPERS}
+        else:
+            changed = {name: mutate(layer, name, old, new)}
+        mutate(layer, BACKWARD, **changed)
     with pytest.raises(AssertionError) if name else contextlib.nullcontext():
         check_kernels(device, (129, 70, 70))

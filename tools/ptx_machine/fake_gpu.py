@@ -81,6 +81,9 @@ class Kernel:
             raise triton.runtime.errors.OutOfResources(99, 1, "shared memory")
         self.n_regs, self.n_spills = self.gpus.registers, 0
 
+    def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., None]:
+        return lambda *arguments: self.run(*grid, *(None,) * 6, *arguments)
+
     def run(self, x: int, y: int, z: int, *rest: Any) -> None:
         arguments = dict(zip(self.src.fn.arg_names, rest[6:], strict=True))
         self._init_handles()
