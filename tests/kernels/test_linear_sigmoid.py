@@ -183,7 +183,6 @@ MUTATIONS = [
     (INPUT, "program % along * BLOCK_K", "0 * BLOCK_K"),
     (INPUT, "row = (program // along)", "row = (program * 0)"),
     (BACKWARD, "program - parameter_programs", "program"),
-    (BACKWARD, "tl.maximum(1, tl.cdiv(inputs, BLOCK_K))", "1"),
     ("load_dz", "sigmoid_derivative(y)", "y"),
     ("load_dz", "y_ptr + rows * stride_yb + columns * stride_yn, mask=inside, other=0.0", "y_ptr + rows * stride_yb"),
     ("load_dz", "mask=inside, other=0.0)\n    y =", "mask=(row < batch)[:, None], other=0.0)\n    y ="),
