@@ -148,7 +148,7 @@ def _around_dispatcher(
         return output
 
     methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-    with_graph = type("Eager", (torch.autograd.Function,), methods)
+    with_graph: Any = type("Eager", (torch.autograd.Function,), methods)
 
     def call(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
