@@ -24,13 +24,14 @@ FOLDERS = {
 }
 FOLDERS["kernels"] = "breaknet.kernels"
 
-BREAKNET = {"breaknet.kernels", "breaknet", "breaknet.lesson", "breaknet.cli"}
+BREAKNET = {"breaknet.kernels", "breaknet", "breaknet.lesson", "breaknet.live", "breaknet.cli"}
 
 #: What the modules under a name import of the repository, beside themselves.
 MAY_IMPORT = {
     "breaknet.kernels": set(),
     "breaknet": {"breaknet.kernels"},
     "breaknet.lesson": {"breaknet.kernels", "breaknet"},
+    "breaknet.live": {"breaknet.kernels", "breaknet"},
     "breaknet.cli": BREAKNET,
     "breaknet.__main__": BREAKNET,
     "tools": BREAKNET,
