@@ -1,4 +1,4 @@
-"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `sweep`, `atlas`, `doctor`, `kernels`, `bench`."""
+"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `play`, `sweep`, `atlas`, `doctor`, `bench` ..."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from . import bench, networks, output, sweeps  # noqa: E402
+from . import bench, live, networks, output, sweeps  # noqa: E402
 from .options import (  # noqa: E402
     AsJson,
     Backend,
@@ -262,6 +262,7 @@ def _broken(digits: Digits, text: str, seed: int, out: Path | None) -> Digits:
 
 
 app.command()(bench.bench)
+app.command()(live.play)
 app.command()(sweeps.sweep)
 app.command()(sweeps.atlas)
 

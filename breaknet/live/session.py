@@ -241,6 +241,9 @@ class Session:
             self._emit_status(settings, progress)
 
     def _emit_status(self, settings: Settings, progress: Progress) -> None:
+        current = self._runs.get(self._wanted.current) if self._wanted else None
+        if progress.finished and current is not None:  # a pinned run that has ended is no news
+            settings, progress = current.settings, current.progress
         text = f"epoch {progress.done:,} of {progress.epochs:,}"
         if progress.diverged_at is not None:
             text = f"diverged: a parameter was not finite at the end of epoch {progress.diverged_at}"
