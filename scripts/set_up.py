@@ -18,6 +18,9 @@ OLDEST = (3, 11)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SECONDS_TO_ANSWER = 5
 
+#: What the environment takes on disk with torch's CPU build, in GB, as measured on Linux.
+SIZE, SIZE_FOR_TESTS = 1.5, 2.5
+
 
 def torch_index() -> str | None:
     """The package index to add for torch; None for pip's own settings."""
@@ -41,8 +44,14 @@ def main(folder: Path, extras: list[str]) -> None:
         venv.create(folder, with_pip=True)
     index = torch_index()
     what = f"{root}[{','.join(extras)}]" if extras else str(root)
-    print("Installing breaknet and what it needs (a few minutes the first time) ...", flush=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    size = SIZE_FOR_TESTS if "dev" in extras else SIZE
+    print(
+        f"Installing breaknet and what it needs: about {size} GB on disk, a few minutes the first time.",
+        flush=True,
+    )
+    if sys.platform == "linux" and index is None:
+        print("PyTorch may come with CUDA libraries, which take several GB more.", flush=True)
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--constraint", str(root / "constraints.txt"), "--editable", what]
     if index:
         # a local version such as 2.13.0+cpu outranks the plain one, so adding the index is enough
