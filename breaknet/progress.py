@@ -40,12 +40,11 @@ class CallbackFailed(BaseException):
 
 def in_notebook() -> bool:
     """Whether this process runs the cells of a notebook."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return hasattr(shell, "kernel")
+    return hasattr(_shell(), "kernel")
 
 
-def _stream(notebook: bool) -> Any:
-    return sys.stdout if notebook else sys.stderr  # a notebook shows standard error in red
+def _shell() -> Any:
+    return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
 @contextmanager
@@ -89,7 +88,10 @@ class _Printer(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING:
             return True
-        print(record.getMessage(), file=_stream(in_notebook()), flush=True)
+        if in_notebook():  # beside what the cell prints, and not in the red of standard error
+            _shell().display_pub.publish({"text/plain": record.getMessage()})
+        else:
+            print(record.getMessage(), file=sys.stderr, flush=True)
         return False
 
 
@@ -128,7 +130,8 @@ class Bar:
         module = __import__("tqdm.notebook" if widgets else "tqdm", fromlist=["tqdm"])
         self._bar: Any = module.tqdm(
             total=total, leave=leave, ascii=None if widgets else " -#", ncols=None if widgets else 100,
-            bar_format="{desc} |{bar}| {unit}", unit="", miniters=0, mininterval=0, file=_stream(notebook),
+            bar_format="{desc} |{bar}| {unit}", unit="", miniters=0, mininterval=0,
+            file=sys.stdout if notebook else sys.stderr,
         )  # fmt: skip
         self._next = 0.0
 

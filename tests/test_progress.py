@@ -17,9 +17,16 @@ LOG = logging.getLogger("breaknet")
 
 
 @pytest.fixture
-def notebook(monkeypatch):
+def shown():
+    """What a notebook shows beside what its cells print."""
+    return []
+
+
+@pytest.fixture
+def notebook(monkeypatch, shown):
     """As if a notebook's kernel ran this, without ipywidgets."""
-    shell = SimpleNamespace(kernel=object())
+    publisher = SimpleNamespace(publish=lambda data: shown.append(data["text/plain"]))
+    shell = SimpleNamespace(kernel=object(), display_pub=publisher)
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
@@ -49,25 +56,27 @@ def test_a_notebook_sees_a_bar_once_a_second_has_passed(notebook, capfd, monkeyp
     assert shown.err == "", "which a notebook shows in red"
 
 
-def test_notices_are_printed_where_somebody_looks(capsys, monkeypatch):
+def test_notices_are_printed_where_somebody_looks(notebook, shown, capsys, monkeypatch):
     kept = []
     handler = logging.Handler()
     handler.emit = kept.append
     logging.getLogger().addHandler(handler)
     try:
-        for wanted, in_kernel, printed in [
-            (None, False, ("", "")),
-            (False, False, ("", "")),
-            (True, False, ("", "compiling\n")),
-            (None, True, ("compiling\n", "")),
-            (False, True, ("", "")),
-            (print, True, ("compiling\n", "")),
-            (print, False, ("", "")),
+        for wanted, in_kernel, printed, displayed in [
+            (None, False, "", []),
+            (False, False, "", []),
+            (True, False, "compiling\n", []),
+            (None, True, "", ["compiling"]),
+            (False, True, "", []),
+            (print, True, "", ["compiling"]),
+            (print, False, "", []),
         ]:
             monkeypatch.setattr(progress, "in_notebook", lambda here=in_kernel: here)
             with notices(wanted), notices(wanted):
                 LOG.info("compiling")
-            assert capsys.readouterr() == printed, (wanted, in_kernel)
+            assert capsys.readouterr() == ("", printed), (wanted, in_kernel)
+            assert shown == displayed
+            shown.clear()
             assert (LOG.level, LOG.filters) == (logging.NOTSET, [])
             with notices(wanted):
                 LOG.warning("slow")
@@ -78,7 +87,7 @@ def test_notices_are_printed_where_somebody_looks(capsys, monkeypatch):
         logging.getLogger().removeHandler(handler)
 
 
-def test_a_backends_notice_reaches_a_notebook(notebook, capsys, monkeypatch):
+def test_a_backends_notice_reaches_a_notebook(notebook, shown, capsys, monkeypatch):
     from breaknet.backends import torch_backend
 
     real = torch_backend.train
@@ -89,8 +98,9 @@ def test_a_backends_notice_reaches_a_notebook(notebook, capsys, monkeypatch):
 
     monkeypatch.setattr(torch_backend, "train", compiling)
     train()
-    assert capsys.readouterr() == ("compiling the kernels\n", "")
+    assert shown == ["compiling the kernels"]
     train(progress=False)
+    assert len(shown) == 1
     assert capsys.readouterr() == ("", "")
 
 
@@ -201,10 +211,11 @@ def test_a_real_notebook(widgets, tmp_path, monkeypatch):
     NotebookClient(book, timeout=300, kernel_name="python3").execute()
     first, trained, silent, shown = (cell.outputs for cell in book.cells)
     assert first == silent == []
-    printed = "".join(output.get("text", "") for output in trained)
-    assert "compiling the CPU kernels" in printed
+    displayed = [output.get("data", {}).get("text/plain", "") for output in trained]
+    assert any("compiling the CPU kernels" in one for one in displayed)
+    assert not [output for output in trained if output.get("name") == "stderr"]
     if widgets:
         assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in trained)
     else:
-        assert "training, epoch" in printed
+        assert "training, epoch" in "".join(output.get("text", "") for output in trained)
     assert "<svg" in shown[0]["data"]["text/html"]
