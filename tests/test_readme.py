@@ -1,5 +1,6 @@
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,29 @@ def test_every_make_target_named_is_there(repository):
 def test_links_to_definitions_lead_there(repository):
     script = runpy.run_path(str(repository / "scripts" / "link_lines.py"))
     assert script["main"](check=True) == 0, "run python scripts/link_lines.py"
+
+
+def test_every_command_and_option_named_is_there(repository):
+    """In the README, the documents and the notebooks' page: `breaknet COMMAND --option ...`."""
+    from typer.main import get_command
+
+    from breaknet.cli.commands import app
+
+    commands = get_command(app).commands
+    pages = [repository / "README.md", *repository.glob("docs/*.md"), repository / "notebooks" / "README.md"]
+    found = []
+    for page in pages:
+        text = page.read_text()
+        for code in [
+            *re.findall(r"`(breaknet [^`]+)`", text),
+            *re.findall(r"^(breaknet .+)$", text, re.MULTILINE),
+        ]:
+            _, *words = shlex.split(" ".join(code.split()), comments=True)
+            if not words or not re.fullmatch("[a-z]+", words[0]):
+                continue
+            found.append(words[0])
+            assert words[0] in commands, f"{page.name}: {code}"
+            known = {name for parameter in commands[words[0]].params for name in parameter.opts}
+            named = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert named <= known, f"{page.name}: {code}"
+    assert {"lesson", "train", "bench", "doctor"} <= set(found)

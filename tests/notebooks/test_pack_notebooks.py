@@ -134,6 +134,8 @@ def test_one_file_is_enough(name, wheel, bare, tmp_path):
         assert printed[0] == "torch"  # the first word of the course's introduction
     size = len(nbformat.writes(notebook)) / 2**20
     assert size < 0.6, f"{size:.2f} MiB"
+    if not name.startswith("gpu_"):  # the README says so
+        assert f"carries breaknet ({size:.1f} MiB)" in (pack_notebooks.ROOT / "README.md").read_text()
 
 
 def test_what_pip_says_is_shown_where_it_fails(bare, tmp_path):
