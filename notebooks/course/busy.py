@@ -40,7 +40,7 @@ class Conditions:
         if not self.busy:
             return f"measured with {threads}{load}; repeats agree within {100 * (self.spread - 1):.0f} %"
         return (
-            f"on a busy machine ({threads}{load}; repeats differ by {100 * (self.spread - 1):.0f} %): "
+            f"measured on a busy machine ({threads}{load}; repeats differ by {100 * (self.spread - 1):.0f} %): "
             "close other programs and run the cell again"
         )
 

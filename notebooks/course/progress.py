@@ -50,4 +50,5 @@ def line(known: list[str], tag: str | None = None) -> str:
     """ "solved: 2 of 9 (exercises 1, 3)"; `tag` was solved just now."""
     done = solved(known, tag)
     numbers = ", ".join(str(known.index(one) + 1) for one in done)
-    return f"solved: {len(done)} of {len(known)}{f' (exercises {numbers})' if done else ''}"
+    which = f" (exercise{'s' * (len(done) > 1)} {numbers})" if done else ""
+    return f"solved: {len(done)} of {len(known)}{which}"

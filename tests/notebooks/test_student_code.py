@@ -136,7 +136,7 @@ def test_progress_is_kept_from_notebook_to_notebook(nothing_solved, monkeypatch)
     known = list(solutions.cells())
     check = checks_in_python.blocks_per_sm
     assert check(solution("blocks_per_sm", version="student")).progress == f"solved: 0 of {len(known)}"
-    assert check(solution("blocks_per_sm")).progress == f"solved: 1 of {len(known)} (exercises 9)"
+    assert check(solution("blocks_per_sm")).progress == f"solved: 1 of {len(known)} (exercise 9)"
     monkeypatch.setattr(progress, "_solved", set())  # another notebook's kernel
     assert progress.line(known, "scale") == f"solved: 2 of {len(known)} (exercises 1, 9)"
     assert json.loads(nothing_solved.read_text()) == ["blocks_per_sm", "scale"]
@@ -146,12 +146,12 @@ def test_progress_is_kept_from_notebook_to_notebook(nothing_solved, monkeypatch)
 def test_a_broken_file_of_progress_is_no_reason_to_fail(nothing_solved, content):
     nothing_solved.parent.mkdir()
     nothing_solved.write_text(content)
-    assert progress.line(["scale", "cost"], "cost") == "solved: 1 of 2 (exercises 2)"
+    assert progress.line(["scale", "cost"], "cost") == "solved: 1 of 2 (exercise 2)"
 
 
 def test_a_place_that_cannot_be_written_is_none_either(nothing_solved, monkeypatch):
     monkeypatch.setenv("BREAKNET_COURSE_FILE", "/dev/null/course.json")
-    assert progress.line(["scale", "cost"], "scale") == "solved: 1 of 2 (exercises 1)"
+    assert progress.line(["scale", "cost"], "scale") == "solved: 1 of 2 (exercise 1)"
 
 
 def test_nothing_is_kept_outside_of_notebooks(monkeypatch):
