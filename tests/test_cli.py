@@ -138,7 +138,7 @@ def test_doctor(capsys):
     assert found["auto"]["backend"] in ("triton", "numba", "torch")
 
 
-@pytest.mark.parametrize("command", ["lesson", "train", "evaluate", "data", "doctor", "kernels", ""])
+@pytest.mark.parametrize("command", ["lesson", "train", "evaluate", "data", "class", "doctor", "kernels", ""])
 def test_help_is_text_for_people(command, capsys):
     assert main([*command.split(), "--help"]) == 0
     shown = capsys.readouterr().out

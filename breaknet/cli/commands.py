@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
 import typer  # noqa: E402
 
-from . import bench, live, networks, output, sweeps  # noqa: E402
+from . import bench, class_page, live, networks, output, sweeps  # noqa: E402
 from .options import (  # noqa: E402
     AsJson,
     Backend,
@@ -265,6 +265,7 @@ app.command()(bench.bench)
 app.command()(live.play)
 app.command()(sweeps.sweep)
 app.command()(sweeps.atlas)
+app.command("class")(class_page.class_page)
 
 
 def main(arguments: list[str] | None = None) -> int:

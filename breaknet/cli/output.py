@@ -95,6 +95,13 @@ def show_json(value: Any) -> None:
     print(json.dumps(value, indent=1, allow_nan=True))
 
 
+def show_class(rows: Sequence[tuple[str, ...]], students: int, page: str) -> None:
+    _print(f"Predictions of {students} {'student' if students == 1 else 'students'}:\n")
+    if rows:
+        _print(table(("question", "predictions", "median", "outcome"), rows))
+    _print(f"\nRead {page}")
+
+
 def show_lesson(results: dict[str, Any], folder: Path) -> None:
     from ..lesson.experiments import CURVES
     from ..lesson.fits import logistic_from

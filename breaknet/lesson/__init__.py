@@ -5,6 +5,7 @@ many_runs, many_runs_sentences   label noise and capacity, experiments of many s
 figures, figure_workers   the figures of curves, and the processes that draw them meanwhile
 report, report_sentences, report_questions, templates/   the page, its sentences made from the run, its questions
 predictions, sketch_axes   what can be predicted and how it is scored; the axes that curves are drawn in
+exported_predictions, class_view   files of predictions, and the page of a class
 inline_figures      figures as parts of a page that follow its colours
 output_folder       the folder that everything goes to, whole or not at all
 notebook_display    what the lesson's notebook shows

@@ -12,6 +12,7 @@ from .experiments import PHASES, outcome
 from .fits import line_from, logistic_from
 from .inline_figures import axes_of, inlined
 from .many_runs_sentences import MANY_RUNS
+from .page_template import TEMPLATES, template
 from .predictions import UNITS
 from .report_predictions import asked, lesson_data
 from .report_questions import SECTIONS, Section
@@ -19,8 +20,6 @@ from .report_sentences import alarms, closing, notice, parameter_count
 from .words import cost, percent, slope_text
 
 Results = Mapping[str, Any]
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 #: The page's parts before and after the experiments: anchor and title.
 BEFORE = [("network", "The network and its task"), ("examples", "The examples")]
@@ -86,20 +85,6 @@ def render_report(results: Results, samples: bytes | None, figures: Path, *, ans
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
-
-
-def template(name: str) -> Any:
-    """A template of this package; what is put into it is escaped, and nothing may be missing."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]:

@@ -364,6 +364,7 @@ function exportFile() {
     format: "breaknet predictions", schema: 1, student: state.student, exported: new Date().toISOString(),
     report: { id: report, data_source, settings }, points: places, predictions: state.answers,
     outcome: Object.fromEntries([...numbers, ...curves].map(({ key, outcome }) => [key, outcome])),
+    axes: Object.fromEntries(curves.map(({ key, x }) => [key, x])),
   };
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([`${JSON.stringify(file)}\n`], { type: "application/json" }));
