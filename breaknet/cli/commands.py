@@ -1,4 +1,4 @@
-"""The command line: `breaknet lesson`, `train`, `evaluate`, `data`, `play`, `sweep`, `atlas`, `doctor`, `bench` ..."""
+"""The command line: `breaknet lesson`, `class`, `train`, `evaluate`, `data`, `play`, `sweep`, `atlas`, `doctor` ..."""
 
 from __future__ import annotations
 

@@ -13,7 +13,18 @@ from ..errors import DataError
 from ..files import open_plain, written_whole
 from .exported_predictions import ClassFiles, Outcome, Predicted, common_outcome
 from .page_template import template
-from .predictions import CURVES, NUMBERS, UNITS, Curve, Number, allowed_miss, experiment_of, points, written
+from .predictions import (
+    CURVES,
+    NUMBERS,
+    QUESTIONS,
+    UNITS,
+    Curve,
+    Number,
+    allowed_miss,
+    experiment_of,
+    points,
+    written,
+)
 from .report_questions import SECTIONS
 from .sketch_axes import AREA, round_step, sketch_axes, ticks
 
@@ -201,7 +212,7 @@ def _places(curve: Curve, ends: tuple[float, float]) -> list[float]:
 
 def _score(one: Predicted, outcome: Outcome) -> tuple[str, int, int]:
     """The student's name, points, and number of predictions that the outcome answers."""
-    units = {question.key: question.unit for question in (*NUMBERS, *CURVES)}
+    units = {question.key: question.unit for question in QUESTIONS}
     earned = [
         points(
             guess,

@@ -152,6 +152,9 @@ CURVES = (
 )  # fmt: skip
 
 
+QUESTIONS: tuple[Number | Curve, ...] = (*NUMBERS, *CURVES)
+
+
 def experiment_of(question: Number | Curve) -> str:
     """The name of the experiment that a question is about."""
     return question.key.partition(".")[0]
@@ -161,8 +164,7 @@ def questions(results: Results) -> Iterator[tuple[Number | Curve, Any]]:
     """Every question that the results answer, numbers first, with its outcome."""
     from .experiments import outcome
 
-    everything: tuple[Number | Curve, ...] = (*NUMBERS, *CURVES)
-    for question in everything:
+    for question in QUESTIONS:
         run = outcome(results, experiment_of(question))
         # a run that diverged at once has no curves
         found = question.outcome(run) if run and run.get("train_cost", True) else None
