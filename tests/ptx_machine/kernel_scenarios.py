@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from benchmarks.t4_model import T4
 from breaknet import Job
 from breaknet.backends import check
 from breaknet.cli.doctor import examine
-from breaknet.kernels.host.tiles import PACKED, PackedConfig, cooperative_tiles
+from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer
 from breaknet.kernels.jobs import Shape
 from tools.ptx_machine import Fault
@@ -153,6 +154,60 @@ def test_networks_of_every_packed_form(form: PackedConfig) -> None:
         problem = Problem(shape, batch + 5, not form.byte_images, device=CUDA)
         job = problem.job(batch, epochs=1, rate=min(0.5, 8 / batch))
         problem.assert_trained(job, train_kernel(problem, form, [job]).cpu())
+
+
+#: Of these targets the machine knows the products of tensor cores; it runs what spills there as well.
+WITH_TENSOR_CORES = pytest.mark.skipif(
+    TARGET not in ("sm_80", "sm_86", "sm_89", "sm_120"),
+    reason="the machine knows no tensor cores of that target",
+)
+
+
+def train_together(form: PackedConfig, edit: Callable[[str], str] = str, batch: int = 50) -> None:
+    """Three networks on the same images for two epochs, last batches partial; and one of them without company."""
+    gpus = largest(TARGET)
+    gpus.edit = edit
+    with gpus:
+        problem = Problem(Shape(50, 7, 16, 10), batch + 5, device=CUDA)
+        job = problem.job(batch, epochs=2)
+        jobs = [
+            replace(
+                job, label=1100 + row, live_row=row, checkpoint_row=2 * row, learning_rate=0.05 / (1 + row)
+            )
+            for row in range(3)
+        ]
+        found = train_kernel(problem, form, jobs).cpu()
+        alone = train_kernel(problem, form, [replace(jobs[1], live_row=0, checkpoint_row=0)]).cpu()
+    for job in jobs:
+        problem.assert_trained(job, found)
+    assert torch.equal(alone, found[2:4])
+
+
+SHARING = TENSOR[90]
+
+
+@WITH_TENSOR_CORES
+@pytest.mark.parametrize("form", [*SHARING, *map(slow, [TENSOR[100][1], *TENSOR[86]])], ids=str)
+def test_networks_that_share_a_program(form: PackedConfig) -> None:
+    train_together(form)
+
+
+@WITH_TENSOR_CORES
+@pytest.mark.parametrize("number", range(2))
+def test_a_networks_turn_begins_and_ends_with_a_barrier(number: int, repository: Path) -> None:
+    """Without it z is read before it is there, or d1."""
+    source = (repository / "kernels" / "packed_training_tensor.py").read_text().splitlines()
+    lines = [line for line, text in enumerate(source, 1) if text.strip() == "tl.debug_barrier()"]
+    assert len(lines) == 2
+    place = f"// packed_training_tensor.py:{lines[number]}:"
+
+    def edit(ptx: str) -> str:
+        before, found, after = ptx.partition(place)
+        assert found
+        return before + found + re.sub(r"\n\s*bar\.sync.*", "", after, count=1)
+
+    with pytest.raises(Fault, match=r"race: place \d+ of global memory"):
+        train_together(SHARING[0], edit)
 
 
 @pytest.mark.parametrize(

@@ -194,21 +194,33 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
 
 
 def matrix(instruction: Instruction, machine: Machine) -> Step:
-    """Matrices of 8 rows of 16 bytes: the lanes' addresses are those of the rows, and lane i holds word i."""
-    if "trans" in instruction.parts:
+    """Matrices of 8 rows of 16 bytes: the lanes' addresses are those of the rows, and lane i holds word i.
+
+    Transposed it holds two halves of words: number i / 4 of row 2 (i % 4) and that of the next.
+    """
+    loads, transposed = instruction.parts[0] == "ldmatrix", "trans" in instruction.parts
+    if transposed and not loads:
         raise ValueError(instruction.text)
-    loads = instruction.parts[0] == "ldmatrix"
     registers, address = instruction.operands if loads else instruction.operands[::-1]
     files = [machine.registers.register(one) for one in _many(registers)]
     access = _Access(instruction, machine, address, "b32", ROW_BYTES // 4)
     threads = access.every
     lane = threads % WARP
     served = threads - lane + lane // LANES_A_ROW  # the eight rows of a matrix together
+    column = lane // LANES_A_ROW
+
+    def half(memory: Any, at: Any, later: int) -> NDArray[Any]:
+        """The lane's number of the first or second of its rows, of which `at` holds the beginnings by `served`."""
+        row = at[threads - lane + LANES_A_ROW * (2 * (lane % LANES_A_ROW) + later)]
+        return memory[row + column // 2] >> (16 * (column % 2)).astype(np.uint32) & 0xFFFF
 
     def step() -> None:
         found = access.addresses()
         for i, file in enumerate(files):
             memory, at = access.find(threads, found[served + ROWS * i], "read" if loads else "write", served)
+            if transposed:
+                file[:] = half(memory, at, 0) | half(memory, at, 1) << 16
+                continue
             at = at + lane % LANES_A_ROW
             if loads:
                 file[:] = memory[at]

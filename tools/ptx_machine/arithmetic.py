@@ -197,6 +197,8 @@ def arithmetic(instruction: Instruction, registers: Registers) -> Step:
     parts, kind, (target, *sources) = instruction.parts, instruction.parts[-1], instruction.operands
     if parts[0] == "cvt":
         return _convert(instruction, registers)
+    if parts[0] == "mma":
+        return _multiply_matrices(instruction, registers)
     if parts[0] == "mov" and (isinstance(target, Vector) or isinstance(sources[0], Vector)):
         return _move_parts(instruction, registers)
     prefixes = (".".join(parts[:count]) for count in (3, 2, 1))
@@ -250,5 +252,43 @@ def _move_parts(instruction: Instruction, registers: Registers) -> Step:
     def step() -> None:
         for out, a in pairs:
             np.copyto(out, a)
+
+    return step
+
+
+#: The one product of matrices that is known: 16 x 16 times 16 x 8 for each warp, of bfloat16, added to float32.
+_MMA = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
+
+
+def _multiply_matrices(instruction: Instruction, registers: Registers) -> Step:
+    """Of a fragment lane i holds numbers 2 (i % 4) and the next of row i / 4: of A, of C, and of B transposed.
+
+    A register holds two of A's or B's, one of C's. Those that follow lie 8 rows below, then 8 columns to the right.
+    Sums are those of float64, rounded: how a tensor core rounds in between is not modelled.
+    """
+    if ".".join(instruction.parts) != _MMA:
+        raise ValueError(instruction.text)
+    out, a, b, c = (
+        [registers.register(one) for one in operand.parts]
+        for operand in instruction.operands
+        if isinstance(operand, Vector)
+    )
+
+    def numbers(files: list[NDArray[Any]], rows: int) -> NDArray[Any]:
+        """float64 [warps, rows, 8 len(files) / (rows / 8)] of bfloat16 fragments."""
+        pairs = np.stack(files).reshape(
+            -1, rows // 8, files[0].size // WARP, 8, 4
+        )  # right, below, warp, row, lane
+        halves = np.stack([pairs << 16, pairs & 0xFFFF0000], axis=-1).astype(np.uint32).view(np.float32)
+        return halves.transpose(2, 1, 3, 0, 4, 5).reshape(halves.shape[2], rows, -1).astype(np.float64)
+
+    def step() -> None:
+        warps = c[0].size // WARP
+        sums = np.stack(c).view(np.float32).reshape(2, 2, warps, 8, 4)  # below, right by one, warp, row, lane
+        product = numbers(a, 16) @ numbers(b, 8).transpose(0, 2, 1)
+        total = sums.transpose(2, 0, 3, 4, 1).reshape(warps, 16, 8) + product
+        parts = total.astype(np.float32).reshape(warps, 2, 8, 4, 2).transpose(1, 4, 0, 2, 3).reshape(4, -1)
+        for file, part in zip(out, parts, strict=True):
+            file[:] = part.view(np.uint32)
 
     return step

@@ -2,7 +2,7 @@
 
 Plans:
     cooperative   one network spread over many SMs, all epochs of a round in one launch
-    packed        one SM a network, for many networks
+    packed        one program trains a network, or a few that share images, for many networks
     split         the cooperative trainer cut into three launches a step: every shape within the limits
 
 On the CPU, which Triton only interprets for tests (`TRITON_INTERPRET=1`), programs run one after another and a
