@@ -1,6 +1,6 @@
 """Which jobs share launches: by plan, network, kind of images and tiles; and the trainer of each group.
 
-Of a packed launch those that have the same images, batch and epochs stand side by side, so that they can share programs.
+Of a packed launch those of the same images, batch and epochs stand side by side, so that they can share programs.
 
 A job's own sizes and the GPU fix its tiles, never its neighbours: jobs that agree in all of these share launches.
 """
