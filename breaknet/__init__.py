@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .data.splits import Digits, Split
     from .errors import BackendError, DataError
     from .evaluation import evaluate
+    from .lesson.pictures import plot_confusion, plot_digit, plot_mistakes, plot_weights
     from .model import MLP
     from .run import Evaluation, Run
     from .sweeps.runner import SweepResult, sweep
@@ -46,6 +47,10 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
     "plot": "curves",
+    "plot_confusion": "lesson.pictures",
+    "plot_digit": "lesson.pictures",
+    "plot_mistakes": "lesson.pictures",
+    "plot_weights": "lesson.pictures",
     "read_image": "data.photos",
     "shuffle_labels": "breakage",
     "sweep": "sweeps.runner",
@@ -68,6 +73,10 @@ __all__ = [
     "evaluate",
     "load_mnist",
     "plot",
+    "plot_confusion",
+    "plot_digit",
+    "plot_mistakes",
+    "plot_weights",
     "read_image",
     "shuffle_labels",
     "sweep",

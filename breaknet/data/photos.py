@@ -35,7 +35,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
 
     A photo of a digit on paper will do. Where the paper is light the picture is inverted; uneven light, grain and
     specks are taken out; thin strokes are thickened; what is left is cropped, scaled to 20 x 20 keeping its shape, and
-    centred by its mass. Look at what comes out before you use it: `breaknet.lesson.pictures.digit(image)` shows it.
+    centred by its mass. Look at what comes out before you use it: `breaknet.plot_digit(image)` shows it.
 
     Args:
         path: a PNG, JPEG, WebP, BMP or GIF file, of at most 64 MiB and 100 million pixels.

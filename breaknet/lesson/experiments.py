@@ -14,12 +14,14 @@ from typing import Any
 from ..backends import select
 from ..breakage import shuffle_labels
 from ..data.splits import Digits, Split
+from ..evaluation import evaluate
 from ..inputs import check_count, check_learning_rate, check_seed
 from ..model import check_hidden
 from ..resources import check_disk, check_memory, check_time
 from ..run import Run
 from ..training import Job, train_many
 from ..versions import versions
+from ..views import confidently_wrong
 from .fits import fit_experiment
 from .many_runs import (
     FRACTIONS,
@@ -47,6 +49,7 @@ PHASES = {
     "evaluation": "cost and accuracy of every epoch",
     "label_noise": "accuracy against shuffled labels: training and evaluation",
     "capacity": "what can be memorised: training and evaluation",
+    "pictures": "what the pictures show",
     "fits": "fits",
     "figures": "waiting for the figures",
     "report": "this page",
@@ -181,6 +184,7 @@ class Lesson:
             runs = train_many(jobs, **self._running())
             named = {experiment.name: run for experiment, run in zip(group, runs, strict=True)}
             _add_runs(results, named)
+            self._look_at(results, named)
             finished(named, results)
         for name, made in self._many_runs(data).items():
             began = perf_counter()
@@ -188,6 +192,21 @@ class Lesson:
             results["seconds"][name] = perf_counter() - began
             finished({}, results)
         return results
+
+    def _look_at(self, results: Results, runs: dict[str, Run]) -> None:
+        """Add what the pictures of these runs are drawn from, on the validation set after the last epoch."""
+        began = perf_counter()
+        for name, run in runs.items():
+            if not len(run.checkpoints):
+                continue
+            counts = evaluate(
+                run.model, self.digits.valid, confusion=True, backend=self.settings.backend,
+                device=self.settings.device,
+            ).confusion  # fmt: skip
+            wrong = confidently_wrong(run, self.digits.valid)
+            results["experiments"][name]["confusion"] = counts[0].tolist() if counts is not None else None
+            results["experiments"][name]["mistakes"] = [vars(one) for one in wrong]
+        results["seconds"]["pictures"] += perf_counter() - began
 
     def _many_runs(self, data: dict[str, Split]) -> dict[str, Callable[[], Results]]:
         """The experiments that consist of many runs, by name, in their order."""

@@ -53,6 +53,10 @@ class Illustrator:
         """
         return self._ask(_figure, results, name, folder)
 
+    def picture(self, kind: str, file: Path, arguments: Mapping[str, Any]) -> Callable[[], None]:
+        """Begin to draw one of `pictures.DRAWN` from arrays alone; else as `figure`."""
+        return self._ask(_picture, kind, file, arguments)
+
     def samples(self, images: NDArray[Any], labels: NDArray[Any], bad: NDArray[Any]) -> Callable[[], bytes]:
         """Begin to draw the sample digits (arguments as for `figures.sample_digits`); returns a way to get the PNG."""
         return self._ask(_samples, images, labels, bad)
@@ -125,6 +129,12 @@ def _figure(results: Mapping[str, Any], name: str, folder: Path) -> None:
     from .figures import draw_figure
 
     draw_figure(results, name, folder)
+
+
+def _picture(kind: str, file: Path, arguments: Mapping[str, Any]) -> None:
+    from .pictures import draw_picture
+
+    draw_picture(kind, file, arguments)
 
 
 def _samples(images: NDArray[Any], labels: NDArray[Any], bad: NDArray[Any]) -> bytes:

@@ -80,7 +80,7 @@ def clean_cost_fits(results: Results) -> Figure:
     """Both costs of the clean run and the lines fitted from epoch 20 on, enlarged, with their slopes."""
     run = results["experiments"]["clean"]
     first = FIRST_EPOCH_OF_LINES
-    with _style():
+    with lesson_style():
         figure, axes = _new(results, "Clean labels: cost in the long run, with fits", "cost per image")
         _curves(axes, run, "cost", faded=True)
         for part, word, style in (("train", "training", FIT), ("valid", "validation", SECOND_FIT)):
@@ -104,7 +104,7 @@ def label_noise(results: Results, prediction: Mapping[float, float] | None = Non
     """
     noise = results["label_noise"]
     shares = 100 * np.asarray(noise["fractions"])
-    with _style():
+    with lesson_style():
         figure, axes = _new(results, "Accuracy with a share of the labels shuffled", "accuracy in percent")
         for part, style in (("train", TRAIN), ("valid", VALID)):
             values = 100 * np.asarray(noise[f"{part}_accuracy"], np.float64)
@@ -125,7 +125,7 @@ def capacity(results: Results, prediction: Mapping[float, float] | None = None) 
         prediction: number of examples -> highest training accuracy in percent, drawn as well.
     """
     found = results["capacity"]
-    with _style():
+    with lesson_style():
         title = f"Shuffled examples memorised within {found['steps']:,} steps"
         figure, axes = _new(results, title, "highest training accuracy, percent")
         values = 100 * np.asarray(found["best_train_accuracy"], np.float64)
@@ -141,7 +141,7 @@ def capacity(results: Results, prediction: Mapping[float, float] | None = None) 
 def capacity_widths(results: Results) -> Figure:
     """Highest training accuracy on the same shuffled examples, a bar for each pair of hidden widths."""
     found = results["capacity"]["widths"]
-    with _style():
+    with lesson_style():
         title = f"{found['examples']:,} shuffled examples memorised in {found['epochs']:,} epochs"
         figure, axes = _new(results, title, "highest training accuracy, percent")
         axes.set_position((LEFT, 0.2, 0.98 - LEFT, 0.61))  # room for names of two lines
@@ -195,7 +195,7 @@ def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: Ar
     for place in range(count):
         top, left = place // 5 * height + 2, place % 5 * width + 8
         sheet[top : top + 28, left : left + 28] = pictures[place].reshape(28, 28)
-    with _style():
+    with lesson_style():
         figure = LessonFigure((5.5, 5.5 * rows * height / (5 * width)))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -226,7 +226,7 @@ def svg_bytes(figure: Figure) -> bytes:
 
 def _encoded(figure: Figure, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    with _style(), warnings.catch_warnings():
+    with lesson_style(), warnings.catch_warnings():
         # The name of a local data folder may hold letters that the font lacks; boxes stand for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(buffer, format=kind, dpi=DPI, **options)
@@ -235,7 +235,7 @@ def _encoded(figure: Figure, kind: str, **options: Any) -> bytes:
 
 def _cost_figure(results: Results, name: str, title: str, chance: bool = False) -> Figure:
     run = results["experiments"][name]
-    with _style():
+    with lesson_style():
         figure, axes = _new(results, title, "cost per image")
         _curves(axes, run, "cost")
         values = [*run["train_cost"], *run["valid_cost"]]
@@ -257,7 +257,7 @@ def _accuracy_figure(
     results: Results, name: str, title: str, parts: Sequence[str], fit: bool = False
 ) -> Figure:
     run = results["experiments"][name]
-    with _style():
+    with lesson_style():
         figure, axes = _new(results, title, "accuracy in percent")
         _curves(axes, run, "accuracy", parts, scale=100, faded=fit)
         highest = max([15.0, *(100 * value for part in parts for value in run[f"{part}_accuracy"])])
@@ -350,7 +350,7 @@ def _with_legend(figure: Figure, axes: Axes, columns: int) -> Figure:
     return figure
 
 
-def _style() -> AbstractContextManager[None]:
+def lesson_style() -> AbstractContextManager[None]:
     """matplotlib's defaults with ours on top, so that no caller's style changes a figure."""
     return matplotlib.style.context(["default", _RC])
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from ..data.splits import Split
 from ..errors import DataError
 from ..files import (
@@ -27,9 +29,12 @@ from ..files import (
     written_whole,
 )  # fmt: skip
 from ..run import Run
+from ..views import weight_images
 from .experiments import EXPERIMENTS, Lesson, Results, outcome
 from .figure_workers import Illustrator
 from .report_questions import SECTIONS
+
+TITLES = {"clean": "Clean labels", "shuffled": "Shuffled labels", "hundred": "100 shuffled examples"}
 
 RESULTS = "results.json"
 FOLDERS = ("checkpoints", "figures")
@@ -45,6 +50,7 @@ FILES = {
         for name, _ in section.figures
         for kind in ("png", "svg")
     ),
+    *(f"figures/{name}.png" for section in SECTIONS for name, _ in section.pictures),
 }
 #: What `written_whole` leaves of one of them when it is killed.
 _PARTIAL = re.compile(r"(checkpoints/|figures/)?\.[a-z_]+\.[a-z]+\.[0-9a-f]{8}")
@@ -126,7 +132,8 @@ class LessonFolder:
             # the fits' library comes meanwhile: the kernels' threads leave Python idle
             threading.Thread(target=import_module, args=("scipy.optimize",), daemon=True).start()
             samples = illustrator.samples(*_first(data["clean"], data["shuffled"]))
-            results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator))
+            valid = lesson.digits.valid
+            results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator, valid))
             results["seconds"].update(before)
             self._illustrate(results, samples, began - sum(before.values()), answers)
             _check_replaceable(self.folder)  # minutes have passed
@@ -159,7 +166,7 @@ class LessonFolder:
             self.unfinished.mkdir()
             self._begun = True
 
-    def _keep(self, runs: dict[str, Run], results: Results, illustrator: Illustrator) -> None:
+    def _keep(self, runs: dict[str, Run], results: Results, illustrator: Illustrator, valid: Split) -> None:
         self._begin()
         # the results tell of checkpoints that are there, so they come after them
         for name, run in runs.items():
@@ -167,13 +174,18 @@ class LessonFolder:
         self._write_results(results)
         self.finished.extend(runs)
         as_they_are = copy.deepcopy(results)
+        figures = self.unfinished / "figures"
         for section in SECTIONS:
             if section.name in self._drawn or outcome(results, section.name) is None:
                 continue
             self._drawn.add(section.name)
             for name, _ in section.figures:
-                figures = self.unfinished / "figures"
                 self._drawings.append(illustrator.figure(as_they_are, name, figures))
+            for name, _ in section.pictures if section.name in runs else ():
+                arguments = _drawn_from(name, runs[section.name], results, valid)
+                if arguments is not None:
+                    file = figures / f"{name}.png"
+                    self._drawings.append(illustrator.picture(name.rpartition("_")[2], file, arguments))
 
     def _illustrate(
         self, results: Results, samples: Callable[[], bytes], began: float, answers: bool
@@ -202,6 +214,22 @@ class LessonFolder:
         text = json.dumps(results, indent=1, allow_nan=False)
         with written_whole(self.unfinished / RESULTS) as unfinished:
             unfinished.write_text(text + "\n", encoding="utf-8")
+
+
+def _drawn_from(name: str, run: Run, results: Results, valid: Split) -> dict[str, Any] | None:
+    """What the picture EXPERIMENT_KIND is drawn from, arrays alone; None where the run left no network."""
+    experiment, _, kind = name.rpartition("_")
+    found = results["experiments"][experiment]
+    if not len(run.checkpoints):
+        return None
+    title = TITLES[experiment]
+    if kind == "weights":
+        return {"model": weight_images(run), "title": f"{title}: weights of the first hidden layer"}
+    if kind == "confusion":
+        return {"model": np.asarray(found["confusion"]), "title": f"{title}: answers by true label"}
+    wrong = found["mistakes"]
+    images = valid.images[[one["index"] for one in wrong]]
+    return {"images": images, "wrong": wrong, "title": f"{title}: the surest mistakes"}
 
 
 def _first(good: Split, bad: Split, count: int = 20) -> tuple[Any, Any, Any]:

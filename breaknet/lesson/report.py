@@ -105,10 +105,42 @@ def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]
         **context,
         **asked(results, section.name),
         "figures": pictures,
+        "pictures": _pictures(results, section, folder) if run.get("confusion") else [],
         "rows": rows,
         "failure": failure,
         "notice": notice(results, section.name),
     }
+
+
+def _pictures(results: Results, section: Section, folder: Path) -> list[dict[str, Any]]:
+    """The template's data of what the network sees: pixels, so PNG."""
+    shown = []
+    for name, caption in section.pictures:
+        image = (folder / f"{name}.png").read_bytes()
+        width, height = (int.from_bytes(image[place : place + 4]) for place in (16, 20))
+        alt = f"{caption} {_said(results, section.name, name.rpartition('_')[2])}".strip()
+        shown.append(
+            {"uri": _data_uri(image), "caption": caption, "alt": alt, "width": width, "height": height}
+        )
+    return shown
+
+
+def _said(results: Results, experiment: str, kind: str) -> str:
+    """The main thing on a picture, in words."""
+    run = results["experiments"][experiment]
+    if kind == "confusion":
+        wrong = [
+            (count, true, answer)
+            for true, row in enumerate(run["confusion"])
+            for answer, count in enumerate(row)
+            if true != answer
+        ]
+        count, true, answer = max(wrong)
+        return f"The most frequent mistake, {count} times: a {true} is taken for a {answer}." if count else ""
+    if kind == "mistakes":
+        listed = (f"a {one['label']} taken for a {one['predicted']}" for one in run["mistakes"])
+        return f"In order: {', '.join(listed)}."
+    return ""
 
 
 def _failure(results: Results, name: str) -> str:

@@ -13,6 +13,9 @@ class Section:
     before: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]  # file name, caption
     after: tuple[str, ...]
+    pictures: tuple[
+        tuple[str, str], ...
+    ] = ()  # file name, caption; the part after the last "_" says which kind
 
 
 SECTIONS = (
@@ -38,6 +41,15 @@ SECTIONS = (
             "From about which epoch on is the validation curve level? What is going on there?",
             "Compare the slopes of the two lines. If the training cost falls while the validation cost does "
             "not, what does that say about what the model is still learning?",
+        ),
+        (
+            (
+                "clean_weights",
+                "The weights of each unit of the first hidden layer, as images: red where ink raises the unit's "
+                "output, blue where it lowers it. Where no image has ink, the weights are still as they started.",
+            ),
+            ("clean_confusion", "Answers on the validation set by true label, in percent of each row."),
+            ("clean_mistakes", "The wrong answers on the validation set that the network is surest of."),
         ),
     ),
     Section(
@@ -68,6 +80,7 @@ SECTIONS = (
             "Why does the training accuracy stop rising?",
             "What would happen if the network were given only 100 of these examples?",
         ),
+        (("shuffled_confusion", "Answers on the validation set by true label, in percent of each row."),),
     ),
     Section(
         "hundred",
@@ -95,6 +108,14 @@ SECTIONS = (
             "Why can this network memorise the few but not the many? How would you change it so that it "
             "could?",
             "Look at the validation accuracy late in the run. Does it rise, and if so, towards what?",
+        ),
+        (
+            (
+                "hundred_weights",
+                "What memorising looks like: the weights of the first hidden layer, as images, on a "
+                "colour scale of their own. Compare them with those of the clean run.",
+            ),
+            ("hundred_confusion", "Answers on the validation set by true label, in percent of each row."),
         ),
     ),
     Section(

@@ -11,6 +11,8 @@ import breaknet
 from breaknet import DataError
 from breaknet.lesson.experiments import CURVES, EXPERIMENTS, PHASES, Lesson, Settings
 from breaknet.lesson.output_folder import LessonFolder
+from breaknet.lesson.report_questions import SECTIONS
+from breaknet.views import confidently_wrong
 
 QUICK = Settings(epochs_scale=0.25, backend="torch", device="cpu")
 
@@ -31,6 +33,7 @@ def test_the_folder_holds_what_the_design_lists(made):
     folder, _ = made
     expected = {"report.html", "results.json"}
     expected |= {f"figures/{name}.{kind}" for name in DRAWN for kind in ("png", "svg")}
+    expected |= {f"figures/{name}.png" for section in SECTIONS for name, _ in section.pictures}
     expected |= {f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS}
     assert files_of(folder.folder) == expected
     assert not folder.unfinished.exists()
@@ -53,7 +56,7 @@ def test_results_hold_every_number(made):
     assert stored["seconds"]["total"] > stored["seconds"]["imports"] + stored["seconds"]["training"] > 0.5
     assert "torch" in stored["versions"]
     for name, experiment in stored["experiments"].items():
-        assert set(experiment) == {*CURVES, "diverged_at", "stuck_at", "fits"}
+        assert set(experiment) == {*CURVES, "diverged_at", "stuck_at", "fits", "confusion", "mistakes"}
         for curve in CURVES:
             assert len(experiment[curve]) == stored["settings"]["epochs"][name]
     assert set(stored["experiments"]["clean"]["fits"]) == {"train_cost_line", "valid_cost_line"}
@@ -76,6 +79,19 @@ def test_experiments_are_what_the_design_says(made):
     assert results["experiments"]["hundred"]["train_cost"] == alone.train_cost.tolist()
     other = Lesson(digits, Settings(seed=1)).training_data()
     assert (other["shuffled"].labels != bad.labels).any()
+
+
+def test_what_the_pictures_show_is_that_of_the_last_network(made):
+    folder, results = made
+    valid = tiny_digits().valid
+    for name, experiment in results["experiments"].items():
+        run = breaknet.Checkpoints.load(folder.folder / "checkpoints" / f"{name}.safetensors")
+        found = breaknet.evaluate(run[-1], valid, confusion=True, backend="torch", device="cpu")
+        assert experiment["confusion"] == found.confusion[0].tolist()
+        assert experiment["mistakes"] == [vars(one) for one in confidently_wrong(run, valid)]
+    page = (folder.folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 1 + 6, "sample digits, and six pictures"
+    assert "The most frequent mistake" in page
 
 
 def test_checkpoints_are_those_of_the_curves(made):
