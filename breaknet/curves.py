@@ -81,7 +81,7 @@ def plot(runs: Any) -> Figure:
             lines = list(cost.lines)
             legend = figure.legend(
                 lines, [str(line.get_label()) for line in lines], loc="outside lower center", frameon=False,
-                ncols=2 if len(lines) > 1 else 1,
+                ncols=min(len(named), 3) if len(named) > 1 else len(lines),
             )  # fmt: skip
             for text in legend.get_texts():
                 text.set_parse_math(False)

@@ -54,7 +54,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of texts."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<table style="text-align:right"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<table style="text-align:right;color:inherit"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def curves(
@@ -79,8 +79,9 @@ def curves(
         return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}">{escape(content)}</text>'
 
     drawn = [f'<path d="M{_LEFT},{_TOP}V{bottom}H{right}" stroke="currentColor" fill="none" opacity=".5"/>']
-    for value in (low + margin, high - margin):
-        label = f"{100 * value:.0f} %" if percent else f"{value:.3g}"
+    digits_shown = 0 if high - low > 0.02 else 2
+    for value in dict.fromkeys((low + margin, high - margin)):
+        label = f"{100 * value:.{digits_shown}f} %" if percent else f"{value:.3g}"
         drawn.append(text(_LEFT - 5, float(place(int(epochs[0]), value).split(",")[1]) + 4, label, "end"))
     drawn += [
         text(_LEFT, _HEIGHT - 6, f"epoch {epochs[0]}"),
