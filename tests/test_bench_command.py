@@ -140,3 +140,17 @@ def test_bad_input_is_refused_first(arguments, message, capsys, monkeypatch):
     assert main(["bench", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert output.verbose() is False
+
+
+def test_a_first_contender_that_fails_leaves_the_others_their_times(data, capsys, monkeypatch):
+    def broken(train, valid, device):
+        raise RuntimeError("no loader here")
+
+    monkeypatch.setattr(bench, "notebook", broken)
+    assert main(["bench", "--data", data, "--device", "cpu", "--json", "-q"]) == 1
+    first, *others = json.loads(capsys.readouterr().out)["rows"]
+    assert first["problem"] == "RuntimeError: no loader here"
+    assert all(row["seconds"] > 0 and row["ratio"] is None for row in others)
+    monkeypatch.setattr(bench, "contenders", lambda *_: [bench.Contender("a", "a", broken)])
+    assert main(["bench", "--data", data, "--device", "cpu", "-q"]) == 1
+    assert "no loader here" in capsys.readouterr().out

@@ -126,12 +126,15 @@ def compare(train: Split, valid: Split, device: torch.device, backend: str, seco
             check(one, *few, device)
         except Exception as error:
             one.problem = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    images = affordable(some[0].prepare(*few, device), len(few[0]), len(train), seconds)
-    train, valid = train[:images], valid[: max(1, len(valid) * images // len(train))]
-    right = [(one, one.prepare(train, valid, device)) for one in some if not one.problem]
-    logging.getLogger("breaknet").info("timing epochs of %s images", f"{images:,}")
+    right = [one for one in some if not one.problem]
+    images, trainers = len(train), []
+    if right:
+        images = affordable(right[0].prepare(*few, device), len(few[0]), len(train), seconds)
+        train, valid = train[:images], valid[: max(1, len(valid) * images // len(train))]
+        trainers = [(one, one.prepare(train, valid, device)) for one in right]
+        logging.getLogger("breaknet").info("timing epochs of %s images", f"{images:,}")
     for number in range(ROUNDS):
-        for one, trainer in right:
+        for one, trainer in trainers:
             if number and perf_counter() + one.seconds[-1] * one.epochs > end:
                 continue
             began = perf_counter()
@@ -144,13 +147,16 @@ def compare(train: Split, valid: Split, device: torch.device, backend: str, seco
 def affordable(trainer: Trainer, few: int, most: int, seconds: float) -> int:
     """The images of an epoch, whole batches: all that there are, or less on a machine too slow for whole epochs.
 
-    `trainer` trains on `few` images; of its quickest of three epochs, a timed one may take a twelfth of `seconds`.
+    `trainer` trains on `few` images. By its quickest of three epochs or more, a timed one takes a twelfth of `seconds`.
     """
-    quickest = seconds
-    for _ in range(3):
+    tried: list[float] = []
+    while len(tried) < 3 or (
+        sum(tried) < seconds / 20 and len(tried) < 50
+    ):  # on a busy machine few are quick
         began = perf_counter()
         trainer(1)
-        quickest = min(quickest, perf_counter() - began)
+        tried.append(perf_counter() - began)
+    quickest = min(tried)
     return max(BATCH, min(int(few * seconds / 12 / quickest), most) // BATCH * BATCH)
 
 
@@ -361,7 +367,9 @@ def _time(seconds: float) -> str:
 def _device_name(device: torch.device) -> str:
     import torch
 
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()})" if device.type == "cpu" else str(device)
 
 
 def _load() -> float | None:
