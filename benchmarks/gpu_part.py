@@ -34,7 +34,7 @@ _LOST = (
     "launch timed out",
 )  # fmt: skip
 #: Seconds that a contender may take to be prepared. One whose kernel hangs must leave time for the others.
-PATIENCE = 40.0
+PATIENCE = float(os.environ.get("BREAKNET_BENCH_PATIENCE", "40"))
 
 
 def context_of(folder: Path) -> Context:
