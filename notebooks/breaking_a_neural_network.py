@@ -3,10 +3,10 @@
 #
 # What does bad data do to a neural network? You will train one small network on handwritten digits three times, from
 # the same start and by the same rule: with true labels, with shuffled labels, and with only 100 of the shuffled
-# examples. Only the examples change. Before each run you say what you expect, in numbers, and see your numbers beside
-# the outcome a moment later. A wrong prediction is worth more here than a right one, if it was made beforehand.
+# examples. Only the examples change. Before each run you predict the outcome, in numbers. A cell that shows an outcome
+# asks for your prediction first, and draws it beside the outcome. A wrong prediction teaches more than no prediction.
 #
-# Run the cells from top to bottom with Shift+Enter. Each run takes seconds, so nothing is lost by starting again.
+# Run the cells from top to bottom with Shift+Enter. Each run takes seconds, so you can start again at any time.
 
 # %% [markdown] tags=["instructor"]
 # > **This is the instructor's version.** Paragraphs with a bar on the left and the cells headed *Answers* are missing
@@ -20,20 +20,20 @@
 # ## Set-up
 #
 # On Colab, the next cell installs breaknet (0.2 MiB): from the address in the cell, from a wheel that you have
-# uploaded with the folder button on the left, or from a clone. PyTorch stays as it is. Anywhere else, install breaknet
-# first: the cell then does nothing. The digits (10.7 MiB) are fetched once. Two CPU cores are enough.
+# uploaded with the folder button on the left, or from a clone. Anywhere else, install breaknet first: the cell then
+# does nothing. The digits (10.7 MiB) are fetched once. Two CPU cores are enough.
 
 # %% tags=["set-up"]
 # scripts/build_notebooks.py writes this cell from scripts/notebook_set_up.py
 
 # %%
 import breaknet
-from breaknet.lesson import figures
+from breaknet.lesson import figures, many_runs
 from breaknet.lesson import notebook_display as show
+from breaknet.lesson.notebook_predictions import Predictions
 
 # %% [markdown]
-# Leave the settings as they are the first time. Later, change the seed and run everything again: what stays, and what
-# was only luck?
+# Leave these settings as they are the first time. Later, change the seed and run all again: what was only luck?
 
 # %% tags=["parameters"]
 seed = 0  # draws the network's starting parameters, and shuffles the labels
@@ -41,10 +41,16 @@ epochs_all = 100  # passes over the data in the runs on all training images
 epochs_few = 1000  # and in the run on 100 of them
 data = None  # None: fetch MNIST; or a folder or file that you have; or "synthetic": digits drawn from fonts
 
+# %% tags=["student"]
+mine = Predictions()  # keeps your predictions, and adds them up at the end
+
+# %% tags=["instructor"]
+mine = Predictions(skip=True)  # shows every outcome, with or without a prediction
+
 # %% [markdown]
 # ## Data
 #
-# An example is an image and a label. The images are 28 × 28 grey pixels, the labels say which digit each is shows.
+# An example is an image and a label. The images are 28 × 28 grey pixels, the labels say which digit each one shows.
 # There are three sets: the **training set**, from which the network learns; the **validation set**, with which we
 # evaluate it and from which it never learns; and a test set, which this lesson does not use.
 
@@ -96,7 +102,7 @@ my_parameters = None  # a number instead of None
 
 # %%
 model = breaknet.MLP.seeded(seed)
-show.parameters(model, my_parameters)
+mine.parameters(model, my_parameters)
 
 # %% [markdown] tags=["instructor"]
 # > **Answer.** (784 + 1) · 16 + (16 + 1) · 16 + (16 + 1) · 10 = 12,560 + 272 + 170 = 13,002. The usual slip is to
@@ -104,8 +110,8 @@ show.parameters(model, my_parameters)
 # > the last experiment: 13,002 is a quarter of 50,000, but 130 times 100.
 
 # %% [markdown]
-# The parameters start as random numbers. This is what the network says of the first training image before it has
-# learned anything; the bar that ought to be 1 is red, all others ought to be 0.
+# The parameters start as random numbers. These are the network's ten outputs for the first training image before it
+# has learned anything. The red bar ought to be 1, all others 0.
 
 # %%
 show.answer(model, digits.train, 0)
@@ -150,10 +156,10 @@ show.answer(clean.checkpoints[-1], digits.train, 0)
 
 # %%
 results = show.sum_up(digits, clean=clean)
-show.with_prediction(figures.clean_cost(results), training=my_train_cost, validation=my_valid_cost)
+mine.figure(figures.clean_cost(results), results, "clean", train_cost=my_train_cost, valid_cost=my_valid_cost)
 
 # %%
-show.outcomes(results, "clean", train_cost=my_train_cost, valid_cost=my_valid_cost, best_epoch=my_best_epoch)
+mine.outcomes(results, "clean", train_cost=my_train_cost, valid_cost=my_valid_cost, best_epoch=my_best_epoch)
 
 # %% [markdown]
 # ### Questions
@@ -177,8 +183,8 @@ show.noticed(results, "clean")
 # > With seed 0 on MNIST, correct runs end between 0.04 and 0.05 on the training set and between 0.08 and 0.1 on the
 # > validation set. The training line falls by 0.0002 to 0.0004 an epoch. The slope of the validation line may come out
 # > with either sign, so do not promise the class a rise. The validation cost is lowest somewhere after epoch 20, on a
-# > stretch so flat that the exact epoch means little. The model is done learning what it can use when the validation
-# > cost stops falling, which only a set that was kept apart shows.
+# > stretch so flat that the exact epoch means little. The model has learned what it can use when the validation cost
+# > stops falling. Only a set that was kept apart shows this.
 
 # %% [markdown]
 # ## Training with shuffled labels
@@ -204,12 +210,11 @@ results = show.sum_up(digits, clean=clean, shuffled=shuffled)
 print(f"{len(shuffled.train_cost)} epochs in {shuffled.seconds['total']:.1f} s")
 
 # %%
-show.with_prediction(
-    figures.shuffled_cost(results), training=my_shuffled_train_cost, validation=my_shuffled_valid_cost
-)
+my_costs = {"train_cost": my_shuffled_train_cost, "valid_cost": my_shuffled_valid_cost}
+mine.figure(figures.shuffled_cost(results), results, "shuffled", **my_costs)
 
 # %%
-show.outcomes(results, "shuffled", train_cost=my_shuffled_train_cost, valid_cost=my_shuffled_valid_cost)
+mine.outcomes(results, "shuffled", **my_costs)
 
 # %% [markdown]
 # Mind the axis: where both curves lie close together far from 0, it does not begin at 0.
@@ -242,16 +247,11 @@ my_shuffled_valid_accuracy = None  # in percent
 # It starts near $d$ and levels off at $a + d$, its **carrying capacity**.
 
 # %%
-show.with_prediction(
-    figures.shuffled_accuracy(results),
-    training=my_shuffled_train_accuracy,
-    validation=my_shuffled_valid_accuracy,
-)
+my_accuracies = {"train_accuracy": my_shuffled_train_accuracy, "valid_accuracy": my_shuffled_valid_accuracy}
+mine.figure(figures.shuffled_accuracy(results), results, "shuffled", **my_accuracies)
 
 # %%
-show.outcomes(
-    results, "shuffled", train_accuracy=my_shuffled_train_accuracy, valid_accuracy=my_shuffled_valid_accuracy
-)
+mine.outcomes(results, "shuffled", **my_accuracies)
 
 # %% [markdown]
 # ### Questions
@@ -288,13 +288,17 @@ print(f"{len(hundred.train_cost)} epochs in {hundred.seconds['total']:.1f} s")
 figures.hundred_cost(results)
 
 # %%
-show.with_prediction(figures.hundred_valid_accuracy(results), validation=my_valid_accuracy_then)
+mine.figure(
+    figures.hundred_valid_accuracy(results), results, "hundred", valid_accuracy_then=my_valid_accuracy_then
+)
 
 # %%
-show.with_prediction(figures.hundred_train_accuracy(results), training=my_best_train_accuracy)
+mine.figure(
+    figures.hundred_train_accuracy(results), results, "hundred", best_train_accuracy=my_best_train_accuracy
+)
 
 # %%
-show.outcomes(
+mine.outcomes(
     results, "hundred", best_train_accuracy=my_best_train_accuracy, valid_accuracy_then=my_valid_accuracy_then
 )
 
@@ -311,21 +315,32 @@ show.noticed(results, "hundred")
 # > and the validation accuracy ends between 8 and 13 %. A late rise of the validation accuracy is seen in some runs
 # > and not in others, so the last answer above is about this run alone. Either way it stays near the 10 % of
 # > guessing: a network that knows 100 labels by heart answers any other image at random, as far as the digit goes.
-# > The next cell lets the class try how much the network can memorise.
 
 # %% [markdown]
-# ### Between a hundred and fifty thousand
+# ## Some labels shuffled
 #
-# Somewhere between 100 and 50,000 examples the network stops being able to learn them all by heart. Where, do you
-# think? Change the numbers below and run the cell as often as you like.
+# <!-- lesson: label_noise setup -->
+#
+# ### Before you train
+#
+# <!-- lesson: label_noise before -->
+#
+# Write a validation accuracy in percent for each share of shuffled labels: 0, 25, 50, 75, 90 and 100 %.
+
+# %% tags=["prediction"]
+my_noise_accuracies = None  # six numbers in brackets, such as [90, 80, 60, 40, 20, 10]
 
 # %%
-examples = 1000  # of the shuffled ones
-hidden = (16, 16)  # units in the two hidden layers
-epochs = 300
+results["label_noise"] = many_runs.label_noise(digits, seed=seed)
+mine.curve(figures.label_noise, results, "label_noise", my_noise_accuracies)
 
-trial = breaknet.train(bad[:examples], epochs=epochs, hidden=hidden, seed=seed)
-print(f"{examples} examples, hidden layers {hidden}: at best {trial.train_accuracy.max():.1%} memorised")
+# %% [markdown]
+# ### Questions
+#
+# <!-- lesson: label_noise after -->
+
+# %% tags=["instructor"]
+show.noticed(results, "label_noise")
 
 # %% [markdown]
 # ## What went wrong?
@@ -336,7 +351,7 @@ print(f"{examples} examples, hidden layers {hidden}: at best {trial.train_accura
 show.side_by_side(results)
 
 # %% [markdown]
-# Before the next cell: what would you call what happened in the third run? Was there any of it in the first?
+# Before the next cell: what would you call what happened in the third run? Did it also happen in the first?
 
 # %%
 show.looking_back(results)
@@ -346,30 +361,12 @@ show.looking_back(results)
 # > the third run, only smaller. Ask how one would notice over-fitting without a validation set. (One would not.)
 
 # %% [markdown]
-# ## Break it yourself
+# ## Your predictions
 #
-# There are more ways to break data: of labels (`flip_labels(0.5)`, `mislabel_class(4, 9)`, `mislabel_hardest(0.3)`), of
-# the choice of examples (`missing_class(7)`, `imbalance(100)`, `duplicates(100)`), and of images (`invert`, `leak`,
-# `permute_pixels`, `occlude(12)`, `rotate(20)`). They can be joined: `"shuffle_labels(1) + leak"`.
-#
-# Choose one, and write down first: which of the two accuracies will suffer, by how much, and for which digits?
+# All of them, with points: how good were you, and at which experiment were you furthest off?
 
 # %%
-breakage = "mislabel_class(4, 9)"
-
-broken = breaknet.break_data(digits, breakage, seed=seed)
-trial = breaknet.train(broken.train, valid=broken.valid, epochs=min(epochs_all, 20), seed=seed)
-answers = breaknet.evaluate(trial.checkpoints[-1], digits.valid, confusion=True).confusion[0]
-print(f"{breakage}: {trial.train_accuracy[-1]:.1%} in training, {trial.valid_accuracy[-1]:.1%} in validation")
-print(
-    "right, by true digit:", *(f"{row[digit] / max(row.sum(), 1):.0%}" for digit, row in enumerate(answers))
-)
-
-# %% [markdown] tags=["instructor"]
-# > **What to look for.** Half of the labels flipped at random cost a few points, since no wrong class outnumbers the
-# > right one; as many systematic errors are learned as if they were true, and the total accuracy hides it.
-# > `permute_pixels` changes nothing; `invert` loses nothing, and yet training fails; with `leak` the training accuracy
-# > means nothing. Would anybody have noticed without clean validation data?
+mine.summary()
 
 # %% [markdown]
 # ## Data, the heart of a model
@@ -392,6 +389,8 @@ print(
 # 1. What does it do?
 # 2. What could its cost function be: which number was made small when it was trained?
 # 3. What data would train it? Describe one example, its inputs and its outputs, and say who has many of them.
+#
+# How much a network can memorise, what it sees, and other ways to break data: notebook `breaking_it_further`.
 
 # %% [markdown] tags=["instructor"]
 # > **What to look for.** A cost function that can be computed from an output and a target. Inputs and outputs that

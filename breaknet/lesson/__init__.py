@@ -8,5 +8,5 @@ predictions, sketch_axes   what can be predicted and how it is scored; the axes 
 exported_predictions, class_view   files of predictions, and the page of a class
 inline_figures      figures as parts of a page that follow its colours
 output_folder       the folder that everything goes to, whole or not at all
-notebook_display    what the lesson's notebook shows
+notebook_display, notebook_predictions   what the lesson's notebook shows, and what it asks for
 """

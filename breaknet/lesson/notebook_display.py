@@ -1,15 +1,13 @@
-"""The cells of the lesson's notebook: results of its runs, predictions beside outcomes, answers.
+"""The cells of the lesson's notebook: results of its runs, answers, drawings.
 
     results = sum_up(digits, clean=run)
-    with_prediction(figures.clean_cost(results), training=0.1)
-    outcomes(results, "clean", train_cost=0.1)
+    noticed(results, "clean")
 
 Figures are matplotlib figures that show themselves in a notebook, texts and tables are `Markdown`, which does too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from ..data.splits import Digits, Split
 from ..model import MLP
 from ..run import Run
 from .experiments import EXPERIMENTS, summary
-from .figures import TRAIN, VALID, LessonFigure
+from .figures import TRAIN, LessonFigure
 from .report import network_diagram
 from .report_sentences import closing, notice
 from .words import percent
@@ -90,35 +88,6 @@ def looking_back(results: Results) -> Markdown:
     return _bullets(closing(results))
 
 
-def _outcomes(run: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
-    """What can be predicted of an experiment: the text of its row, and the outcome from the experiment's curves."""
-    train, valid = (100 * np.asarray(run[f"{part}_accuracy"]) for part in ("train", "valid"))
-    return {
-        "train_cost": ("training cost at the end", run["train_cost"][-1]),
-        "valid_cost": ("validation cost at the end", run["valid_cost"][-1]),
-        "best_epoch": ("epoch of the lowest validation cost", int(np.argmin(run["valid_cost"]))),
-        "train_accuracy": ("training accuracy at the end, percent", train[-1]),
-        "valid_accuracy": ("validation accuracy at the end, percent", valid[-1]),
-        "best_train_accuracy": ("highest training accuracy, percent", train.max()),
-        "valid_accuracy_then": ("validation accuracy then, percent", valid[train.argmax()]),
-    }
-
-
-def outcomes(results: Results, name: str, **predictions: float | None) -> Markdown:
-    """A table of predictions of experiment `name` beside the outcomes.
-
-    Args:
-        predictions: by what was predicted, accuracies in percent; None where there is no prediction.
-
-    Raises:
-        TypeError: for a prediction of something else, or one that is neither a number nor None.
-    """
-    known = _outcomes(results["experiments"][name])
-    if unknown := predictions.keys() - known.keys():
-        raise TypeError(f"predictions: any of {', '.join(known)}, not {', '.join(sorted(unknown))}")
-    return compared({known[key][0]: (guess, known[key][1]) for key, guess in predictions.items()})
-
-
 def side_by_side(results: Results) -> Markdown:
     """The accuracies of all experiments at their end."""
     names = {"clean": "true labels", "shuffled": "shuffled labels", "hundred": "100 shuffled"}
@@ -129,66 +98,12 @@ def side_by_side(results: Results) -> Markdown:
     return table(("", "training accuracy", "validation accuracy"), rows)
 
 
-def parameters(model: MLP, prediction: float | None = None) -> Markdown:
-    """The model's parameter tensors, their shapes and sizes, and their total beside its prediction."""
+def parameter_table(model: MLP) -> Markdown:
+    """The model's parameter tensors, their shapes and sizes."""
     rows = [
         (name, " × ".join(map(str, one.shape)), f"{one.numel():,}") for name, one in model.named_parameters()
     ]
-    total = sum(one.numel() for one in model.parameters())
-    listed = table(("", "shape", "parameters"), rows)
-    return Markdown(f"{listed}\n\n{compared({'parameters': (prediction, total)})}")
-
-
-def compared(rows: Mapping[str, tuple[float | None, float]]) -> Markdown:
-    """A table of predictions beside outcomes.
-
-    Args:
-        rows: what was predicted -> (the prediction, or None where there is none; the outcome).
-
-    Raises:
-        TypeError: for a prediction that is neither a number nor None.
-    """
-    lines = []
-    for what, (prediction, outcome) in rows.items():
-        guess = _number(prediction, what)
-        texts = ("–", "–") if guess is None else (_written(guess), _written(abs(guess - outcome)))
-        lines.append((what, texts[0], _written(outcome), texts[1]))
-    return table(("", "your prediction", "outcome", "off by"), lines)
-
-
-def with_prediction(
-    figure: Figure, *, training: float | None = None, validation: float | None = None
-) -> Figure:
-    """Mark what was predicted for the end of the curves in one of the lesson's figures, and return the figure.
-
-    Args:
-        figure: of a cost or an accuracy; the predictions are in its units (accuracies in percent).
-        training, validation: the predictions for the two curves; None marks nothing.
-
-    Raises:
-        TypeError: for a prediction that is neither a number nor None.
-    """
-    guesses = (_number(training, "training"), TRAIN), (_number(validation, "validation"), VALID)
-    marked = sorted((guess, style["color"]) for guess, style in guesses if guess is not None)
-    if not marked:
-        return figure
-    axes = figure.axes[0]
-    left, bottom, width, height = axes.get_position().bounds
-    axes.set_position((left, bottom, width - 0.15, height))  # the texts stand to the right of the curves
-    low, high = axes.get_ylim()
-    lowest, highest = min(low, marked[0][0]), max(high, marked[-1][0])
-    room = 0.06 * (highest - lowest)  # where the axis is made longer, no mark stands on its very edge
-    low, high = lowest - (room if lowest < low else 0), highest + (room if highest > high else 0)
-    axes.set_ylim(low, high)
-    close = len(marked) == 2 and marked[1][0] - marked[0][0] < 0.07 * (high - low)
-    for (guess, color), down in zip(marked, (-8, 8), strict=False):
-        place = (axes.get_xlim()[1], guess)
-        axes.plot(*place, "D", markersize=8, color=color, mfc="white", mew=2, clip_on=False, zorder=5)
-        axes.annotate(
-            f"you: {_written(guess)}", place, (10, down if close else 0), textcoords="offset points",
-            va="center", color=color, fontsize=11.5, fontweight="bold",
-        )  # fmt: skip
-    return figure
+    return table(("", "shape", "parameters"), rows)
 
 
 def network(hidden: tuple[int, int] = (16, 16)) -> Figure:
@@ -247,14 +162,3 @@ def answer(model: MLP, split: Split, number: int) -> Figure:
 
 def _bullets(sentences: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"* {sentence}" for sentence in sentences))
-
-
-def _number(value: object, what: str) -> float | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-        raise TypeError(f"{what}: a number or None, not {value!r}")
-    return None if value is None else float(value)
-
-
-def _written(value: float) -> str:
-    """Three significant digits, or a whole number: 0.0452, 97.3, 13,002."""
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3g}"

@@ -179,6 +179,15 @@ def written(unit: str, value: float) -> str:
     return cost(value) if unit == "cost" else percent(value / 100)
 
 
+def query(unit: str, value: float) -> str:
+    """What to ask back about a prediction that may be meant otherwise, or cannot be; "" for any other."""
+    if unit == "percent" and not 0 <= value <= 100:
+        return "an accuracy is between 0 and 100 %."
+    if unit == "percent" and 0 < value < 1:
+        return f"{value:g} %, or did you mean {100 * value:g} %? For 10 %, write 10."
+    return "this cannot be negative." if value < 0 else ""
+
+
 def allowed_miss(unit: str, epochs: int) -> float:
     """The miss that leaves no points: half of the epochs for an epoch, else the unit's own."""
     return max(epochs / 2, 1) if unit == "epoch" else UNITS[unit].allowed

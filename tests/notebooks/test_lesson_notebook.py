@@ -16,8 +16,12 @@ NAME = "breaking_a_neural_network"
 #: What a cell may say on standard error in a short run: that a curve is too short, or too flat, for a fit.
 NOTICE = re.compile(r"no (line|logistic fit) ")
 
-#: Pictures: digits, network, an answer before and after, shuffled digits, and the lesson's seven figures.
-PICTURES = 12
+FURTHER = "breaking_it_further"
+
+#: Pictures: digits, network, an answer before and after, shuffled digits, and the lesson's eight figures.
+PICTURES = 13
+#: Those that stand beside no prediction: all but clean_cost, both of shuffled, two of hundred, label_noise.
+UNASKED = 7
 
 #: How answers to the questions of each experiment begin.
 ANSWERS = (
@@ -37,11 +41,12 @@ PREDICTIONS = {
     "my_shuffled_valid_accuracy": 10,
     "my_best_train_accuracy": 100,
     "my_valid_accuracy_then": 60.5,
+    "my_noise_accuracies": [90, 80, 60, 40, 20, 10],
 }
 
 
-def read(ending: str = "") -> nbformat.NotebookNode:
-    return nbformat.read(NOTEBOOKS / f"{NAME}{ending}.ipynb", as_version=4)
+def read(ending: str = "", name: str = NAME) -> nbformat.NotebookNode:
+    return nbformat.read(NOTEBOOKS / f"{name}{ending}.ipynb", as_version=4)
 
 
 def reduced(folder: Path) -> dict[str, object]:
@@ -49,8 +54,8 @@ def reduced(folder: Path) -> dict[str, object]:
 
 
 def table_rows(notebook: nbformat.NotebookNode) -> list[str]:
-    """The rows of all tables of predictions."""
-    found = re.findall(r"your prediction \| outcome \| off by \|\n.*\n((?:\|.*\n?)+)", texts(notebook))
+    """The rows of all tables of predictions but the summary."""
+    found = re.findall(r"your prediction \| outcome (?:\| off by )?\|\n.*\n((?:\|.*\n?)+)", texts(notebook))
     return [line for rows in found for line in rows.splitlines()]
 
 
@@ -59,41 +64,68 @@ def texts(notebook: nbformat.NotebookNode) -> str:
     return "\n\n".join(shown(notebook))
 
 
-def assert_whole_and_clean(notebook: nbformat.NotebookNode) -> None:
+def assert_whole_and_clean(notebook: nbformat.NotebookNode, expected: int = PICTURES) -> None:
     """Every picture is there, and nothing that nobody asked for."""
-    assert pictures(notebook) == PICTURES
+    assert pictures(notebook) == expected
     assert not [output for output in outputs(notebook) if output.output_type == "error"]
     assert all(NOTICE.match(line) for line in printed(notebook, "stderr").splitlines() if line)
     assert "local: tiny" in printed(notebook, "stdout")
-    assert "30 epochs in" in printed(notebook, "stdout")
 
 
-def test_students_see_predictions_beside_outcomes_and_instructors_answers_too(tmp_path):
-    """One test, so that both run in one kernel."""
-    student = read()
-    for cell in student.cells:
+def with_predictions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook with a number wherever one is asked for."""
+    for cell in notebook.cells:
         if "prediction" in tags(cell):
             predicted = r"^(\w+) = None", lambda found: f"{found[1]} = {PREDICTIONS[found[1]]}"
             cell.source = re.sub(*predicted, cell.source, flags=re.M)
+    return notebook
+
+
+def test_outcomes_are_asked_for_shown_beside_predictions_and_answered_for_instructors(tmp_path):
+    """One test, so that all run in one kernel."""
     settings = reduced(tmp_path)
-    both = [with_parameters(notebook, settings) for notebook in (student, read("_instructor"))]
-    student, instructor = run_in_one_kernel(both, tmp_path)
+    all_three = [
+        with_parameters(notebook, settings)
+        for notebook in (read(), with_predictions(read()), read("_instructor"))
+    ]
+    untouched, student, instructor = run_in_one_kernel(all_three, tmp_path)
+
+    assert_whole_and_clean(untouched, UNASKED)  # from top to bottom nothing raises
+    assert texts(untouched).count("**Your prediction first:**") == 1 + 6 + 4
+    assert not table_rows(untouched)
+    assert "13,002" not in texts(untouched)
+    assert "You have made no predictions yet." in texts(untouched)
 
     assert_whole_and_clean(student)
+    assert "30 epochs in" in printed(student, "stdout")
     rows = table_rows(student)
-    assert rows[0] == "| parameters | 12,960 | 13,002 | 42 |"
-    assert len(rows) == len(PREDICTIONS)
-    for row, prediction in zip(rows, PREDICTIONS.values(), strict=True):
-        assert row.split(" | ")[1].replace(",", "") == str(prediction)
+    assert rows[0] == "| parameters | 12,960 | 13,002 |"
+    numbers = [value for value in PREDICTIONS.values() if not isinstance(value, list)]
+    assert len(rows) == len(numbers)
+    for row, prediction in zip(rows, numbers, strict=True):
+        assert float(row.split(" | ")[1].replace(",", "").rstrip(" %")) == prediction
         assert "–" not in row
+    assert f"for {len(numbers) - 1 + 6} predictions.**" in texts(student)
     assert "Over-fitting is the name" in texts(student)
     assert not [answer for answer in ANSWERS if answer in texts(student)]
 
     assert_whole_and_clean(instructor)  # without predictions the outcomes stand alone
     rows = table_rows(instructor)
-    assert len(rows) == len(PREDICTIONS)
-    assert all(re.fullmatch(r"\| [^|]+ \| – \| [\d.,]+ \| – \|", row) for row in rows), rows
+    assert len(rows) == len(numbers)
+    assert all(re.fullmatch(r"\| [^|]+ \| – \| [\d.,]+( %)? (\| – )?\|", row) for row in rows), rows
     assert not [answer for answer in ANSWERS if answer not in texts(instructor)]
+
+
+def test_what_goes_further_runs_and_asks_too(tmp_path):
+    settings = {**reduced(tmp_path), "epochs": 3, "steps": 20, "width_epochs": 2}
+    settings = {name: settings[name] for name in ("data", "epochs", "steps", "width_epochs")}
+    both = [with_parameters(read(ending, FURTHER), settings) for ending in ("", "_instructor")]
+    student, instructor = run_in_one_kernel(both, tmp_path)
+    assert_whole_and_clean(student, 1)
+    assert texts(student).count("**Your prediction first:** 100 examples") == 1
+    assert_whole_and_clean(instructor, 2)
+    assert "mislabel_class(4, 9): " in printed(instructor, "stdout")
+    assert "### Answers" in texts(instructor)
 
 
 def test_parameters_are_those_of_the_notebook():
