@@ -79,7 +79,7 @@ def test_a_full_disk_is_foreseen(monkeypatch, tmp_path, capsys):
     assert (
         commands.main(["train", "--epochs", "100", "--out", str(tmp_path / "new" / "run"), *arguments]) == 1
     )
-    assert "its disk has 0.0 GiB free; ask for fewer epochs" in capsys.readouterr().err
+    assert "its disk has 0.0 GiB free; keep fewer of them" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 

@@ -75,6 +75,11 @@ class Setting:
         """Names the job in result files: 16 hexadecimal digits that depend on the setting alone."""
         return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
+    def __str__(self) -> str:
+        widths = f"{self.hidden[0]},{self.hidden[1]}"
+        parts = (self.breakage or "clean", f"{self.examples:,} examples", f"hidden {widths}")
+        return " / ".join((*parts, f"rate {self.learning_rate:g}", f"seed {self.seed}"))
+
     def columns(self) -> dict[str, Any]:
         """The setting as a table's columns."""
         found = asdict(self)

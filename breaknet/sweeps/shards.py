@@ -134,7 +134,7 @@ def trained(
             Job(
                 train, valid=valid, epochs=setting.epochs, batch_size=setting.batch_size,
                 learning_rate=setting.learning_rate, hidden=setting.hidden, seed=setting.seed,
-                every=setting.epochs // setting.points,
+                every=setting.epochs // setting.points, name=str(setting),
             )
         )  # fmt: skip
     runs = train_many(jobs, backend=backend, device=device, progress=False, checkpoints="last")

@@ -138,7 +138,7 @@ def test_table_for_pandas_or_plain(result, monkeypatch):
 
 
 def test_diverged_jobs_are_rows(digits, tmp_path):
-    with pytest.warns(RuntimeWarning, match="diverged"):
+    with pytest.warns(RuntimeWarning, match=r" / hidden 16,16 / rate [\d.e+]+ / seed 0 diverged"):
         done = breaknet.sweep(
             {"learning_rate": [0.1, 3e38], "epochs": 2}, data=digits, out=tmp_path / "a", backend="torch"
         )
