@@ -19,7 +19,7 @@ def largest(target: str, **options: Any) -> FakeGpus:
 
 def no_products_of_warp_groups() -> Any:
     """While it is entered, FMAs take the place of those tensor cores that the machine for PTX does not run."""
-    return patch.dict(TENSOR, {90: (), 100: ()})
+    return patch.dict(TENSOR, {90: ()})
 
 
 def train(gpus: FakeGpus, jobs: list[breaknet.Job], steps: int = 4, **options: object) -> list[breaknet.Run]:

@@ -123,11 +123,6 @@ def _build(compiled: Any, instructions: dict[str, int]) -> Build:
         raise RuntimeError(f"cuobjdump lists no registers and stack in {usage!r}")
     registers, stack = map(int, found.groups())
     asm = compiled.asm
-    if "tensor" in instructions and "tf32" not in asm["ptx"]:
-        # for sm_100 only PTX says of which type the operands of a product are
-        exact = instructions.get("tensor_bf16", 0) + instructions["tensor"]
-        instructions = {name: count for name, count in instructions.items() if name != "tensor"}
-        instructions = dict(sorted({**instructions, "tensor_bf16": exact}.items()))
     return Build(registers, stack, compiled.metadata.shared, instructions, asm["ptx"], asm["cubin"])
 
 
