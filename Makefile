@@ -34,7 +34,7 @@ test: $(VENV)/ready-dev  ## set up and run the tests that fit CI
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-all: $(VENV)/ready-dev  ## all tests: full sizes, slow tools, other Tritons
-	$(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
+	BREAKNET_TEST_ALL=1 $(BIN)/python -m pytest -m "not gpu" $(SIDE_BY_SIDE) $(ARGS)
 	$(MAKE) test-compiled TARGET=sm_75
 	$(MAKE) test-compiled TARGET=sm_90
 	$(BIN)/python scripts/triton_versions.py

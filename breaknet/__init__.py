@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .errors import BackendError, DataError
     from .evaluation import evaluate
     from .lesson.pictures import plot_confusion, plot_digit, plot_mistakes, plot_weights
+    from .live.widget import play
     from .model import MLP
     from .run import Evaluation, Run
     from .sweeps.runner import SweepResult, sweep
@@ -46,6 +47,7 @@ _HOMES = {
     "break_data": "breakage",
     "evaluate": "evaluation",
     "load_mnist": "data.mnist",
+    "play": "live.widget",
     "plot": "curves",
     "plot_confusion": "lesson.pictures",
     "plot_digit": "lesson.pictures",
@@ -72,6 +74,7 @@ __all__ = [
     "break_data",
     "evaluate",
     "load_mnist",
+    "play",
     "plot",
     "plot_confusion",
     "plot_digit",

@@ -41,6 +41,7 @@ def test_the_wheel_holds_all_of_breaknet_and_nothing_else(wheel, checkout):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"breaknet"}
     sources = [*(checkout / "breaknet").rglob("*.py"), *(checkout / "breaknet/lesson/templates").iterdir()]
+    sources += (checkout / "breaknet/live/page").iterdir()
     expected = {path.relative_to(checkout).as_posix() for path in sources}
     expected |= {f"breaknet/{path.relative_to(checkout)}" for path in (checkout / "kernels").rglob("*.py")}
     assert expected | {"breaknet/py.typed", "breaknet/lesson/templates/report.html.j2"} <= names
@@ -72,7 +73,7 @@ def test_an_install_keeps_the_torch_that_is_there(checkout, tmp_path):
 
 OPTIONAL = [
     "triton", "numba", "llvmlite", "matplotlib", "PIL", "scipy", "rich", "tqdm", "pooch", "typer", "jinja2",
-    "platformdirs", "requests",
+    "platformdirs", "requests", "starlette", "uvicorn", "websockets", "anywidget", "traitlets",
 ]  # fmt: skip
 
 

@@ -333,7 +333,7 @@ class Play {
       ["asked", () => this.asked()], ["runs", () => this.show()], ["status", () => this.tell()],
       ["drawn", () => this.showOutputs()]])) {
       model.on(`change:${name}`, call);
-      if (model.get(name)) call();
+      call();
     }
     this.send();
   }
