@@ -222,6 +222,7 @@ class Session:
                 "epochs": progress.epochs,
                 "done": progress.done,
                 "diverged_at": progress.diverged_at,
+                "stuck_at": progress.stuck_at,
                 "curves": {
                     name: [round(value, 6) for value in curve] for name, curve in progress.curves.items()
                 },

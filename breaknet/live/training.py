@@ -35,6 +35,7 @@ class Progress:
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})
     model: MLP | None = None  # None before the first epoch with finite parameters
     diverged_at: int | None = None
+    stuck_at: int | None = None
 
     @property
     def done(self) -> int:
@@ -101,6 +102,8 @@ def _train_piece(
     with warnings.catch_warnings():  # the page itself says what became of a run
         warnings.simplefilter("ignore", RuntimeWarning)
         run = train_many([job], backend=backend, device=device, progress=ask, checkpoints="last")[0]
+    if run.stuck_at != 0 or progress.stuck_at is None:  # else it is stuck as it was
+        progress.stuck_at = None if run.stuck_at is None else progress.done + run.stuck_at
     for name in CURVES:
         progress.curves[name].extend(getattr(run, name).tolist())
     if run.diverged_at is not None:

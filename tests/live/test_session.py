@@ -59,6 +59,20 @@ def test_pieces_give_the_bits_of_one_run(monkeypatch):
         assert np.array_equal(mine.detach().numpy(), theirs.detach().numpy())
 
 
+@pytest.mark.filterwarnings("ignore:.*learned nothing")
+def test_a_run_in_pieces_is_stuck_where_the_whole_one_is(monkeypatch):
+    digits = tiny_digits()
+    monkeypatch.setattr(training, "FIRST_PIECE", 0)
+    settings = Settings(examples=300, epochs=9, learning_rate=30.0)
+    whole = breaknet.train(digits.train[:300], valid=digits.valid, epochs=9, learning_rate=30.0)
+    *_, progress = training.train_in_pieces(
+        settings, digits.train[:300], digits.valid, lambda: False, threading.Lock()
+    )
+    assert whole.stuck_at is not None
+    assert progress.stuck_at == whole.stuck_at
+    assert Page(digits).show("examples=300&epochs=9&learning_rate=30")["stuck_at"] == whole.stuck_at
+
+
 def test_curves_grow_while_a_long_run_trains(monkeypatch):
     monkeypatch.setattr(training, "PIECE", 0.0)
     monkeypatch.setattr(training, "FIRST_PIECE", 0.0)

@@ -76,7 +76,7 @@ class Plot {
     const last = Math.max(1, epochs - 1), most = Math.max(0.1, ...lines.flatMap((line) => line.values.map(Number)));
     const top = this.share ? 1 : most * 1.05;
     const x = (/** @type {number} */ share) => 48 + 322 * share, y = (/** @type {number} */ v) => 190 - 178 * v / top;
-    const parts = [], step = this.share ? 0.2 : nice(top / 4);
+    const parts = [], step = this.share ? 0.2 : nice(top / 5);
     for (let value = 0; value <= top + 1e-9; value += step) {
       parts.push(make("line", { x1: 48, x2: 370, y1: y(value), y2: y(value), class: "bn-grid" }));
       const label = this.share ? Math.round(100 * value) : shown(value, 2);
@@ -204,8 +204,8 @@ const described = (settings) => `${settings.breakage || "nothing broken"} · ${s
         ` of ${shown(run.counts[1], 6)} validation digits right; training `,
         run.done ? percent(run.curves.train_accuracy.at(-1)) : "-", ` of ${shown(run.counts[0], 6)}`),
       slot === 0 && play.said && !hidden ? make("p", {}, `Your guess in words: ${play.said}`) : null,
-      run.diverged_at !== null && !hidden
-        ? make("p", { class: "bn-alarm" }, `Diverged at the end of epoch ${run.diverged_at}.`) : null,
+      (run.diverged_at ?? run.stuck_at) === null || hidden ? null : make("p", { class: "bn-alarm" }, run.diverged_at !== null
+        ? `Diverged at the end of epoch ${run.diverged_at}.` : `Learned nothing from epoch ${run.stuck_at} on: saturated.`),
       slot > 0 ? make("p", {}, make("button", { type: "button", onclick: () => play.unpin(slot - 1) }, "Unpin"), " ",
         make("button", { type: "button", onclick: () => play.adopt(run.link) }, "Go back to these")) : null).childNodes);
     this.rest.replaceChildren(...(hidden || !run.confusion ? [] : pictures(run)), examples(run));
