@@ -68,18 +68,23 @@ def parts(rehearse: bool) -> list[Part]:
     beside = side_by_side(core_count())
     before = [Part("tests", 50, (*pytest, *beside, "--deselect", SANITIZER, *TESTS))]
     after = [
-        Part("kernel tests", 45, (*pytest, *beside, *KERNEL_TESTS)),
-        Part("resources", 25, (*part, "resources")),
-        Part("sanitizer", 25, (*pytest, SANITIZER)),
-        Part("profiles", 25, (*part, "profiles")),
+        Part("kernel tests", 40, (*pytest, *beside, *KERNEL_TESTS)),
+        Part("resources", 20, (*part, "resources")),
+        Part("sanitizer", 20, (*pytest, SANITIZER)),
+        Part("profiles", 15, (*part, "profiles")),
     ]
     # suites that share a process are spared the start of another
     limits = {
         "ladder": 62, "kernels": 52, "lesson": 58, "evaluation,epochs,dispatch": 90, "comparison,models": 88,
+        "classroom": 25,
     }  # fmt: skip
     # where the lesson's own command can run, the same without figures says nothing more
     drawn = all(find_spec(package) for package in ("typer", "matplotlib", "jinja2"))
     less = frozenset({"lesson/cuda/bare-warm", "lesson/cuda/bare-cold"} if drawn and not rehearse else ())
+    less |= {
+        "classroom/cuda/whole/original",
+        "classroom/cuda/whole/drop-in",
+    }  # the one takes a quarter of an hour
     if rehearse:
         before = [Part("tests", 60, (*pytest, *REHEARSED_TESTS))]
         limits = {"ladder": 130, ",".join(list(limits)[1:]): 250}

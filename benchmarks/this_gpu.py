@@ -30,8 +30,8 @@ from breaknet.lesson.notebook_display import Markdown, table
 SECONDS = 480.0
 #: The parts by worth, and their seconds where compiling has two cores. What one leaves, the next may take.
 WORTH = {
-    "machine": 40.0, "checks": 90.0, "ladder": 130.0, "evaluation": 60.0, "lesson": 60.0, "kernels": 50.0,
-    "comparison": 40.0,
+    "machine": 40.0, "checks": 80.0, "ladder": 120.0, "evaluation": 60.0, "lesson": 60.0, "classroom": 40.0,
+    "kernels": 40.0, "comparison": 30.0,
 }  # fmt: skip
 #: Seconds that one contender may take to be prepared: two cores compile slowly.
 PATIENCE = 80

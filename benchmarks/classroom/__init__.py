@@ -2,26 +2,30 @@
 
 done = run(drop_in(), data_file, epochs_all=100, epochs_few=1000)
 done.lists["cost_train"], done.seconds
+
+Its functions can be taken out where nothing that runs notebooks is installed.
 """
+
+from __future__ import annotations
 
 import ast
 import gzip
 import json
 import pickle
 import tempfile
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jupytext
-import nbformat
 import numpy as np
-from nbformat import NotebookNode
 
 from breaknet import Digits, Split
-from scripts.run_notebooks import executed
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 SOURCE = Path(__file__).parent / "notebook.py"
 
@@ -48,6 +52,8 @@ class Done:
 
 def original() -> NotebookNode:
     """The notebook as a teacher would have written it."""
+    import jupytext
+
     return jupytext.read(SOURCE, fmt="py:percent")
 
 
@@ -81,6 +87,10 @@ def run(notebook: NotebookNode, data_file: Path, timeout: int = 3600, **paramete
     Raises:
         CellExecutionError: where a cell fails.
     """
+    import nbformat
+
+    from scripts.run_notebooks import executed
+
     ready = deepcopy(notebook)
     lists = ", ".join(f"{name!r}: {name}" for name in LISTS)
     ready.cells.append(nbformat.v4.new_code_cell(f"import json\n\nprint(json.dumps({{{lists}}}))"))
@@ -92,12 +102,29 @@ def run(notebook: NotebookNode, data_file: Path, timeout: int = 3600, **paramete
     return Done(done, found, seconds)
 
 
-def names_of(notebook: NotebookNode) -> dict[str, Any]:
-    """What the notebook's imports, classes and functions give, by name: its cells up to the data are run here."""
+def names_of(version: str) -> dict[str, Any]:
+    """What the imports, classes and functions of the "original" or of the "drop-in" give, by name.
+
+    An import that is not installed is left out: training and accuracy use torch alone.
+    """
     space: dict[str, Any] = {}
-    for cell in notebook.cells:
-        if cell.source.startswith(("import ", "device =")) or _defines(cell):
-            exec(compile(cell.source, str(SOURCE), "exec"), space)
+    for statement in ast.parse(SOURCE.read_text(encoding="utf-8")).body:
+        names = {
+            one.id
+            for target in getattr(statement, "targets", ())
+            for one in ast.walk(target)
+            if isinstance(one, ast.Name)
+        }
+        if not isinstance(
+            statement, (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
+        ) and names != {"device"}:
+            continue
+        if version == "drop-in" and getattr(statement, "name", None) in NAMES:
+            continue
+        with suppress(ImportError):
+            exec(compile(ast.Module([statement], []), str(SOURCE), "exec"), space)
+    if version == "drop-in":
+        exec(f"from breaknet.notebook import {', '.join(NAMES)}", space)
     return space
 
 

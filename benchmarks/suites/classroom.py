@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.measure import Contender, Context, Missing, Ready
 
+#: Of whole notebooks; single functions need nothing.
 NEEDS = ("jupytext", "nbclient", "ipykernel", "matplotlib", "scipy")
 
 #: Epochs of the two long runs and of the run on 100 examples.
@@ -37,11 +38,11 @@ def contenders(context: Context) -> list[Contender]:
         "train_model": ("one epoch of train_model, all training and validation images", stage.train_model, 3),
         "accuracy": ("accuracy of one model on all training images", stage.accuracy, None),
     }
-    needs = NEEDS if context.gpu else (*NEEDS, "numba")
+    numba = () if context.gpu else ("numba",)
     return [
         Contender(
             f"classroom/{context.device}/{name}/{version}", "classroom", title, work, f"classroom/{name}",
-            partial(prepare, version), needs, repeats,
+            partial(prepare, version), (*(NEEDS if name == "whole" else ()), *numba), repeats,
         )
         for name, (work, prepare, repeats) in kinds.items()
         for version, title in TITLES.items()
@@ -62,10 +63,10 @@ class Stage:
     def names(self) -> dict[str, dict[str, Any]]:
         """Each notebook's train_model, accuracy and so on."""
         with contextlib.redirect_stdout(io.StringIO()):
-            found = {version: classroom().names_of(notebook) for version, notebook in self.notebooks.items()}
+            found = {version: classroom().names_of(version) for version in TITLES}
         for space in found.values():
-            if space["device"].type != self.context.device:
-                raise Missing(f"the notebook would run on {space['device']}, not on {self.context.device}")
+            if space["device"].type != self.context.place.type:
+                raise Missing(f"the notebook would run on {space['device']}, not on {self.context.place}")
         return found
 
     @cached_property
@@ -146,5 +147,5 @@ class Stage:
 
 
 def classroom() -> Any:
-    """The notebooks' module, which needs what machines with GPUs often lack."""
+    """The notebooks' module, imported late: scripts are imported nowhere else here."""
     return import_module("benchmarks.classroom")
