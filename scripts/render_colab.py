@@ -12,8 +12,8 @@ BEGIN, END = "<!-- colab: rendered by scripts/render_colab.py -->", "<!-- /colab
 
 ONE_FILE = """\
 **On Colab** (GPU or CPU runtime) one file is enough: `make notebooks` writes `dist/breaking_a_neural_network.ipynb`,
-which carries breaknet (0.3 MiB). On [colab.research.google.com](https://colab.research.google.com) choose File > Upload
-notebook, then Runtime > Run all. The notebooks of the GPU course are made alike."""
+which carries breaknet (under half a MiB). On [colab.research.google.com](https://colab.research.google.com) choose
+File > Upload notebook, then Runtime > Run all. The notebooks of the GPU course are made alike."""
 
 WITH_ADDRESS = """\
 **On Colab** (GPU or CPU runtime) click the badge of a notebook, or run in a cell

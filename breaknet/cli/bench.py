@@ -348,6 +348,11 @@ def show(found: dict[str, Any]) -> None:
         lines.append((row["title"], _time(row["seconds"]), spread, _time(row["seconds"] / steps), ratio))
     header = ("", "an epoch", f"of {_calls(found['rows'])} calls", "a step of it", "times as fast")
     print(output.table(header, lines))
+    ours = found["rows"][-1]
+    if "epochs_a_call" in ours:
+        print(
+            f"\nbreaknet: {ours['epochs_a_call']} epochs a call, from arrays to checkpoints, accuracies included."
+        )
     if any("seconds" in row and row["seconds"] > BUSY * row["low"] for row in found["rows"]):
         print("\nCalls of one implementation differ much: this machine is busy. Measure again when it rests.")
 
