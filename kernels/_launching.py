@@ -57,6 +57,7 @@ def launch(
             known.compiled[grid](*tensors, *numbers, *build.values)
             return
         compiled = kernel[grid](*tensors, *numbers, **build.keywords)
+    assert kernel.arg_names[-len(build.values) :] == list(build.constants), kernel.arg_names
     if _lasting(kernel) and compiled is not None:
         if len(_known) >= MAX_KNOWN:
             _known.clear()

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from breaknet.kernels._triton import HAVE_TRITON
 
+FLOATS = (torch.float32, torch.float64)  # what operators take
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter)
 _STRIDED = torch.strided
 # looked up once: `eager` is a large part of the time that an operator of few numbers takes
@@ -32,6 +33,11 @@ _LIBRARIES: dict[str, Any] = vars(torch.ops.breaknet).setdefault("_libraries", {
 def forward_mode() -> bool:
     """Whether forward-mode differentiation is going on, which no kernel and no registered derivative takes part in."""
     return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def transformed() -> bool:
+    """Whether only torch's own operations will do: under `torch.func`'s transforms and in forward mode."""
+    return not _compiling() and (_transforms() or forward_mode())
 
 
 def eager(*tensors: torch.Tensor) -> bool:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from breaknet.kernels._launching import Build, launch
-from breaknet.kernels._operators import check_plain, eager, forward_mode, on_kernel, register
+from breaknet.kernels._operators import FLOATS, check_plain, eager, forward_mode, on_kernel, register
 from breaknet.kernels._triton import capability_of, jit, tl
 from breaknet.kernels.device_functions import MANY_COLUMNS, ordered_sum, sigmoid, sigmoid_derivative
 from breaknet.kernels.jobs import padded
@@ -154,12 +154,10 @@ def linear_sigmoid_backward_kernel(
 
 # ---- launchers: float32 tensors of any strides on one GPU, or on the CPU under the interpreter
 
-_FLOATS = (torch.float32, torch.float64)
-
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     dtype, device = x.dtype, x.device
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         raise ValueError(f"x: float32 or float64, not {dtype}")
     if x.ndim < 1 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -175,7 +173,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"bias: {dtype} on {device} as x is, not {bias.dtype} on {bias.device}")
 
 
-def _rows(tensor: Tensor) -> Tensor:
+def as_rows(tensor: Tensor) -> Tensor:
     """`tensor` [..., M] as [B, M], a view where its strides allow one."""
     if tensor.ndim == 2:
         return tensor
@@ -201,7 +199,7 @@ def launch_forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [..., K], weight [N, K], bias [N] or None -> y [..., N]; ValueError for what does not fit."""
     check_plain(x=x, weight=weight, bias=bias)
     _check(x, weight, bias)
-    rows, (outputs, inputs), device = _rows(x), weight.shape, x.device
+    rows, (outputs, inputs), device = as_rows(x), weight.shape, x.device
     y = torch.empty((*x.shape[:-1], outputs), dtype=torch.float32, device=device)
     if y.numel() == 0:
         return y
@@ -219,8 +217,8 @@ def launch_backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """grad and y [..., N] with weight [N, K] -> dx [..., K]; with x [..., K] -> dweight [N, K] and dbias [N]."""
     leading, device = y.shape[:-1], y.device
-    grad, y = _rows(grad), _rows(y)
-    x_rows = None if x is None else _rows(x)
+    grad, y = as_rows(grad), as_rows(y)
+    x_rows = None if x is None else as_rows(x)
     (batch, outputs), inputs = y.shape, (weight if x_rows is None else x_rows).shape[1]  # type: ignore[union-attr]
     dx = None if weight is None else torch.empty((*leading, inputs), dtype=torch.float32, device=device)
     if batch == 0 or outputs == 0:
@@ -293,8 +291,8 @@ def _backward_by_torch(
     dx = None if weight is None else (dz @ weight).contiguous()
     if x is None:
         return dx, None, None
-    dz = _rows(dz)
-    return dx, (dz.mT @ _rows(x)).contiguous(), dz.sum(0)
+    dz = as_rows(dz)
+    return dx, (dz.mT @ as_rows(x)).contiguous(), dz.sum(0)
 
 
 def _backward_fake(grad: Tensor, y: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, ...]:

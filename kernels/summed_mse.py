@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from breaknet.kernels._launching import Build, launch
-from breaknet.kernels._operators import check_plain, eager, forward_mode, on_kernel, register
+from breaknet.kernels._operators import FLOATS, check_plain, eager, forward_mode, on_kernel, register
 from breaknet.kernels._triton import jit, tl
 from breaknet.kernels.device_functions import ONE_COLUMN, ordered_sum
 from breaknet.kernels.jobs import padded
@@ -28,7 +28,6 @@ from breaknet.kernels.jobs import padded
 TILES = {16: (128, 16), 32: (64, 32), 64: (32, 64)}
 #: Without maxnreg the assembler may stop at 168 a thread for the sake of occupancy, and spill (Triton 3.6, sm_120).
 OPTIONS = {"num_warps": 4, "num_stages": 1, "maxnreg": 255}
-_FLOATS = (torch.float32, torch.float64)
 _LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
@@ -86,25 +85,36 @@ def _build(classes: int, **constants: bool) -> Build:
 
 
 def _check(prediction: Tensor, target: Tensor) -> None:
-    shape = list(prediction.shape)
-    if prediction.dtype not in _FLOATS:
+    if prediction.dtype not in FLOATS:
         raise ValueError(f"prediction: float32 or float64, not {prediction.dtype}")
     if prediction.ndim < 1:
         raise ValueError("prediction: at least one axis, the classes, not a 0-d tensor")
-    if target.device != prediction.device:
-        raise ValueError(f"target: on {prediction.device} as prediction is, not on {target.device}")
+    check_target("target", target, prediction.shape, prediction.dtype, prediction.device)
+
+
+def check_target(
+    name: str, target: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Raise ValueError where a target, named so, does not fit a prediction of this shape, dtype and device."""
+    if target.device != device:
+        raise ValueError(f"{name}: on {device} as the prediction is, not on {target.device}")
+    found, wanted = list(target.shape), list(shape)
     if target.is_floating_point():
-        if target.dtype != prediction.dtype or target.shape != prediction.shape:
-            raise ValueError(
-                f"target: {prediction.dtype} {shape} as prediction is, not {target.dtype} {list(target.shape)}"
-            )
+        if target.dtype != dtype or found != wanted:
+            raise ValueError(f"{name}: {dtype} {wanted} as the prediction is, not {target.dtype} {found}")
     elif target.dtype not in _LABEL_TYPES:
-        raise ValueError(f"target: values of prediction's dtype or integer labels, not {target.dtype}")
-    elif target.shape != prediction.shape[:-1]:
+        raise ValueError(f"{name}: values of the prediction's dtype or integer labels, not {target.dtype}")
+    elif found != wanted[:-1]:
         raise ValueError(
-            f"target: labels {shape[:-1]} for a prediction {shape}, not {list(target.shape)}"
-            " (a one-hot target must be floating)"
+            f"{name}: labels {wanted[:-1]} for a prediction {wanted}, not {found} (a one-hot target must be floating)"
         )
+
+
+def check_labels(name: str, labels: Tensor, classes: int) -> None:
+    """Raise ValueError where a label is no class; waits for the device."""
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= classes:
+        raise ValueError(f"{name}: labels 0 to {classes - 1}, not {least if least < 0 else most}")
 
 
 def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
@@ -137,17 +147,11 @@ def launch_forward(prediction: Tensor, target: Tensor, with_gradient: bool) -> t
 # ---- the operator: torch.ops.breaknet.summed_mse
 
 
-def _check_labels(labels: Tensor, classes: int) -> None:
-    least, most = int(labels.min()), int(labels.max())
-    if least < 0 or most >= classes:
-        raise ValueError(f"target: labels 0 to {classes - 1}, not {least if least < 0 else most}")
-
-
 def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[Tensor, Tensor]:
     check_plain(prediction=prediction, target=target)
     _check(prediction, target)
     if prediction.device.type == "cpu" and not target.is_floating_point() and target.numel():
-        _check_labels(target, prediction.shape[-1])
+        check_labels("target", target, prediction.shape[-1])
     cost, gradient = summed_mse_spec(prediction, target)
     return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
 
@@ -159,7 +163,7 @@ def _cost_by_torch(prediction: Tensor, target: Tensor) -> Tensor:
         try:
             target = nn.functional.one_hot(target.long(), classes).to(prediction.dtype)
         except RuntimeError:
-            _check_labels(target, classes)
+            check_labels("target", target, classes)
             raise
     return nn.functional.mse_loss(prediction, target, reduction="sum")
 
@@ -177,7 +181,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(prediction, target, output[1])
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+def _backward(ctx: Any, grad: Tensor | None, *_: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    if grad is None:  # nothing is materialized, see `_save`
+        return None, None, None
     prediction, target, gradient = ctx.saved_tensors
     for_prediction, for_target, _ = ctx.needs_input_grad
     # a saved gradient is a constant to autograd: compute it again where it is to be differentiated itself

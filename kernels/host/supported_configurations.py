@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from breaknet.kernels import evaluation, linear_sigmoid, summed_mse
+from breaknet.kernels import evaluation, fused_network_kernels, linear_sigmoid, summed_mse
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.device_functions import (
     MANY_COLUMNS,
@@ -32,6 +32,7 @@ def supported_configurations(capability: int) -> list[CompileCase]:
         *_linear_sigmoid(capability),
         *_summed_mse(),
         *_ordered_sum(),
+        *_fused_network(capability),
         *_evaluation(),
         *_cooperative_training(capability),
         *_split_training(),
@@ -82,6 +83,24 @@ def _ordered_sum() -> Iterator[CompileCase]:
     for tile, result in ((one, "fp32"), (many, "fp32"), (many, "fp64")):
         config, blocks = f"{tile[0]}x{tile[1]} {result}", {"BLOCK_S": tile[0], "BLOCK_M": tile[1]}
         yield _case(kernel, "ordered_sum", config, blocks, SUM_OPTIONS, {"total_ptr": f"*{result}"})
+
+
+def _fused_network(capability: int) -> Iterator[CompileCase]:
+    """784 inputs and 10 outputs by hidden width, labels; forward with all that the backward pass needs."""
+    for width in fused_network_kernels.TILES:
+        shape = Shape(784, width, width, 10)
+        forward, backward, options = fused_network_kernels.tile_config(shape, capability)
+        constexprs = {"stride_xk": 1, "stride_tb": 1} | forward
+        constexprs |= {"LABELS": True, "WITH_GRADIENT": True}
+        types = {"target_ptr": "*i64", "ticket_ptr": "*i32"}
+        sizes = "inputs", "hidden1", "hidden2", "stride_xb"
+        kernel = fused_network_kernels.fused_network_forward_kernel
+        forward_sizes = *sizes, "stride_tc"  # 0, of labels
+        yield _case(kernel, "fused_network_forward", str(shape), constexprs, options, types, forward_sizes)
+        kernel = fused_network_kernels.fused_network_backward_kernel
+        yield _case(
+            kernel, "fused_network_backward", str(shape), {"stride_xk": 1} | backward, options, (), sizes
+        )
 
 
 def _evaluation() -> Iterator[CompileCase]:

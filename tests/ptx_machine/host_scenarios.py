@@ -4,6 +4,7 @@ BREAKNET_TEST_TARGET=sm_75 python -m pytest tests/ptx_machine/host_scenarios.py
 """
 
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fake_gpus import train
 
 import breaknet
 from breaknet import Job
-from breaknet.kernels import linear_sigmoid, summed_mse
+from breaknet.kernels import fused_network_kernels, linear_sigmoid, summed_mse
 from breaknet.kernels.host import trainers as training_launch
 from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import CompileCase
@@ -180,8 +181,39 @@ def test_the_operators_are_launched_with_the_options_that_are_cross_compiled(
         y = linear_sigmoid.launch_forward(x, weight, bias)
         labels = torch.zeros(batch, dtype=torch.int64, device="cuda")
         _, gradient = summed_mse.launch_forward(y, labels, True)
-        linear_sigmoid.launch_backward_input(gradient, y, weight)
-        linear_sigmoid.launch_backward_parameters(gradient, y, x)
+        linear_sigmoid.launch_backward(gradient, y, x, weight)
     for launch in gpus.launches:
         same = [case for case in cases if case.kernel.__name__ == launch.kernel]
         assert any(_same_options(launch, case) for case in same), launch
+
+
+@pytest.mark.parametrize("width", [16, 30, 64, 128])
+def test_the_fused_network_is_launched_as_it_is_cross_compiled(width: int) -> None:
+    cases, shape = supported_configurations(75), Shape(784, width, width, 10)
+    fused_network_kernels._tickets.clear()  # of GPUs that are gone
+    fused_network_kernels._free_tickets.clear()
+    with Gpus(*T4) as gpus:
+        parameters = [torch.zeros(size, device="cuda") for size in shape.tensor_shapes()]
+        x, labels = torch.zeros(100, 784, device="cuda"), torch.zeros(100, dtype=torch.int64, device="cuda")
+        for _ in range(2):
+            cost, saved = fused_network_kernels.launch_forward(x, labels, *parameters, True)
+            fused_network_kernels.launch_backward(cost, x, saved, parameters[0], width, 10, False, True)
+    assert len(gpus.launches) == 4, "one launch forward, one backward"
+    tickets = {launch.arguments["ticket_ptr"].data_ptr() for launch in gpus.launches[::2]}
+    assert len(tickets) == 1, "a stream's launches share a ticket"
+    if width != 30:
+        for launch in gpus.launches[:2]:
+            assert any(_same(launch, case) for case in cases), launch
+
+
+def test_captured_launches_have_tickets_of_their_own() -> None:
+    fused_network_kernels._tickets.clear()
+    fused_network_kernels._free_tickets.clear()
+    device = torch.device("cuda", 0)
+    with Gpus(*T4):
+        of_stream = fused_network_kernels._ticket(device)
+        assert fused_network_kernels._ticket(device) is of_stream
+        with patch.object(torch.cuda, "is_current_stream_capturing", lambda: True):
+            captured = [fused_network_kernels._ticket(device) for _ in range(300)]
+        assert len({ticket.data_ptr() for ticket in (of_stream, *captured)}) == 301
+        assert all(ticket.cpu().tolist() == [0] * 4 for ticket in captured)

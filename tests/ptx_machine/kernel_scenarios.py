@@ -19,6 +19,7 @@ import torch
 import triton
 from checks import assert_run, random_labels, sparse_images
 from fake_gpus import largest, no_products_of_warp_groups, train
+from test_fused_network import check_kernels as check_network
 from test_linear_sigmoid import check_kernels as check_layer
 from test_summed_mse import check_kernel as check_cost
 from trainer_cases import Problem
@@ -31,6 +32,7 @@ from benchmarks.t4_model import T4
 from breaknet import Job
 from breaknet.backends import check
 from breaknet.cli.doctor import examine
+from breaknet.kernels import fused_network_kernels
 from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer
 from breaknet.kernels.jobs import Shape
@@ -220,6 +222,39 @@ def test_the_fused_layer_and_cost(size: tuple[int, int, int], layout: str) -> No
         check_layer(CUDA, size, layout)
         for labels in (True, False):
             check_cost(CUDA, *size[:2], labels, transposed=layout == "transposed")
+
+
+#: Sizes and batch: four programs that add up one cost and two splits; and wide layers, whose parts come from memory.
+NETWORKS = [
+    ((18, 16, 16, 10), 37),
+    ((5, 40, 33, 3), 18),
+    slow(((70, 20, 20, 16), 70)),
+    slow(((9, 128, 100, 4), 9)),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_fused_network(
+    network: tuple[tuple[int, int, int, int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused_network_kernels, "ROWS_PER_SPLIT", 30)
+    with largest(TARGET):
+        check_network(CUDA, *network)
+
+
+@pytest.mark.parametrize("order", ["release", "acquire", "relaxed"])
+def test_who_adds_up_the_cost_must_see_all_parts(order: str) -> None:
+    """The counter's addition both releases and acquires; with less it is found that the parts race."""
+
+    def edit(ptx: str) -> str:
+        edited = ptx.replace("acq_rel.gpu.global.add", f"{order}.gpu.global.add")
+        edited = edited.replace("global.gpu.acq_rel.add", f"global.gpu.{order}.add")
+        return edited
+
+    gpus = largest(TARGET)
+    gpus.edit = edit
+    with gpus, pytest.raises(Fault, match=r"race: place \d+ of global memory"):
+        check_network(CUDA, *NETWORKS[0])
 
 
 def test_networks_are_evaluated_where_the_images_lie() -> None:

@@ -29,6 +29,7 @@ TESTS = {
         f"{KERNELS}::test_training[packed]",
         f"{KERNELS}::test_blocks_take_turns_in_any_order",
         f"{KERNELS}::test_the_fused_layer_and_cost",
+        f"{KERNELS}::test_the_fused_network",
         f"{KERNELS}::test_networks_are_evaluated_where_the_images_lie",
     ],
 }

@@ -147,7 +147,8 @@ def add(instruction: Instruction, machine: Machine) -> Step:
             memory[place] += values[thread]
         machine.changes += 1
 
-    return access.step("release" if "release" in instruction.parts else "add", move)
+    how = next((one for one in ("release", "acq_rel") if one in instruction.parts), "add")
+    return access.step(how, move)
 
 
 def copy(instruction: Instruction, machine: Machine) -> Step:

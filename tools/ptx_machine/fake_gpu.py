@@ -281,7 +281,7 @@ class FakeGpus(DeviceMemory):
             "synchronize": lambda device=None: self.wait(), "Event": partial(Event, self),
             "device": self.device, "device_of": lambda tensor: self.device(tensor.device),
             "current_stream": self._stream, "Stream": self._stream,
-            "CUDAGraph": Graph, "graph": self.graph,
+            "CUDAGraph": Graph, "graph": self.graph, "is_current_stream_capturing": self._captures_here,
         }  # fmt: skip
         self._stack.enter_context(patch.multiple(torch.cuda, **names))
         run = threading.Thread.run

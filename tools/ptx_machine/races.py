@@ -141,3 +141,8 @@ class GlobalRaces:
     def acquire(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
         """A poll that takes over, from the next barrier on, what was published at its place."""
         np.maximum(self.clocks.taken, self.published.get(int(places[0]), 0), out=self.clocks.taken)
+
+    def acq_rel(self, threads: NDArray[Any], places: NDArray[Any]) -> None:
+        """An addition that takes over what was published at its place before, and publishes what the block knows."""
+        self.acquire(threads, places)
+        self.release(threads, places)
