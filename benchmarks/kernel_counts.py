@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 
 from benchmarks.t4_model import GPUS, SHAPE, Counts, Gpu
-from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels.evaluation import TILES, evaluate_checkpoints
 from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.tiles import cooperative_tiles, packed_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer
@@ -35,8 +35,9 @@ def _data(checkpoints: int, images: int) -> tuple[torch.Tensor, ...]:
 
 
 def _evaluate(gpu: Gpu) -> None:
-    """8 networks on 128 images."""
-    evaluate_checkpoints(*_data(CHECKPOINTS, IMAGES), (SHAPE.hidden1, SHAPE.hidden2), SHAPE.outputs)
+    """8 networks on 128 images, in the form of a T4."""
+    hidden = SHAPE.hidden1, SHAPE.hidden2
+    evaluate_checkpoints(*_data(CHECKPOINTS, IMAGES), hidden, SHAPE.outputs, tile=TILES[SHAPE.hidden1])
 
 
 def _train(gpu: Gpu, kind: type[CooperativeTrainer | PackedTrainer]) -> None:

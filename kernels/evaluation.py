@@ -10,39 +10,114 @@ float32 [N, K]. labels integer [N]. Results: cost float64 [C], hits int64 [C], c
 
 Grid: (N / BLOCK_M, C / BLOCK_C). A program takes BLOCK_M images and BLOCK_C checkpoints. The first layer, nearly all
 of the work, is one product [BLOCK_M, K] x [K, BLOCK_C * H1]: a tile of sums in registers, K walked in steps of
-BLOCK_K whose loads are issued one step ahead, since a T4 has no asynchronous copies. The other two layers are products
-batched over the checkpoints, the second in slices of BLOCK_H of its units so that W2 need not fit in shared memory.
-Widths are padded to powers of two, 16 or more; loads beyond the real ones are zero, and so are the weights of
-padded units. Each program writes its own partial cost and hits; `ordered_sum` adds them in a fixed order.
+BLOCK_K. It has two forms:
 
-Both operands of the first layer come with K as the slow axis (`image_columns`, `first_weights`): images and units then
-lie side by side in global memory, where a warp's load is one piece, and in shared memory, where threads read four at
-once from banks of their own. As the trainer leaves them each thread would read a line of its own. The transposed copies
-are padded with zeros to whole tiles, so that the loop needs no masks.
-Cost: C N (K H1 + H1 H2 + H2 O) FMAs; FMA throughput is the limit.
+- FMAs, for every GPU and both kinds of images (`first_layer_by_fma`). Nothing is loaded ahead by hand: that took 200
+  registers a thread, and twice as many warps that wait in turn hide the loads better.
+- Tensor cores, for bytes where `has_tensor_form` says so (`first_layer_by_tensor_cores`). byte / 256 is exact in
+  bfloat16, and `bf16_parts` splits a weight into three without loss, so that three products are one of float32.
+
+The other two layers are products batched over the checkpoints, the second in slices of BLOCK_H of its units so that W2
+need not fit in shared memory. Widths are padded to powers of two, 16 or more; loads beyond the real ones are zero, and
+so are the weights of padded units. Each program writes its own partial cost and hits; `ordered_sum` adds them in a
+fixed order.
+
+FMAs read both operands with K as the slow axis: images and units then lie side by side in global memory, where a
+warp's load is one piece, and in shared memory, where threads read four at once from banks of their own. Tensor cores
+read images as they are, and weights likewise with K slow. `prepared_images` and `first_weights` lay them out so, padded
+with zeros to whole tiles, so that neither loop needs masks.
+Cost: C N (K H1 + H1 H2 + H2 O) FMAs, or three times the first term on tensor cores; their throughput is the limit.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from breaknet.kernels._triton import jit, tl, triton
-from breaknet.kernels.device_functions import MANY_COLUMNS, ordered_sum, sigmoid
+from breaknet.kernels._triton import INTERPRETED, capability_of, jit, tl, triton
+from breaknet.kernels.device_functions import (
+    MANY_COLUMNS,
+    as_bf16,
+    bf16_parts,
+    keep_float32,
+    ordered_sum,
+    sigmoid,
+)
 from breaknet.kernels.jobs import MAX_HIDDEN, MAX_OUTPUTS, Shape, padded
 
-Tile = tuple[int, int, int, int]  # BLOCK_C, BLOCK_M, warps and the registers a thread may take
-#: By the padded wider hidden layer: 64 x 64 sums by 4 warps, two programs to an SM of every generation, T4 included
-#: (three, at 168 registers, would spill), or 32 x 128 by 8 for the largest width, where 4 would spill. Both layers are
-#: padded alike, which keeps the configurations few enough to compile each for every generation. Nothing depends on the
-#: number of checkpoints or images, so no bit of a result does.
-TILES: dict[int, Tile] = {16: (4, 64, 4, 255), 32: (2, 64, 4, 255), 64: (1, 64, 4, 255), 128: (1, 32, 8, 255)}
-BLOCK_K = 16
+
+class Tile(NamedTuple):
+    """What a program takes: checkpoints, images and inputs at a time, compiler options, and whether on tensor cores."""
+
+    block_c: int
+    block_m: int
+    block_k: int
+    warps: int
+    stages: int = 1
+    tensor: bool = False
+
+
+#: By the padded wider hidden layer. Both layers are padded alike, which keeps the configurations few enough to compile
+#: each for every generation. Nothing depends on the number of checkpoints or images, so no bit of a result does.
+TILES: dict[int, Tile] = {
+    16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4), 64: Tile(1, 64, 16, 4), 128: Tile(1, 32, 16, 8)
+}  # fmt: skip
+TENSOR_TILES: dict[int, Tile] = {
+    16: Tile(8, 128, 32, 8, 3, True), 32: Tile(2, 128, 32, 8, 3, True),
+    64: Tile(1, 128, 32, 8, 3, True), 128: Tile(1, 64, 32, 8, 3, True),
+}  # fmt: skip
 BLOCK_H = 16
-#: `image_columns` pads to whole multiples of this many images: a multiple of every BLOCK_M.
+#: Images are padded to whole multiples of this, a multiple of every BLOCK_M, and inputs, by form, of every BLOCK_K.
 IMAGE_MULTIPLE = 128
+FMA_INPUTS, TENSOR_INPUTS = 16, 32
+_TENSOR_INPUTS = tl.constexpr(TENSOR_INPUTS)
 #: More partial results than this are computed in several launches over checkpoints.
 PARTIAL_BYTES = 256 * 2**20
+SPLIT_BLOCK, SPLIT_OPTIONS = 1024, {"num_warps": 4, "num_stages": 1}
+
+
+@jit
+def first_layer_by_fma(
+    image_ptr, weight_ptr, image, unit, stride_image, stride_weight, scale,
+    INPUTS: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """scale x W1^T [BLOCK_M, N] for images [BLOCK_M] and columns `unit` [N] of the weights, by FMAs."""
+    k = tl.arange(0, BLOCK_K)[:, None]
+    x_tile = k * stride_image + image[None, :]
+    w_tile = k * stride_weight + unit[None, :]
+    z = tl.zeros([image.shape[0], unit.shape[0]], tl.float32)
+    for _ in range(0, INPUTS, BLOCK_K):
+        x = keep_float32(tl.load(image_ptr + x_tile).to(tl.float32)) * scale
+        w = tl.load(weight_ptr + w_tile)
+        # before the product: after it, they take up to 80 registers more
+        image_ptr += BLOCK_K * stride_image
+        weight_ptr += BLOCK_K * stride_weight
+        z = tl.dot(tl.trans(x), w, z, input_precision="ieee")
+    return z
+
+
+@jit
+def first_layer_by_tensor_cores(
+    image_ptr, part_ptr, image, unit, stride_image, stride_weight, scale,
+    INPUTS: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """The same for bytes and the weights' three parts, which lie one behind the other; the small ones go first."""
+    k = tl.arange(0, BLOCK_K)
+    x_tile = image.to(tl.int64)[:, None] * stride_image + k[None, :]
+    w_tile = k[:, None] * stride_weight + unit[None, :]
+    part = tl.cdiv(INPUTS, _TENSOR_INPUTS) * _TENSOR_INPUTS * stride_weight
+    z = tl.zeros([image.shape[0], unit.shape[0]], tl.float32)
+    for _ in range(0, INPUTS, BLOCK_K):
+        x = as_bf16(tl.load(image_ptr + x_tile).to(tl.float32) * (1.0 / 256))
+        high = tl.load(part_ptr + w_tile)
+        middle = tl.load(part_ptr + part + w_tile)
+        low = tl.load(part_ptr + 2 * part + w_tile)
+        image_ptr += BLOCK_K
+        part_ptr += BLOCK_K * stride_weight
+        z = tl.dot(x, low, z, input_precision="ieee")
+        z = tl.dot(x, middle, z, input_precision="ieee")
+        z = tl.dot(x, high, z, input_precision="ieee")
+    return z * (256 * scale)
 
 
 # a first checkpoint or label at any address would otherwise be compiled again, to the same machine code
@@ -51,10 +126,10 @@ PARTIAL_BYTES = 256 * 2**20
     do_not_specialize_on_alignment=["checkpoint_ptr", "label_ptr"],
 )
 def evaluation_forward_kernel(
-    checkpoint_ptr, weight_ptr, column_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
-    checkpoints, images, stride_checkpoint, stride_weight, stride_column, scale,
+    checkpoint_ptr, weight_ptr, image_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
+    checkpoints, images, stride_checkpoint, stride_weight, stride_image, scale,
     NET: tl.constexpr, WIDTH: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
-    BLOCK_H: tl.constexpr, BLOCK_O: tl.constexpr, CONFUSION: tl.constexpr,
+    BLOCK_H: tl.constexpr, BLOCK_O: tl.constexpr, TENSOR: tl.constexpr, CONFUSION: tl.constexpr,
 ):  # fmt: skip
     BIAS1: tl.constexpr = NET.hidden1 * NET.inputs
     WEIGHT2: tl.constexpr = BIAS1 + NET.hidden1
@@ -69,23 +144,9 @@ def evaluation_forward_kernel(
     base = checkpoint_ptr + checkpoint.to(tl.int64) * stride_checkpoint
 
     # first layer: column n of the tile is unit n % WIDTH of checkpoint n // WIDTH
-    k = tl.arange(0, BLOCK_K)[:, None]
-    x_tile = k * stride_column + image[None, :]
     n = tl.program_id(1) * (BLOCK_C * WIDTH) + tl.arange(0, BLOCK_C * WIDTH)
-    w_tile = k * stride_weight + n[None, :]
-    x_next = tl.load(column_ptr + x_tile)
-    w_next = tl.load(weight_ptr + w_tile)
-    z = tl.zeros([BLOCK_M, BLOCK_C * WIDTH], tl.float32)
-    for first in range(0, NET.inputs, BLOCK_K):
-        x = x_next.to(tl.float32) * scale
-        w = w_next
-        # at the end, the last tile once more
-        ahead = tl.where(first + BLOCK_K < NET.inputs, BLOCK_K, 0)
-        column_ptr += ahead * stride_column
-        weight_ptr += ahead * stride_weight
-        x_next = tl.load(column_ptr + x_tile)
-        w_next = tl.load(weight_ptr + w_tile)
-        z = tl.dot(tl.trans(x), w, z, input_precision="ieee")
+    first_layer: tl.constexpr = first_layer_by_tensor_cores if TENSOR else first_layer_by_fma
+    z = first_layer(image_ptr, weight_ptr, image, n, stride_image, stride_weight, scale, NET.inputs, BLOCK_K)
     h1 = tl.arange(0, WIDTH)
     h1_inside = (checkpoint_inside[:, None] & (h1 < NET.hidden1)[None, :])[:, None, :]
     z = tl.permute(tl.reshape(z, [BLOCK_M, BLOCK_C, WIDTH]), [1, 0, 2])
@@ -95,7 +156,7 @@ def evaluation_forward_kernel(
     # second layer, BLOCK_H units at a time, each slice passed on to the third at once
     o = tl.arange(0, BLOCK_O)
     a3 = tl.zeros([BLOCK_C, BLOCK_M, BLOCK_O], tl.float32)
-    for first in range(0, WIDTH, BLOCK_H):
+    for first in tl.range(0, WIDTH, BLOCK_H, num_stages=1):
         h2 = first + tl.arange(0, BLOCK_H)
         h2_inside = checkpoint_inside[:, None] & (h2 < NET.hidden2)[None, :]
         w2_tile = base[:, None, None] + WEIGHT2 + h2[None, :, None] * NET.hidden1 + h1[None, None, :]
@@ -131,37 +192,85 @@ def evaluation_forward_kernel(
         tl.atomic_add(confusion_ptr + cell, 1, mask=counted, sem="relaxed")
 
 
-def tile_config(net: Shape, tile: Tile | None = None) -> tuple[dict[str, Any], dict[str, int]]:
-    """The kernel's constants for such networks, WIDTH the padded width of both hidden layers, and compiler options."""
-    width = padded(max(net.hidden1, net.hidden2))
-    block_c, block_m, warps, registers = tile or TILES[width]
+@jit
+def split_weights_forward_kernel(weight_ptr, part_ptr, count, BLOCK: tl.constexpr):
+    """The three parts of `count` float32 numbers, each whole after the one before."""
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    high, middle, low = bf16_parts(tl.load(weight_ptr + place, mask=inside))
+    tl.store(part_ptr + place, high, mask=inside)
+    tl.store(part_ptr + count + place, middle, mask=inside)
+    tl.store(part_ptr + 2 * count + place, low, mask=inside)
+
+
+def has_tensor_form(dtype: torch.dtype, capability: int) -> bool:
+    """Whether images of this type are evaluated on tensor cores there.
+
+    sm_75 has none for bfloat16, and on sm_100, where their sums lie elsewhere, no tile was found that does not spill.
+    """
+    return dtype == torch.uint8 and (80 <= capability < 100 or 120 <= capability < 130)
+
+
+def tile_of(net: Shape, dtype: torch.dtype, capability: int) -> Tile:
+    """The tile for such networks and images; nothing else decides it."""
+    tiles = TENSOR_TILES if has_tensor_form(dtype, capability) else TILES
+    return tiles[_width(net)]
+
+
+def _width(net: Shape) -> int:
+    """The padded width of both hidden layers."""
+    return padded(max(net.hidden1, net.hidden2))
+
+
+def tile_config(net: Shape, tile: Tile) -> tuple[dict[str, Any], dict[str, int]]:
+    """The kernel's constants for such networks, and compiler options."""
     constants = {
-        "NET": net, "WIDTH": width, "BLOCK_C": block_c, "BLOCK_M": block_m,
-        "BLOCK_K": BLOCK_K, "BLOCK_H": BLOCK_H, "BLOCK_O": MAX_OUTPUTS,
+        "NET": net, "WIDTH": _width(net), "BLOCK_C": tile.block_c, "BLOCK_M": tile.block_m,
+        "BLOCK_K": tile.block_k, "BLOCK_H": BLOCK_H, "BLOCK_O": MAX_OUTPUTS, "TENSOR": tile.tensor,
     }  # fmt: skip
-    return constants, {"num_warps": warps, "num_stages": 1, "maxnreg": registers}
+    return constants, {"num_warps": tile.warps, "num_stages": tile.stages}
 
 
-def _column_shape(images: Tensor) -> list[int]:
+def _prepared_shape(images: Tensor, tensor: bool) -> list[int]:
     count, inputs = images.shape
-    return [triton.cdiv(inputs, BLOCK_K) * BLOCK_K, triton.cdiv(count, IMAGE_MULTIPLE) * IMAGE_MULTIPLE]
+    multiple = TENSOR_INPUTS if tensor else FMA_INPUTS
+    shape = [triton.cdiv(count, IMAGE_MULTIPLE) * IMAGE_MULTIPLE, triton.cdiv(inputs, multiple) * multiple]
+    return shape if tensor else shape[::-1]
 
 
-def image_columns(images: Tensor) -> Tensor:
-    """Images [N, K] transposed to [K, N] and padded with zeros to whole tiles: what the kernel reads of them."""
-    columns = images.new_zeros(_column_shape(images))
-    columns[: images.shape[1], : len(images)] = images.T
-    return columns
+def prepared_images(images: Tensor, tensor: bool | None = None) -> Tensor:
+    """What the kernel reads of images [N, K]: padded with zeros to whole tiles and, for FMAs, transposed to [K, N].
+
+    `tensor` names the form; by default it is that of the images' type and device.
+    """
+    if tensor is None:
+        tensor = has_tensor_form(images.dtype, capability_of(images.device))
+    prepared = images.new_zeros(_prepared_shape(images, tensor))
+    count, inputs = images.shape
+    if tensor:
+        prepared[:count, :inputs] = images
+    else:
+        prepared[:inputs, :count] = images.T
+    return prepared
 
 
-def first_weights(checkpoints: Tensor, net: Shape, width: int, block_c: int) -> Tensor:
-    """hidden1.weight of checkpoints [C, P] transposed to [K, C * width] and padded likewise."""
-    count = len(checkpoints)
-    rows = triton.cdiv(net.inputs, BLOCK_K) * BLOCK_K
-    weights = checkpoints.new_zeros(rows, triton.cdiv(count, block_c) * block_c, width)
+def first_weights(checkpoints: Tensor, net: Shape, tile: Tile) -> Tensor:
+    """hidden1.weight of checkpoints [C, P] transposed to [K, C * width] and padded likewise.
+
+    For tensor cores their parts: bfloat16 [3, K, C * width], float32 under the interpreter, which multiplies no other.
+    """
+    count, multiple = len(checkpoints), TENSOR_INPUTS if tile.tensor else FMA_INPUTS
+    rows = triton.cdiv(net.inputs, multiple) * multiple
+    weights = checkpoints.new_zeros(rows, triton.cdiv(count, tile.block_c) * tile.block_c, _width(net))
     given = checkpoints[:, : net.hidden1 * net.inputs].unflatten(1, (net.hidden1, net.inputs))
     weights[: net.inputs, :count, : net.hidden1] = given.permute(2, 0, 1)
-    return weights.flatten(1)
+    if not tile.tensor:
+        return weights.flatten(1)
+    dtype = torch.float32 if INTERPRETED else torch.bfloat16
+    parts = torch.empty((3, rows, weights[0].numel()), dtype=dtype, device=weights.device)
+    grid = (triton.cdiv(weights.numel(), SPLIT_BLOCK),)
+    split_weights_forward_kernel[grid](weights, parts, weights.numel(), BLOCK=SPLIT_BLOCK, **SPLIT_OPTIONS)
+    return parts
 
 
 def _check(
@@ -206,7 +315,7 @@ def evaluate_checkpoints(
     *,
     scale: float | None = None,
     confusion: bool = False,
-    columns: Tensor | None = None,
+    prepared: Tensor | None = None,
     partial_bytes: int = PARTIAL_BYTES,
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -221,21 +330,29 @@ def evaluate_checkpoints(
         hidden, outputs: H1, H2 (1 to 128 each) and O (2 to 16).
         scale: what a pixel is multiplied by; by default 1/256 for uint8 images and 1 for float32.
         confusion: also count label against prediction, confusion[c, label, predicted].
-        columns: `image_columns(images)`, where it is at hand; else it is made.
+        prepared: `prepared_images(images)`, where it is at hand; else it is made.
         partial_bytes: the most that partial results, and transposed weights, may take; checkpoints are split over
             launches beyond it.
-        tile: instead of that of `TILES`, to measure another.
+        tile: instead of that of `tile_of`, to measure another.
 
     Raises:
         ValueError: a size beyond the kernel's, or a tensor that does not fit, naming the argument.
     """
     net = _check(checkpoints, images, labels, hidden, outputs)
-    if columns is not None:
-        made, given = (images.dtype, _column_shape(images)), (columns.dtype, list(columns.shape))
-        if given != made or columns.device != images.device or not columns.is_contiguous():
+    tile = tile or tile_of(net, images.dtype, capability_of(images.device))
+    if tile.tensor and images.dtype != torch.uint8:
+        raise ValueError(f"tile: tensor cores take uint8 images, not {images.dtype}")
+    if IMAGE_MULTIPLE % tile.block_m or (TENSOR_INPUTS if tile.tensor else FMA_INPUTS) % tile.block_k:
+        raise ValueError(f"tile: block_m and block_k that divide what operands are padded to, not {tile}")
+    if prepared is not None:
+        made, given = (
+            (images.dtype, _prepared_shape(images, tile.tensor)),
+            (prepared.dtype, list(prepared.shape)),
+        )
+        if given != made or prepared.device != images.device or not prepared.is_contiguous():
             raise ValueError(
-                f"columns: contiguous {made[0]} {made[1]} on {images.device}, as image_columns makes them,"
-                f" not {given[0]} {given[1]} on {columns.device}"
+                f"prepared: contiguous {made[0]} {made[1]} on {images.device}, as prepared_images makes them,"
+                f" not {given[0]} {given[1]} on {prepared.device}"
             )
     count, device = len(checkpoints), checkpoints.device
     counts = torch.zeros((count if confusion else 0, outputs, outputs), dtype=torch.int32, device=device)
@@ -245,24 +362,24 @@ def evaluate_checkpoints(
         return cost, hits, counts.long() if confusion else None
     if scale is None:
         scale = 1 / 256 if images.dtype == torch.uint8 else 1.0
-    columns = image_columns(images) if columns is None else columns
+    prepared = prepared_images(images, tile.tensor) if prepared is None else prepared
     labels = labels.contiguous()
     constants, options = tile_config(net, tile)
-    width, block_c = constants["WIDTH"], constants["BLOCK_C"]
-    tiles = triton.cdiv(len(images), constants["BLOCK_M"])
-    bytes_each = max(8 * tiles, 4 * len(columns) * width)
-    at_once = max(1, min(partial_bytes // bytes_each // block_c, 65_535)) * block_c
+    tiles = triton.cdiv(len(images), tile.block_m)
+    # a weight is 4 bytes, its parts 6
+    bytes_each = max(8 * tiles, (10 if tile.tensor else 4) * net.inputs * constants["WIDTH"])
+    at_once = max(1, min(partial_bytes // bytes_each // tile.block_c, 65_535)) * tile.block_c
     with torch.cuda.device_of(checkpoints):
         for first in range(0, count, at_once):
             chunk = slice(first, min(first + at_once, count))
             some = chunk.stop - first
-            weights = first_weights(checkpoints[chunk], net, width, block_c)
+            weights = first_weights(checkpoints[chunk], net, tile)
             partial_cost = torch.empty((tiles, some), dtype=torch.float32, device=device)
             partial_hits = torch.empty((tiles, some), dtype=torch.int32, device=device)
-            evaluation_forward_kernel[(tiles, triton.cdiv(some, block_c))](
-                checkpoints[chunk], weights, columns, labels, partial_cost, partial_hits,
+            evaluation_forward_kernel[(tiles, triton.cdiv(some, tile.block_c))](
+                checkpoints[chunk], weights, prepared, labels, partial_cost, partial_hits,
                 counts[chunk] if confusion else partial_hits,
-                some, len(images), checkpoints.stride(0), weights.stride(0), columns.stride(0), scale,
+                some, len(images), checkpoints.stride(0), weights.stride(-2), prepared.stride(0), scale,
                 **constants, CONFUSION=confusion, **options,
             )  # fmt: skip
             cost[chunk] = ordered_sum(partial_cost, torch.float64, MANY_COLUMNS)

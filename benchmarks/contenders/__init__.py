@@ -77,7 +77,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         "many networks in one launch", kernel_trainers.packed, models=kernel_trainers.packed_capacity, **_TRITON
     ),
     "all-checkpoints": Implementation(
-        "all checkpoints in one launch", all_checkpoints.evaluator, evaluates=True, together=True, **_TRITON
+        "all checkpoints in one launch", all_checkpoints.evaluator, evaluates=True, together=True,
+        describe=all_checkpoints.form, **_TRITON,
     ),
     "hand-written": Implementation(
         "gradients written out in torch", single(hand_written.trainer), devices=("cpu",)
@@ -94,6 +95,9 @@ LADDER = tuple(IMPLEMENTATIONS)
 
 # outside the ladder: alternatives, and forms of our own that are timed beside them
 IMPLEMENTATIONS |= {
+    "as-chosen": Implementation(
+        "breaknet, as train_many does it", kernel_trainers.as_chosen, describe=kernel_trainers.plan_of, **_TRITON
+    ),
     "split": Implementation("three launches a step", kernel_trainers.split, **_TRITON),
     "jax": Implementation("JAX, jit + lax.scan", partial(_jax, "trainer"), needs=("jax",)),
     "jax-in-turn": Implementation("JAX, one after the other", partial(_jax, "one_after_another"), needs=("jax",)),
@@ -101,6 +105,10 @@ IMPLEMENTATIONS |= {
     "triton-evaluation": Implementation(
         "breaknet, the backend's evaluate", partial(public_calls.evaluator, "triton"), evaluates=True,
         together=True, **_TRITON,
+    ),
+    "all-checkpoints-fma": Implementation(
+        "all checkpoints in one launch, by FMAs", all_checkpoints.evaluator_by_fma, evaluates=True, together=True,
+        describe=lambda problem, models: {"form": "FMA"}, **_TRITON,
     ),
     "numba-prepared": Implementation(
         "breaknet, images and networks prepared", numba_cpu.prepared_evaluator, evaluates=True, together=True,

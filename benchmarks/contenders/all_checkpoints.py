@@ -4,19 +4,37 @@ import numpy as np
 import torch
 
 from benchmarks.problem import Evaluator, Parameters, Problem
-from breaknet.kernels.evaluation import Tile, evaluate_checkpoints, image_columns
+from breaknet.kernels._triton import capability_of
+from breaknet.kernels.evaluation import TILES, Tile, evaluate_checkpoints, prepared_images, tile_of
+from breaknet.kernels.jobs import Shape
 from breaknet.model import PARAMETER_NAMES
 
 
 def evaluator(models: Parameters, problem: Problem, tile: Tile | None = None) -> Evaluator:
-    """The checkpoints are rows on the device, as a trainer leaves them; the images are transposed once, before."""
+    """The checkpoints are rows on the device, as a trainer leaves them; the images are laid out once, before."""
     rows = torch.cat([models[name].flatten(1) for name in PARAMETER_NAMES], dim=1).to(problem.device)
     images, labels = problem.bytes, torch.from_numpy(problem.labels).int().to(problem.device)
-    columns = image_columns(images)
+    prepared = prepared_images(images, tile and tile.tensor)
 
     def evaluate() -> tuple[np.ndarray, np.ndarray]:
         given = rows, images, labels, problem.hidden, 10
-        cost, hits, _ = evaluate_checkpoints(*given, columns=columns, tile=tile)
+        cost, hits, _ = evaluate_checkpoints(*given, prepared=prepared, tile=tile)
         return cost.cpu().numpy() / len(labels), hits.double().cpu().numpy() / len(labels)
 
     return evaluate
+
+
+def evaluator_by_fma(models: Parameters, problem: Problem) -> Evaluator:
+    """The form of GPUs without tensor cores for bfloat16, such as a T4, on whatever GPU this is."""
+    return evaluator(models, problem, TILES[16])
+
+
+def form_of(tile: Tile) -> str:
+    """How such a tile multiplies, for a row's conditions."""
+    return "tensor cores" if tile.tensor else "FMA"
+
+
+def form(problem: Problem, models: int) -> dict[str, str]:
+    """The form that is launched by default: rows of different ones are those of different kernels."""
+    net = Shape(784, *problem.hidden, 10)
+    return {"form": form_of(tile_of(net, torch.uint8, capability_of(problem.device)))}

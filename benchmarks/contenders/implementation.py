@@ -1,6 +1,6 @@
 """An implementation of training or evaluation, and its preparation as a contender: checked, counted, with its floor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,9 @@ class Implementation:
     sparse: bool = False  # whether zero pixels are skipped
     count: Counter = launches.of_torch
     count_whole: bool = False  # whether launches are counted in the timed call, not in a few steps
+    describe: Callable[[Problem, int], Mapping[str, Any]] = (
+        lambda problem, models: {}
+    )  # more conditions of its rows
     threads: int | None = None  # that it keeps to, where torch's number is not its own
 
     def traffic(self, problem: Problem) -> dict[str, float]:
@@ -85,6 +88,7 @@ def prepare_training(
     held, many = implementation.held, len(problems)
     work = floors.training_step(problem.batch_size, held=held, **implementation.traffic(problem))
     conditions |= {
+        **implementation.describe(problem, many),
         "batch": problem.batch_size,
         "images": len(problem.labels),
         "models": many,
@@ -127,6 +131,11 @@ def prepare_evaluation(
     units = count * len(part.labels) / images
     counted = implementation.count(evaluate, units, problem.device) if networks is None else {}
     work = floors.evaluation(images, models=count, **implementation.traffic(problem))
-    found = {"models": count, "timed_images": len(part.labels), "extrapolated": len(part.labels) != images}
+    found = {
+        **implementation.describe(problem, count),
+        "models": count,
+        "timed_images": len(part.labels),
+        "extrapolated": len(part.labels) != images,
+    }
     times = f"outputs, results on the host ({timed})", "compiling, moving and converting images"
     return Ready(evaluate, units, counted, work, found | conditions, times)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.floors import LESSON
 from benchmarks.problem import Problem, Trainer, unstacked
-from breaknet.backends.triton_gpu.grouping import Gpu, choose
+from breaknet.backends.triton_gpu.grouping import INTERPRETED_AT_ONCE, SPLIT_AT_ONCE, Gpu, choose
 from breaknet.kernels.host.packed_trainer import PackedTrainer
 from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
 from breaknet.kernels.jobs import JobRow, pack_parameters
@@ -35,21 +35,56 @@ def packed(problems: Sequence[Problem], epochs: int) -> Trainer:
     return _launched(PackedTrainer, "packed", problems, epochs)
 
 
-def _launched(kind: Any, plan: str, problems: Sequence[Problem], epochs: int) -> Trainer:
+def as_chosen(problems: Sequence[Problem], epochs: int) -> Trainer:
+    """By the plan that `train_many` chooses for so many networks: what a user gets.
+
+    Cooperatively as many train side by side as fit the GPU, the others after them.
+    """
+    plan, tiles = _chosen(problems[0], len(problems))
+    if plan == "packed":
+        return packed(problems, epochs)
+    gpu = Gpu.of(problems[0].device)
+    fit = (
+        INTERPRETED_AT_ONCE
+        if gpu is None
+        else gpu.sms // tiles.programs
+        if plan == "cooperative"
+        else SPLIT_AT_ONCE
+    )
+    kind = CooperativeTrainer if gpu is not None and plan == "cooperative" else SplitTrainer
+    return _launched(kind, plan, problems, epochs, fit)
+
+
+def plan_of(problem: Problem, models: int) -> dict[str, str]:
+    """The plan of `as_chosen`, for a row's conditions."""
+    return {"plan": _chosen(problem, models)[0]}
+
+
+def _chosen(problem: Problem, models: int) -> tuple[str, Any]:
+    batch = min(problem.batch_size, len(problem.labels))
+    return choose(LESSON, torch.uint8, batch, models, Gpu.of(problem.device), None)
+
+
+def _launched(
+    kind: Any, plan: str, problems: Sequence[Problem], epochs: int, at_once: int | None = None
+) -> Trainer:
+    """All networks in one launch, or `at_once` of them in each."""
+    at_once = at_once or len(problems)
     first = problems[0]
     images = len(first.labels)
     labels = torch.from_numpy(np.concatenate([one.labels for one in problems])).int().to(first.device)
     rows = [pack_parameters([one.start[name] for name in PARAMETER_NAMES]) for one in problems]
     current = torch.stack(rows).to(first.device)
     checkpoints = torch.full((len(problems) * epochs, LESSON.parameters), float("nan"), device=first.device)
-    launcher = kind(LESSON, tiles(first, plan), first.bytes, labels, current, len(problems))
+    launcher = kind(LESSON, tiles(first, plan), first.bytes, labels, current, min(at_once, len(problems)))
     jobs = [
         JobRow(0, row * images, images, one.batch_size, epochs, row, row * epochs, one.learning_rate)
         for row, one in enumerate(problems)
     ]
 
     def train() -> None:
-        launcher.launch(checkpoints, jobs)
+        for start in range(0, len(jobs), at_once):
+            launcher.launch(checkpoints, jobs[start : start + at_once])
         first.wait()
 
     def parameters() -> list[dict[str, Tensor]]:

@@ -21,7 +21,8 @@ def contenders(context: Context) -> list[Contender]:
     }
     if context.gpu:
         launch = ("all-checkpoints", "breaknet, the launch alone", "images and checkpoints already there")
-        chosen = {"triton": ("triton-evaluation", "", MOVED)} | chosen | {"kernel": launch}
+        fma = ("all-checkpoints-fma", "breaknet, the launch alone, by FMAs", launch[2])
+        chosen = {"triton": ("triton-evaluation", "", MOVED)} | chosen | {"kernel": launch, "fma": fma}
         del chosen["numba"]
     return [
         Contender(

@@ -4,16 +4,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import torch
+
 from benchmarks.contenders import IMPLEMENTATIONS, all_checkpoints, kernel_trainers
 from benchmarks.contenders.implementation import prepare_evaluation, prepare_training
 from benchmarks.measure import Contender, Context, Ready
 from benchmarks.microbenchmarks.barrier import BarrierLoop
 from breaknet.kernels import evaluation
+from breaknet.kernels._triton import capability_of
+from breaknet.kernels.evaluation import Tile
 
 ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loop
 LONG = {"rehearse": 1, "quick": 10, "full": 100}  # epochs of a whole run
-#: BLOCK_C, BLOCK_M, warps, registers: the default tile first.
-TILES = (evaluation.TILES[16], (2, 64, 4, 168), (4, 32, 4, 168), (8, 64, 8, 168), (4, 128, 8, 168))
+#: Of evaluation, by FMAs and on tensor cores: those that are launched first.
+FMA_TILES = (
+    evaluation.TILES[16],
+    Tile(4, 64, 16, 4, 3),
+    Tile(8, 64, 16, 4),
+    Tile(8, 64, 16, 8),
+    Tile(4, 128, 16, 4),
+)
+TENSOR_TILES = (
+    evaluation.TENSOR_TILES[16],
+    Tile(4, 128, 32, 8, 3, True), Tile(4, 128, 32, 4, 3, True), Tile(8, 128, 32, 8, 2, True),
+)  # fmt: skip
 
 
 def contenders(context: Context) -> list[Contender]:
@@ -31,13 +45,17 @@ def contenders(context: Context) -> list[Contender]:
         how = IMPLEMENTATIONS[plan]
         return partial(prepare_training, how, context, images=size.train_images, epochs=epochs, launch=plan)
 
-    tiles = TILES[:2] if context.rehearsing else TILES
+    # without its GPU, of one that has both
+    here = capability_of(context.place) if torch.cuda.is_available() else 90
+    tensor = evaluation.has_tensor_form(torch.uint8, here)
+    tiles = TENSOR_TILES + FMA_TILES if tensor else FMA_TILES
+    tiles = tiles[:2] if context.rehearsing else tiles
     return [
         one("step/one-epoch", "step", "cooperative, an epoch a launch", step, steps("cooperative", 1)),
         one("step/whole-run", "step", f"cooperative, {long} epochs a launch", step, steps("cooperative", long)),
         one("step/split", "step", "three launches a step, replayed as CUDA graphs", step, steps("split", 1)),
         *(
-            one(f"tiles/{'x'.join(map(str, tile))}", "tiles", "default tile" if tile == TILES[0] else "another tile",
+            one(f"tiles/{_name(tile)}", "tiles", "default tile" if tile == tiles[0] else "another tile",
                 f"cost and accuracy of one network on {size.evaluated_images:,} images", partial(_tiles, context, tile))
             for tile in tiles
         ),
@@ -65,9 +83,13 @@ def _barrier(context: Context) -> Ready:
 
 def _tiles(context: Context, tile: evaluation.Tile) -> Ready:
     build = partial(all_checkpoints.evaluator, tile=tile)
-    names = ("checkpoints", "images", "warps", "registers")
-    how = replace(IMPLEMENTATIONS["all-checkpoints"], build=build)
-    return prepare_evaluation(how, context, tile=dict(zip(names, tile, strict=True)))
+    how = replace(IMPLEMENTATIONS["all-checkpoints"], build=build, describe=lambda problem, models: {})
+    return prepare_evaluation(how, context, tile=tile._asdict(), form=all_checkpoints.form_of(tile))
+
+
+def _name(tile: Tile) -> str:
+    form = "tensor" if tile.tensor else "fma"
+    return f"{form}-{tile.block_c}x{tile.block_m}x{tile.block_k}-{tile.warps}-warps-{tile.stages}-stages"
 
 
 def _packed(context: Context, epochs: int) -> Ready:

@@ -12,9 +12,11 @@ OURS = {
     "cpu": (("numba", "breaknet's CPU kernels"), ("numba", "breaknet's CPU kernels, a thread a network")),
     "cuda": (
         ("cooperative", "breaknet, all epochs in one launch"),
-        ("packed", "breaknet, a program a network"),
+        ("as-chosen", "breaknet, as train_many does it"),
     ),
 }
+#: Beside them, under its own name, the form that train_many takes for many networks.
+PACKED = {"cpu": {}, "cuda": {"breaknet-packed": ("packed", "breaknet, a program a network")}}
 
 
 def comparison(context: Context) -> list[Contender]:
@@ -25,6 +27,7 @@ def comparison(context: Context) -> list[Contender]:
         "one/jax-scan": ("jax", "JAX, jit + lax.scan"),
         "one/sliced": ("sliced", "sliced tensors, nn.Module"),
         "two/breaknet": many,
+        **{f"two/{name}": how for name, how in PACKED[context.device].items()},
         "two/jax-vmap": ("jax", "JAX, vmap over both"),
         "two/jax-in-turn": ("jax-in-turn", "JAX, one after the other"),
         "two/torch-func": ("torch-func", "torch.func, stacked ensemble"),
@@ -41,6 +44,7 @@ def models(context: Context) -> list[Contender]:
     """The curve over networks."""
     chosen = {
         "breaknet": OURS[context.device][1],
+        **PACKED[context.device],
         "jax-vmap": ("jax", "JAX, vmap over networks"),
         "torch-func": ("torch-func", "torch.func, stacked ensemble"),
     }

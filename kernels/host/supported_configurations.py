@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from breaknet.kernels import evaluation, fused_network_kernels, linear_sigmoid, summed_mse
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.device_functions import (
@@ -33,7 +35,7 @@ def supported_configurations(capability: int) -> list[CompileCase]:
         *_summed_mse(),
         *_ordered_sum(),
         *_fused_network(capability),
-        *_evaluation(),
+        *_evaluation(capability),
         *_cooperative_training(capability),
         *_split_training(),
         *_packed_training(capability),
@@ -103,17 +105,26 @@ def _fused_network(capability: int) -> Iterator[CompileCase]:
         )
 
 
-def _evaluation() -> Iterator[CompileCase]:
-    """784 bytes or floats an image, every padded width; with the confusion counts or without."""
-    kernel, divisible = evaluation.evaluation_forward_kernel, ("stride_weight", "stride_column")
+def _evaluation(capability: int) -> Iterator[CompileCase]:
+    """784 bytes or floats an image, every padded width, with the confusion counts or without; splitting weights."""
+    kernel, divisible = evaluation.evaluation_forward_kernel, ("stride_weight", "stride_image")
     types = {"scale": "fp32"} | dict.fromkeys(("label_ptr", "hits_ptr", "confusion_ptr"), "*i32")
     for width in evaluation.TILES:
-        constants, options = evaluation.tile_config(Shape(784, width, width, 10))
-        for pixels, confusion in (("*u8", False), ("*u8", True), ("*fp32", True)):
-            config = f"{width}-{width} {pixels[1:]}{' confusion' if confusion else ''}"
+        net = Shape(784, width, width, 10)
+        for dtype, pixels, confusion in (
+            (torch.uint8, "u8", False), (torch.uint8, "u8", True), (torch.float32, "fp32", True)
+        ):  # fmt: skip
+            tile = evaluation.tile_of(net, dtype, capability)
+            constants, options = evaluation.tile_config(net, tile)
+            form = ", tensor cores" if tile.tensor else ""
+            config = f"{width}-{width} {pixels}{' confusion' if confusion else ''}{form}"
             constexprs = constants | {"CONFUSION": confusion}
-            types["column_ptr"] = pixels
+            types |= {"image_ptr": f"*{pixels}", "weight_ptr": "*bf16" if tile.tensor else "*fp32"}
             yield _case(kernel, "evaluation_forward", config, constexprs, options, types, divisible)
+    if evaluation.has_tensor_form(torch.uint8, capability):
+        block, options = {"BLOCK": evaluation.SPLIT_BLOCK}, evaluation.SPLIT_OPTIONS
+        kernel, types = evaluation.split_weights_forward_kernel, {"part_ptr": "*bf16"}
+        yield _case(kernel, "split_weights", "fp32", block, options, types, ("count",))
 
 
 def _cooperative_training(capability: int) -> list[CompileCase]:

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pytest
 import torch
 from kernel_checks import guarded_outputs, surrounded
 from torch import Tensor
 
 from breaknet import reference
-from breaknet.kernels.evaluation import evaluate_checkpoints
+from breaknet.kernels._triton import capability_of
+from breaknet.kernels.evaluation import evaluate_checkpoints, has_tensor_form
 from breaknet.kernels.jobs import Shape
 from breaknet.model import PARAMETER_NAMES
 
@@ -109,3 +111,14 @@ def check_infinite_parameter(device: torch.device) -> None:
             exact = reference.evaluation(split(row, case), images, labels)
             assert abs(float(cost[index]) / (exact.cost * len(images)) - 1) < 1e-6
             assert int(hits[index]) == int(exact.confusion.trace())
+
+
+def on_tensor_cores(device: torch.device) -> None:
+    """Skips where the kernel's tensor form neither runs nor is interpreted."""
+    if device.type == "cuda" and not has_tensor_form(torch.uint8, capability_of(device)):
+        pytest.skip("no tensor cores for bfloat16")
+
+
+def given_on(device: torch.device, case: Case) -> tuple[Any, ...]:
+    """The first five arguments of `evaluate_checkpoints`."""
+    return (*(tensor.to(device) for tensor in example(case)), *case[3:5])

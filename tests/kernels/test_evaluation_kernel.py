@@ -1,5 +1,7 @@
 """`evaluate_checkpoints` against float64: every tile of the kernel, ties, broken outputs, counts, broken lines."""
 
+import re
+
 import pytest
 import torch
 from evaluation_cases import (
@@ -9,7 +11,9 @@ from evaluation_cases import (
     check_infinite_parameter,
     check_maximum,
     example,
+    given_on,
     net_of,
+    on_tensor_cores,
     split,
 )
 from hypothesis import given, settings
@@ -17,13 +21,19 @@ from hypothesis import strategies as st
 
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.evaluation import evaluate_checkpoints, first_weights, image_columns
+from breaknet.kernels.evaluation import (
+    TENSOR_TILES,
+    TILES,
+    Tile,
+    evaluate_checkpoints,
+    first_weights,
+    prepared_images,
+)
+from breaknet.kernels.jobs import padded
 
 pytestmark = [
     pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton"),
-    pytest.mark.filterwarnings(
-        "ignore:overflow encountered in exp", "ignore:invalid value encountered in matmul"
-    ),
+    pytest.mark.filterwarnings("ignore:overflow encountered in exp", "ignore:invalid value encountered"),
 ]
 
 #: checkpoints, images, inputs, hidden, outputs, floating images
@@ -58,7 +68,8 @@ def test_against_float64(device, case):
 
 def test_another_tile(device, monkeypatch):
     monkeypatch.setattr(evaluation, "TILES", {})  # none of its own
-    check(device, (5, 70, 20, (7, 16), 10, False), tile=(2, 32, 4, 168))
+    monkeypatch.setattr(evaluation, "TENSOR_TILES", {})
+    check(device, (5, 70, 20, (7, 16), 10, False), tile=Tile(2, 32, 16, 4))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -83,11 +94,6 @@ def test_first_maximum_as_argmax_has_it(device, broken):
 
 def test_infinite_parameter_stays_in_its_unit(device):
     check_infinite_parameter(device)
-
-
-def given_on(device, case: Case) -> tuple:
-    """The first five arguments of `evaluate_checkpoints`."""
-    return (*(tensor.to(device) for tensor in example(case)), *case[3:5])
 
 
 SMALL: Case = (3, 33, 20, (5, 6), 10, False)
@@ -123,10 +129,14 @@ def test_scale_and_label_types(device):
     rows, images, labels, *net = given = given_on(device, SMALL)
     default = evaluate_checkpoints(*given)
     floats = evaluate_checkpoints(rows, images.float(), labels.to(torch.uint8), *net, scale=1 / 256)
-    assert torch.equal(default[0], floats[0])
-    assert torch.equal(default[1], floats[1])
-    other = evaluate_checkpoints(rows, images, labels.int(), *net, scale=1 / 255)
-    assert not torch.equal(default[0], other[0])
+    fma = evaluate_checkpoints(*given, tile=TILES[16])
+    assert torch.equal(fma[0], floats[0])
+    assert torch.equal(fma[1], floats[1])
+    for scale in (1 / 255, 1.0):
+        expected = evaluate_checkpoints(rows, images.float() * scale, labels, *net)
+        found = evaluate_checkpoints(rows, images, labels.int(), *net, scale=scale)
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-6, atol=0)
+        assert not torch.equal(default[0], found[0])
 
 
 def test_strides(device):
@@ -146,27 +156,34 @@ def test_strides(device):
 def test_transposed_operands_are_padded_with_zeros(device, images, inputs, count, hidden):
     case: Case = (count, images, inputs, (hidden, 6), 10, False)
     rows, pixels, _ = example(case)
-    columns = image_columns(pixels.to(device)).cpu()
-    assert columns.shape == (-(-inputs // 16) * 16, -(-images // 128) * 128)
-    assert torch.equal(columns[:inputs, :images], pixels.T)
-    assert int(columns.long().sum()) == int(pixels.long().sum())
-    width = evaluation.padded(hidden)
-    weights = first_weights(rows.to(device), net_of(case), width, block_c=4).cpu()
-    assert weights.shape == (len(columns), -(-count // 4) * 4 * width)
-    for index, row in enumerate(rows):
-        here = weights[:inputs, index * width :][:, :hidden]
-        assert torch.equal(here.T, split(row, case)["hidden1.weight"])
-    assert torch.count_nonzero(weights) == torch.count_nonzero(rows[:, : hidden * inputs])
+    width = padded(hidden)
+    for tensor, multiple in ((False, 16), (True, 32)):
+        padded_inputs = -(-inputs // multiple) * multiple
+        columns = prepared_images(pixels.to(device), tensor).cpu()
+        columns = columns.T if tensor else columns
+        assert columns.shape == (padded_inputs, -(-images // 128) * 128)
+        assert torch.equal(columns[:inputs, :images], pixels.T)
+        assert int(columns.long().sum()) == int(pixels.long().sum())
+        parts = first_weights(rows.to(device), net_of(case), Tile(4, 64, 16, 4, tensor=tensor)).cpu()
+        assert parts.shape == (*[3] * tensor, padded_inputs, -(-count // 4) * 4 * width)
+        weights = parts.double().sum(0).float() if tensor else parts
+        for index, row in enumerate(rows):
+            here = weights[:inputs, index * width :][:, :hidden]
+            assert torch.equal(here.T, split(row, case)["hidden1.weight"])
+        assert torch.count_nonzero(weights) == torch.count_nonzero(rows[:, : hidden * inputs])
 
 
-def test_columns_at_hand(device):
+@pytest.mark.parametrize(("tensor", "shape"), [(False, [32, 128]), (True, [128, 32])])
+def test_prepared_images_at_hand(device, tensor, shape):
+    on_tensor_cores(device)
     _, images, *_ = given = given_on(device, SMALL)
-    columns = image_columns(images)
-    expected = evaluate_checkpoints(*given)[0]
-    assert torch.equal(evaluate_checkpoints(*given, columns=columns)[0], expected)
-    for wrong in (images.T, columns.float(), columns[:, :64], columns.T.contiguous().T):
-        with pytest.raises(ValueError, match=r"columns: contiguous torch.uint8 \[32, 128\]"):
-            evaluate_checkpoints(*given, columns=wrong)
+    tile = (TENSOR_TILES if tensor else TILES)[16]
+    prepared = prepared_images(images, tensor)
+    expected = evaluate_checkpoints(*given, tile=tile)[0]
+    assert torch.equal(evaluate_checkpoints(*given, tile=tile, prepared=prepared)[0], expected)
+    for wrong in (images.T, prepared.float(), prepared[:-1], prepared.T.contiguous().T):
+        with pytest.raises(ValueError, match=re.escape(f"prepared: contiguous torch.uint8 {shape}")):
+            evaluate_checkpoints(*given, tile=tile, prepared=wrong)
 
 
 def test_label_that_is_no_class(device):
@@ -231,15 +248,10 @@ def check_every_maximum(device):
 
 MUTATIONS = {
     check_ragged: [
-        ("ahead * stride_column", "0"),
-        ("ahead * stride_weight", "0"),
-        ("first + BLOCK_K < NET.inputs", "first + BLOCK_K < NET.inputs - BLOCK_K"),
-        ("stride_column + image[None, :]", "stride_column + tl.arange(0, BLOCK_M)[None, :]"),
         ("n = tl.program_id(1)", "n = 0"),
         ("z + b1", "z - b1"),
-        ("* scale", "* 1.0"),
         ("(h2 < NET.hidden2)[None, :]", "(h2 < NET.hidden2 - 1)[None, :]"),
-        ("range(0, WIDTH, BLOCK_H)", "range(0, BLOCK_H, BLOCK_H)"),
+        ("range(0, WIDTH, BLOCK_H, num_stages=1)", "range(0, BLOCK_H, BLOCK_H)"),
         ("first + tl.arange(0, BLOCK_H)", "tl.arange(0, BLOCK_H)"),
         ("+ b2)", ")"),
         ("[0, 2, 1]), a3,", "[0, 2, 1]), a3 * 0,"),

@@ -20,6 +20,7 @@ Kernels must be compiled, not interpreted, so TRITON_INTERPRET must not be set w
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -284,6 +285,8 @@ class FakeGpus(DeviceMemory):
             "CUDAGraph": Graph, "graph": self.graph, "is_current_stream_capturing": self._captures_here,
         }  # fmt: skip
         self._stack.enter_context(patch.multiple(torch.cuda, **names))
+        # the machine knows products of warps, not of groups of them
+        self._stack.enter_context(patch.dict(os.environ, DISABLE_MMA_V3="1"))
         run = threading.Thread.run
 
         def run_placed(thread: threading.Thread) -> None:

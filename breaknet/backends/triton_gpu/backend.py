@@ -182,7 +182,7 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
         rows = torch.cat(some, dim=1)
         found.append(
             evaluate_checkpoints(
-                rows, images, labels, hidden, shape.outputs, confusion=confusion, columns=data.columns()
+                rows, images, labels, hidden, shape.outputs, confusion=confusion, prepared=data.prepared()
             )
         )
     count = len(images)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from breaknet.kernels.evaluation import evaluate_checkpoints, image_columns
+from breaknet.kernels.evaluation import evaluate_checkpoints, prepared_images
 from breaknet.kernels.host.trainers import Trainer
 from breaknet.kernels.jobs import JobRow, Shape
 
@@ -39,20 +39,20 @@ class DeviceData:
     image_row: int
     label: int
     examples: int
-    #: `columns` of all sets of this dtype, by image_row and examples.
-    transposed: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    #: `prepared` of all sets of this dtype, by image_row and examples.
+    laid_out: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def own(self) -> tuple[Tensor, Tensor]:
         """Views of this set's images [N, K] and labels [N]."""
         rows = slice(self.image_row, self.image_row + self.examples)
         return self.images[rows], self.labels[self.label : self.label + self.examples]
 
-    def columns(self) -> Tensor:
+    def prepared(self) -> Tensor:
         """This set's images as evaluation reads them, made once for all sets that share them."""
         key = self.image_row, self.examples
-        if key not in self.transposed:
-            self.transposed[key] = image_columns(self.own()[0])
-        return self.transposed[key]
+        if key not in self.laid_out:
+            self.laid_out[key] = prepared_images(self.own()[0])
+        return self.laid_out[key]
 
 
 def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, DeviceData]:
@@ -68,10 +68,10 @@ def upload(sets: Iterable[Examples], device: torch.device) -> dict[int, DeviceDa
             continue
         images, image_rows = _joined([examples.images for examples in chosen.values()], dtype, device)
         labels, label_starts = _joined([examples.labels for examples in chosen.values()], torch.int32, device)
-        transposed: dict[tuple[int, int], Tensor] = {}
+        laid_out: dict[tuple[int, int], Tensor] = {}
         for key, examples in chosen.items():
             row, start = image_rows[id(examples.images)], label_starts[id(examples.labels)]
-            uploaded[key] = DeviceData(images, labels, row, start, len(examples.images), transposed)
+            uploaded[key] = DeviceData(images, labels, row, start, len(examples.images), laid_out)
     return uploaded
 
 
@@ -229,7 +229,7 @@ def _evaluate(
         images, labels = data.own()
         hidden = (shape.hidden1, shape.hidden2)
         cost[rows], hits[rows], _ = evaluate_checkpoints(
-            checkpoints[rows], images, labels, hidden, shape.outputs, columns=data.columns()
+            checkpoints[rows], images, labels, hidden, shape.outputs, prepared=data.prepared()
         )
     return _to_host(cost), _to_host(hits)
 
