@@ -206,7 +206,8 @@ def split_weights_forward_kernel(weight_ptr, part_ptr, count, BLOCK: tl.constexp
 def has_tensor_form(dtype: torch.dtype, capability: int) -> bool:
     """Whether images of this type are evaluated on tensor cores there.
 
-    sm_75 has none for bfloat16, and on sm_100, where their sums lie elsewhere, no tile was found that does not spill.
+    sm_75 has none for bfloat16. On sm_100 these tiles fit, too, but its instructions do not say whether they round to
+    TF32 (`keep_float32`), and nothing has run them yet.
     """
     return dtype == torch.uint8 and (80 <= capability < 100 or 120 <= capability < 130)
 
