@@ -24,7 +24,7 @@ ProgressCallable = Callable[[int, int, float], Any]
 _COSTS_SHOWN = 4
 _NAMES_SHOWN = 3
 
-_PATIENCE = 1.0  # seconds before a bar that nobody asked for, and before a rate is believed
+PATIENCE = 1.0  # seconds before a bar that nobody asked for, and before a rate is believed
 _BETWEEN_DRAWINGS = 0.2
 _BURST = 0.05  # reports this close to the first one tell of epochs that were trained before it
 
@@ -115,7 +115,7 @@ class TimeLeft:
         moment, before = self._first
         if done >= self.total:
             return ""
-        if now - moment < _PATIENCE or done <= before:
+        if now - moment < PATIENCE or done <= before:
             return ""
         seconds = (self.total - done) / (done - before) * (now - moment)
         return f"{duration(seconds)} left"
@@ -150,6 +150,14 @@ class Bar:
     def close(self) -> None:
         with suppress(OSError, ValueError):
             self._bar.close()
+
+
+def open_bar(total: float, leave: bool = True) -> Bar | None:
+    """A bar; None where standard error is missing, closed or full."""
+    try:
+        return Bar(total, leave)
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 class Progress:
@@ -207,16 +215,15 @@ class Progress:
         self._work += (epoch + 1 - self._done.get(job, 0)) * self._sizes[job]
         self._done[job] = epoch + 1
         self._last = job
-        if self._bar is None and perf_counter() - self._began >= _PATIENCE:
+        if self._bar is None and perf_counter() - self._began >= PATIENCE:
             self._open_bar()
         left = self._left.after(self._work)
         if self._bar is not None and self._bar.due():
             self._show(self._bar, left)
 
     def _open_bar(self) -> None:
-        try:
-            self._bar = Bar(self._total, leave=self._asked)
-        except (AttributeError, OSError, ValueError):  # no standard error, or one that is closed or full
+        self._bar = open_bar(self._total, leave=self._asked)
+        if self._bar is None:
             self._wants_bar = False
         else:
             self._show(self._bar)

@@ -66,6 +66,11 @@ def check_time(backend: str, runs: Sequence[tuple[int, tuple[int, int], int, int
         )
 
 
+def evaluation_seconds(backend: str, models: int, hidden: tuple[int, int], examples: int) -> float:
+    """About how long so many models of such widths take on so many examples."""
+    return _SECONDS[backend][1] * models * examples * parameter_bytes(hidden) / 4
+
+
 def _checkpoint_bytes(runs: Sequence[tuple[int, tuple[int, int]]]) -> int:
     return sum(epochs * parameter_bytes(hidden) for epochs, hidden in runs)
 

@@ -9,7 +9,8 @@ import pytest
 from checks import random_labels, sparse_images
 
 import breaknet
-from breaknet import Job, progress, training
+from breaknet import Job, evaluation, progress, training
+from breaknet.backends import torch_backend
 from breaknet.progress import Progress, TimeLeft, notices
 
 DATA = sparse_images(20), random_labels(20)
@@ -47,7 +48,7 @@ def test_scripts_see_nothing_and_make_nothing_for_it(capfd, monkeypatch):
 def test_a_notebook_sees_a_bar_once_a_second_has_passed(notebook, capfd, monkeypatch):
     train()
     assert capfd.readouterr() == ("", "")
-    monkeypatch.setattr(progress, "_PATIENCE", 0)
+    monkeypatch.setattr(progress, "PATIENCE", 0)
     train(progress=False)
     assert capfd.readouterr() == ("", "")
     train()
@@ -88,8 +89,6 @@ def test_notices_are_printed_where_somebody_looks(notebook, shown, capsys, monke
 
 
 def test_a_backends_notice_reaches_a_notebook(notebook, shown, capsys, monkeypatch):
-    from breaknet.backends import torch_backend
-
     real = torch_backend.train
 
     def compiling(*arguments):
@@ -169,6 +168,30 @@ def test_a_sweep_shows_a_bar_where_a_training_does(notebook, capfd, monkeypatch,
     monkeypatch.delitem(sys.modules, "IPython")
     breaknet.sweep(grid, out=tmp_path / "c", **how)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_a_long_evaluation_shows_a_bar_and_gives_the_same_bits(backend, notebook, capfd, monkeypatch):
+    run = breaknet.train(DATA, epochs=50, batch_size=10, backend="numba", device="cpu")
+    how = {"backend": backend, "device": "cpu", "confusion": True}
+    monkeypatch.setattr(torch_backend, "_BYTES_AT_ONCE", 3 * 20 * 16 * 4)  # three models at a time
+    plain = breaknet.evaluate(run, DATA, **how)
+    assert capfd.readouterr().out == "", "short"
+    monkeypatch.setattr(evaluation, "_WORTH_A_BAR", 0)
+    monkeypatch.setattr(evaluation, "PATIENCE", 0)
+    shown = breaknet.evaluate(run, DATA, **how)
+    drawn = capfd.readouterr().out
+    assert "evaluation, model 3 of 50 |" in drawn
+    assert "evaluation, model 50 of 50 |" in drawn
+    for name in ("cost", "accuracy", "confusion"):
+        assert (getattr(shown, name) == getattr(plain, name)).all()
+    breaknet.evaluate(run, DATA, progress=False, **how)
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.delitem(sys.modules, "IPython")
+    breaknet.evaluate(run, DATA, **how)
+    assert capfd.readouterr() == ("", "")
+    breaknet.evaluate(run.model, DATA, progress=True, **how)
+    assert "evaluation, model 1 of 1 |" in capfd.readouterr().err
 
 
 def test_a_bar_whose_stream_is_closed_ends_and_the_training_goes_on(monkeypatch):

@@ -128,6 +128,11 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
     return _scores(on_device, moved, confusion)
 
 
+def models_at_once(hidden: tuple[int, int], examples: int) -> int:
+    """How many models are computed in one product; of whole such blocks the bits are the same in another call."""
+    return max(1, _BYTES_AT_ONCE // (4 * max(*hidden, OUTPUTS) * min(examples, _IMAGES_AT_ONCE)))
+
+
 @torch.no_grad()
 def evaluate_modules(
     modules: list[nn.Module], examples: Examples, device: torch.device, confusion: bool
@@ -161,15 +166,14 @@ def evaluate_modules(
 @torch.no_grad()
 def _scores(parameters: Parameters, examples: Examples, confusion: bool = False) -> Scores:
     count, n = len(parameters["output.bias"]), len(examples)
-    width = max(parameters[name].shape[1] for name in ("hidden1.bias", "hidden2.bias", "output.bias"))
-    checkpoints_at_once = max(1, _BYTES_AT_ONCE // (4 * width * min(n, _IMAGES_AT_ONCE)))
+    at_once = models_at_once(hidden_widths(parameters), n)
     cost = np.zeros(count)
     hits = np.zeros(count)
     counts = np.zeros((count, OUTPUTS, OUTPUTS), np.int64)
     for images, labels in _blocks(examples):
         target = _one_hot(labels)
-        for low in range(0, count, checkpoints_at_once):
-            some = slice(low, low + checkpoints_at_once)
+        for low in range(0, count, at_once):
+            some = slice(low, low + at_once)
             output = _outputs({name: tensor[some] for name, tensor in parameters.items()}, images)
             cost[some] += _summed_in_double((output - target).square_())
             predicted = output.argmax(dim=2)
