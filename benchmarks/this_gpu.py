@@ -83,6 +83,13 @@ def measure(out: Path | str, *, seconds: float = SECONDS, rehearse: bool = False
     ) as process:
         for line in process.stdout or ():
             print(line, end="", flush=True)
+    print(checks(folder / "report.txt"))
+
+
+def checks(report: Path) -> str:
+    """What the report says of the checks against float64: a line for each plan of the backend, and for evaluation."""
+    found = report.read_text().partition("\nCHECKS\n")[2].partition("\n\n")[0] if report.exists() else ""
+    return f"Checks against float64:\n{found or 'none were made'}"
 
 
 def digits_of() -> Digits:

@@ -110,6 +110,8 @@ def test_a_slow_machine_gets_shorter_epochs_and_ends_in_time(monkeypatch):
 def test_contenders_of_a_gpu_have_the_graph_and_ours_a_whole_run():
     names = [(one.name, one.epochs) for one in bench.contenders(torch.device("cuda"), "triton")]
     assert names == [("notebook", 1), ("sliced", 1), ("cuda-graph", 1), ("breaknet", 100)]
+    sets_up = [one.name for one in bench.contenders(torch.device("cuda"), "triton") if one.sets_up]
+    assert sets_up == ["cuda-graph"], "it captures its graph at the first call"
     assert bench.contenders(CPU, "torch")[-1].epochs == 1
 
 

@@ -105,6 +105,12 @@ def test_a_rehearsal_and_a_failure_have_no_ladder_but_say_why(tmp_path):
     assert "step/cuda/fused (out of memory)" in shown
 
 
+def test_checks_are_told_even_if_there_were_none(tmp_path):
+    assert this_gpu.checks(tmp_path / "report.txt").endswith("none were made")
+    (tmp_path / "report.txt").write_text("MACHINE\nname: x\n\nCHECKS\nok   a: b\nBAD  c: d\n\nTESTS\n")
+    assert this_gpu.checks(tmp_path / "report.txt") == "Checks against float64:\nok   a: b\nBAD  c: d"
+
+
 real_stored = this_gpu.stored
 
 
@@ -124,4 +130,5 @@ def test_the_notebook_is_rehearsed_with_nothing_but_itself(repository, tmp_path)
     )
     assert "machine: done" in printed
     assert "ladder: done" in printed
+    assert "Checks against float64:\nok   evaluation: cost within" in printed
     assert json.loads((work / "measured-gpu" / "rows.json").read_text())["rehearsal"]
