@@ -24,6 +24,7 @@ seed = 0  # draws the network's starting parameters, and what is random in broke
 epochs = 20  # passes over the training images, where a part needs a trained network
 steps = 3000  # of gradient descent, for each network of the first part
 width_epochs = 500  # passes over the shuffled examples, for each width
+memorising_epochs = 1000  # passes over 100 shuffled examples
 data = None  # None: fetch MNIST; or a folder or file that you have; or "synthetic": digits drawn from fonts
 
 # %% tags=["student"]
@@ -77,6 +78,52 @@ figures.capacity_widths(results)
 
 # %% tags=["instructor"]
 show.noticed(results, "capacity")
+
+# %% [markdown]
+# ## What does the network see?
+#
+# Each unit of the first hidden layer has a weight for every pixel. Drawn as an image they show what the unit looks for:
+# ink on red raises its output, ink on blue lowers it. Before you look: will you recognise digits in them?
+
+# %%
+breaknet.plot_weights(clean, "Weights after training on true labels")
+
+# %% [markdown]
+# And what does memorising look like? Here are the weights of a network that has learned 100 shuffled labels by heart.
+
+# %%
+hundred = breaknet.train(bad[:100], valid=digits.valid, epochs=memorising_epochs, seed=seed)
+breaknet.plot_weights(hundred, "Weights after memorising 100 shuffled labels")
+
+# %% [markdown]
+# Which digits does the trained network confuse? Write down two before you look: "a ... is taken for a ...".
+
+# %%
+breaknet.plot_confusion(clean, digits.valid)
+
+# %% [markdown]
+# These are its surest mistakes: wrong answers with the strongest output. Which of them would you get wrong as well?
+
+# %%
+breaknet.plot_mistakes(clean, digits.valid)
+
+# %% [markdown]
+# ### A digit of your own
+#
+# Write a digit on paper with a thick pen, photograph it, and upload the picture with the folder button on the left.
+# `breaknet.read_image` makes of it what the network was trained on: ink bright on black, 28 × 28 pixels, centred. Look
+# at the picture before you believe the answer. Until you have one, a validation image takes its place.
+
+# %%
+my_picture = None  # the name of your file, such as "seven.jpg"
+
+image = digits.valid.images[0] if my_picture is None else breaknet.read_image(my_picture)
+breaknet.plot_digit(image, clean)
+
+# %% [markdown] tags=["instructor"]
+# > **What to look for.** A unit serves ten outputs at once, so it need not look for one digit. How do the two pictures
+# > of weights differ? If a digit of one's own is misread, in what does its picture differ from the training images? Is
+# > the network wrong then, or the data?
 
 # %% [markdown]
 # ## Break it yourself

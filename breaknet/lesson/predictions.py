@@ -127,8 +127,14 @@ NUMBERS = (
         "hundred.valid_accuracy_then", "validation accuracy at that moment", "percent", "valid",
         lambda run: 100 * run["valid_accuracy"][_best(run)], ("hundred_valid_accuracy",),
     ),
-    Number("label_noise.half", "validation accuracy, 5 of 10 shuffled", "percent", "valid", _with_share(0.5)),
-    Number("label_noise.nine_tenths", "validation accuracy, 9 of 10 shuffled", "percent", "valid", _with_share(0.9)),
+    Number(
+        "label_noise.half", "validation accuracy with half of the labels shuffled", "percent", "valid",
+        _with_share(0.5),
+    ),
+    Number(
+        "label_noise.nine_tenths", "validation accuracy with nine tenths shuffled", "percent", "valid",
+        _with_share(0.9),
+    ),
 )  # fmt: skip
 
 CURVES = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .predictions import POINTS, UNITS
 
 #: The edges of the axes in their SVG of 480 x 340: left, top, right, bottom.
-AREA = (58, 14, 466, 292)
+AREA = (58, 14, 448, 292)
 
 #: What a horizontal axis is called, by the `along` of its curves.
 X_LABELS = {

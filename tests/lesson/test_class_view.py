@@ -70,9 +70,7 @@ def test_a_class_is_drawn_over_the_outcome(school, tmp_path, capsys, monkeypatch
     assert page.count('class="student train"') == 1
     bars = re.findall(r'class="bar" x="([\d.]+)" y="[\d.]+" width="[\d.]+" height="([\d.]+)"', page)
     cost, epoch = bars[:3], bars[3:]
-    assert [float(x) for x, _ in cost] == pytest.approx(
-        [58 + place * 40.8 + 2 for place in (0, 2, 9)], abs=0.1
-    )
+    assert [float(x) for x, _ in cost] == pytest.approx([58 + place * 39 + 2 for place in (0, 2, 9)], abs=0.1)
     assert {height for _, height in bars} == {"278.0"}
     assert len(epoch) == 1
     assert "3 predictions, median 0.300; outcome 0.0463" in parsed.text

@@ -83,7 +83,7 @@ def test_empty_axes_give_the_outcome_away_only_where_it_would_not_fit():
     assert sketch_axes("cost", "epoch", [0], []).right == 1  # a run of one epoch
     examples = sketch_axes("percent", "examples", [2, 2.5, 4], [])
     assert [text for _, text in examples.x_ticks] == ["100", "316", "10,000"]
-    assert [x for x, _ in examples.x_ticks] == pytest.approx([AREA[0], AREA[0] + 0.25 * 408, AREA[2]])
+    assert [x for x, _ in examples.x_ticks] == pytest.approx([AREA[0], AREA[0] + 0.25 * 390, AREA[2]])
     assert [examples.place_texts()[at] for at in (0, 20)] == ["100 examples", "1,000 examples"]
     assert sketch_axes("percent", "fractions", [0, 100], []).place_texts()[1] == "2 % shuffled"
 

@@ -117,13 +117,13 @@ def test_outcomes_are_asked_for_shown_beside_predictions_and_answered_for_instru
 
 
 def test_what_goes_further_runs_and_asks_too(tmp_path):
-    settings = {**reduced(tmp_path), "epochs": 3, "steps": 20, "width_epochs": 2}
-    settings = {name: settings[name] for name in ("data", "epochs", "steps", "width_epochs")}
+    settings = {"epochs": 3, "steps": 20, "width_epochs": 2, "memorising_epochs": 5}
+    settings |= {"data": reduced(tmp_path)["data"]}
     both = [with_parameters(read(ending, FURTHER), settings) for ending in ("", "_instructor")]
     student, instructor = run_in_one_kernel(both, tmp_path)
-    assert_whole_and_clean(student, 1)
+    assert_whole_and_clean(student, 1 + 5)
     assert texts(student).count("**Your prediction first:** 100 examples") == 1
-    assert_whole_and_clean(instructor, 2)
+    assert_whole_and_clean(instructor, 2 + 5)
     assert "mislabel_class(4, 9): " in printed(instructor, "stdout")
     assert "### Answers" in texts(instructor)
 
