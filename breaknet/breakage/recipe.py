@@ -12,7 +12,7 @@ import ast
 import inspect
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import overload
@@ -167,7 +167,7 @@ def break_data(data: Digits | Split, text: str, seed: int = 0, part: str = "trai
             _applied(split, steps, seed, name)
             for name, split in (("train", data.train), ("valid", data.valid))
         )
-        return Digits(train, valid, data.test, data.source)
+        return replace(data, train=train, valid=valid)
     if part not in ("train", "valid"):
         raise ValueError(f"part: train or valid, not {part!r}")
     return _applied(as_split(data, "data"), steps, seed, part)

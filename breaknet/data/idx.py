@@ -35,6 +35,10 @@ NAMES = tuple(PUBLISHED)
 #: The first labels of Fashion-MNIST's two files, which have MNIST's names; each class is as frequent as any other.
 _FASHION = ((9, 0, 0, 3, 0, 2, 7, 2, 5, 5), (9, 2, 1, 1, 6, 1, 4, 6, 5, 7))
 
+FASHION_NAMES = (
+    "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
 _log = logging.getLogger("breaknet")
 
 

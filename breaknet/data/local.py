@@ -1,4 +1,4 @@
-"""Digits in local files: a folder of IDX files, an `mnist.pkl.gz`, or Keras's `mnist.npz`."""
+"""Images in local files: a folder of IDX files, an `mnist.pkl.gz`, Keras's `mnist.npz`, or CSV tables."""
 
 import logging
 import os
@@ -10,11 +10,13 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import cannot_be
-from . import archives, idx
+from . import archives, idx, tables
 from .bounded import first_bytes
 from .splits import Digits
 
-FORMS = "the four IDX files of MNIST (gzipped or not), mnist.pkl.gz or mnist.npz"
+FORMS = (
+    "the four IDX files of MNIST (gzipped or not), mnist.pkl.gz, mnist.npz or a CSV file of labels and pixels"
+)
 
 #: Where torchvision puts the files, below the folder that it is given.
 BELOW = ("raw", "MNIST/raw", "FashionMNIST/raw", "EMNIST/raw", "MNIST")
@@ -47,11 +49,16 @@ def open_local(path: Path) -> Digits:
         digits = _from_file(path, source)
     else:
         raise DataError(f"{path}: neither a folder nor a plain file")
+    return recognised(digits, path)
+
+
+def recognised(digits: Digits, path: Path | str) -> Digits:
+    """The digits under their published name, where their content is published under one."""
     if idx.is_mnist(digits):
         return replace(digits, source="MNIST")
     if idx.is_fashion(digits):
         _log.warning("%s: this is Fashion-MNIST, pictures of clothes under the names of MNIST's files", path)
-        return replace(digits, source="Fashion-MNIST")
+        return replace(digits, source="Fashion-MNIST", names=idx.FASHION_NAMES)
     return digits
 
 
@@ -80,10 +87,30 @@ def _from_this_folder(folder: Path, source: str) -> Digits | None:
                        ("mnist.npz", archives.read_npz)):  # fmt: skip
         if name in present and not (folder / name).is_dir():
             return read(folder / name, source)
+    tabled = _from_tables(folder, source, present)
+    if tabled is not None:
+        return tabled
     if found:
         missing = ", ".join(name for name in idx.NAMES if name not in found)
         raise DataError(f"{folder}: lacks {missing} (with or without .gz)")
     return _from_emnist(folder, source, present)
+
+
+def _from_tables(folder: Path, source: str, present: set[str]) -> Digits | None:
+    """What the tables of a folder hold, NAMEtrain.csv and, if its rows have labels, NAMEtest.csv; None without any."""
+    trains = sorted(name for name in present if name.removesuffix(".gz").endswith("train.csv"))
+    if not trains:
+        return None
+    if len(trains) > 1:
+        raise DataError(f"{folder}: holds {' and '.join(trains)}; name one of them, or keep one")
+    train = folder / trains[0]
+    test = folder / trains[0].replace("train.csv", "test.csv")
+    if test.name not in present:
+        return tables.read_csv(train, source)
+    if not tables.has_labels(test):
+        _log.info("%s: its rows have no labels, so the last sixth of %s tests", test, train.name)
+        return tables.read_csv(train, source)
+    return tables.read_csv_pair(train, test, source)
 
 
 def _from_idx(files: dict[str, Path], folder: Path, source: str, transposed: bool = False) -> Digits:
@@ -132,11 +159,13 @@ def _idx_file(folder: Path, name: str, present: set[str]) -> Path | None:
 
 def _from_file(path: Path, source: str) -> Digits:
     """The digits in one file, whose kind its first bytes tell, not its name."""
-    start = first_bytes(path)
+    start = first_bytes(path, 100)
     if start[:2] == b"PK":
         return archives.read_npz(path, source)
     if start[:2] == b"\0\0":
         raise DataError(f"{path}: a single IDX file; name the folder that holds all four")
     if start[:1] in {b"\x80", b"("}:
         return archives.read_pickle(path, source)
+    if b"," in start and start.isascii():
+        return tables.read_csv(path, source)
     raise DataError(f"{path}: not a file of digits; known are {FORMS}")

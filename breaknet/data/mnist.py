@@ -3,11 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import DataError
 from . import cache, idx
-from .local import open_local
+from .arrays import from_arrays, is_pair
+from .local import open_local, recognised
 from .splits import Digits
 
 #: Where MNIST is asked for, in this order: PyTorch's copy, the CVDF's, and the file of PyTorch's tutorial.
@@ -24,7 +26,7 @@ KEPT_AS = "mnist.digits"
 
 
 def load_mnist(
-    source: str | os.PathLike[str] | None = None,
+    source: Any = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     mirrors: Sequence[str] | None = None,
@@ -33,9 +35,13 @@ def load_mnist(
 
     Args:
         source: a folder with the four IDX files (gzipped or not), an `mnist.pkl.gz`, Keras's `mnist.npz`, a
+            CSV table as Kaggle's `train.csv` (a label, then 784 pixels a row; or scikit-learn's digits.csv), a
             folder that holds one of these, or the word "synthetic" for digits drawn from fonts. Local data of
-            other size or content is taken if well-formed; of IDX and npz, the last sixth of the training rows
-            then validates. None: what the environment variable BREAKNET_DATA names, else the cached
+            other size or content is taken if well-formed; of IDX, npz and CSV, the last sixth of the training rows
+            then validates. Or arrays: a pair (images, labels), such as scikit-learn's
+            `load_digits(return_X_y=True)`, or a pair of pairs to train on and to test on, such as Keras's
+            `load_data()`; images of another size are scaled to 20 x 20 in the middle of 28 x 28.
+            None: what the environment variable BREAKNET_DATA names, else the cached
             MNIST, else a download. Only downloads and synthetic digits are cached.
         cache_dir: where they are cached; None: the user's cache folder.
         mirrors: addresses to download from, in this order, each a folder with the four gzipped IDX files or
@@ -50,6 +56,8 @@ def load_mnist(
             no mirror answers is found out within 10 seconds.
         TypeError, ValueError: for arguments of another kind.
     """
+    if is_pair(source):
+        return recognised(from_arrays(source), "arrays")
     if source is not None and not isinstance(source, (str, os.PathLike)):
         raise TypeError(f'source: a folder, a file, "{SYNTHETIC}" or None, not {source!r}')
     if source == "":

@@ -73,14 +73,41 @@ class Split:
         )  # fmt: skip
 
 
+#: The names of the ten classes where they are digits.
+DIGIT_NAMES = tuple("0123456789")
+LONGEST_NAME = 40
+
+
+def check_names(names: Any) -> tuple[str, ...]:
+    """Names of ten classes, without spaces around them.
+
+    Raises:
+        TypeError: for something else than texts.
+        ValueError: for another number of names, or an empty, long or unprintable one.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"labels: ten names, not {names!r}")
+    found = tuple(name.strip() for name in names)
+    if len(found) != 10:
+        raise ValueError(f"labels: ten names, not {len(found)}")
+    for name in found:
+        if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"labels: names of 1 to {LONGEST_NAME} printable characters, not {name!r}")
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """A data set: training, validation and test split, and its source."""
+    """A data set: training, validation and test split, its source, and the names of its classes."""
 
     train: Split
     valid: Split
     test: Split
-    source: str  # "MNIST", "synthetic digits" or "local: NAME"
+    source: str  # "MNIST", "synthetic digits", "Fashion-MNIST" or "local: NAME"
+    names: tuple[str, ...] = DIGIT_NAMES  # of the ten classes, by their labels
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", check_names(self.names))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(split):,}" for name, split in self._parts().items())

@@ -6,7 +6,7 @@ results.json holds `results`; figures and report are made from it and from nothi
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,15 +23,18 @@ from ..training import Job, train_many
 from ..versions import versions
 from ..views import confidently_wrong
 from .fits import fit_experiment
+from .learning_rate import rates_tried
 from .many_runs import (
     FRACTIONS,
     NOISE_EPOCHS,
     STEPS,
     WIDTH_EPOCHS,
+    WIDTHS,
     capacity,
     capacity_by_width,
     label_noise,
 )
+from .words import OF_DIGITS
 
 SCHEMA = 1
 HIDDEN = (16, 16)
@@ -169,6 +172,10 @@ class Lesson:
         data = self.training_data()
         self._check_time(data)
         results = self._empty_results()
+        results["labels"] = list(self.digits.names)
+        results["settings"]["examples"] = len(data["clean"])
+        if self._rates:
+            results["settings"]["learning_rates_tried"] = self._rates
         for group in self._groups():
             jobs = [
                 Job(
@@ -235,16 +242,31 @@ class Lesson:
             network=self._network(),
             running=running,
         )
+        smaller = self._rates[-1] / LEARNING_RATE if self._rates else 1.0  # what the data ask for
         by_width = capacity_by_width(
-            shuffled, epochs=settings.scaled(WIDTH_EPOCHS), seed=settings.seed, running=running
+            shuffled,
+            widths={hidden: smaller * rate for hidden, rate in WIDTHS.items()},
+            epochs=settings.scaled(WIDTH_EPOCHS),
+            seed=settings.seed,
+            running=running,
         )
         return {**by_examples, "widths": by_width}
 
     def _network(self) -> dict[str, Any]:
         """What all runs have in common, as arguments of a Job."""
         settings = self.settings
-        rate = LEARNING_RATE if settings.learning_rate is None else settings.learning_rate
+        rate = settings.learning_rate or (self._rates or [LEARNING_RATE])[-1]
         return {"batch_size": settings.batch_size, "learning_rate": rate, "hidden": settings.hidden}
+
+    @cached_property
+    def _rates(self) -> list[float]:
+        """The learning rates that were tried on data of other kinds than the lesson's own; none on those."""
+        settings = self.settings
+        if settings.learning_rate is not None or self.digits.source in OF_DIGITS:
+            return []
+        network = {"seed": settings.seed, "batch_size": settings.batch_size, "hidden": settings.hidden}
+        running = {"backend": settings.backend, "device": settings.device}
+        return rates_tried(self.digits.train, LEARNING_RATE, network, running)
 
     def _running(self) -> dict[str, Any]:
         settings = self.settings

@@ -176,7 +176,7 @@ def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: Ar
 
     Args:
         images: [N, 784] or [N, 28, 28], larger values darker.
-        true_labels, shuffled_labels: whole numbers [N]; a shuffled label that differs from the true one is
+        true_labels, shuffled_labels: whole numbers or names [N]; a shuffled label that differs from the true one is
             red and bold.
 
     Raises:
@@ -200,13 +200,15 @@ def sample_digits(images: ArrayLike, true_labels: ArrayLike, shuffled_labels: Ar
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.imshow(sheet, cmap="gray_r", interpolation="nearest", aspect="auto")
+        longest = max(len(f"{label}") for label in (*true[:count], *shuffled[:count]))
+        size = 12.5 if longest < 3 else max(6.0, 11 - 0.4 * longest)
         for place in range(count):
             x, y = place % 5 * width + 21.5, place // 5 * height + 35
-            axes.text(x, y, f"true {true[place]}", ha="center", va="center", color="#111111")
+            axes.text(x, y, f"true {true[place]}", ha="center", va="center", color="#111111", size=size)
             differs = true[place] != shuffled[place]
             color, weight = (TRAIN["color"], "bold") if differs else ("#111111", "normal")
             text = f"shuffled {shuffled[place]}"
-            axes.text(x, y + 7.5, text, ha="center", va="center", color=color, weight=weight)
+            axes.text(x, y + 7.5, text, ha="center", va="center", color=color, weight=weight, size=size)
         return figure
 
 

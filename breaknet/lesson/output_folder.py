@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -131,7 +131,7 @@ class LessonFolder:
             data = lesson.training_data()
             # the fits' library comes meanwhile: the kernels' threads leave Python idle
             threading.Thread(target=import_module, args=("scipy.optimize",), daemon=True).start()
-            samples = illustrator.samples(*_first(data["clean"], data["shuffled"]))
+            samples = illustrator.samples(*_first(data["clean"], data["shuffled"], lesson.digits.names))
             valid = lesson.digits.valid
             results = lesson.run(lambda runs, results: self._keep(runs, results, illustrator, valid))
             results["seconds"].update(before)
@@ -222,19 +222,20 @@ def _drawn_from(name: str, run: Run, results: Results, valid: Split) -> dict[str
     found = results["experiments"][experiment]
     if not len(run.checkpoints):
         return None
-    title = TITLES[experiment]
+    title, names = TITLES[experiment], {"names": results["labels"]}
     if kind == "weights":
         return {"model": weight_images(run), "title": f"{title}: weights of the first hidden layer"}
     if kind == "confusion":
-        return {"model": np.asarray(found["confusion"]), "title": f"{title}: answers by true label"}
+        return {"model": np.asarray(found["confusion"]), "title": f"{title}: answers by true label", **names}
     wrong = found["mistakes"]
     images = valid.images[[one["index"] for one in wrong]]
-    return {"images": images, "wrong": wrong, "title": f"{title}: the surest mistakes"}
+    return {"images": images, "wrong": wrong, "title": f"{title}: the surest mistakes", **names}
 
 
-def _first(good: Split, bad: Split, count: int = 20) -> tuple[Any, Any, Any]:
-    """The first images, with their true and their shuffled labels."""
-    return good.images[:count], good.labels[:count], bad.labels[:count]
+def _first(good: Split, bad: Split, names: Sequence[str], count: int = 20) -> tuple[Any, Any, Any]:
+    """The first images, with the names of their true and their shuffled labels."""
+    named = np.asarray(names)
+    return good.images[:count], named[good.labels[:count]], named[bad.labels[:count]]
 
 
 def _check_replaceable(folder: Path) -> None:

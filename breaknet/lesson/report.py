@@ -17,7 +17,7 @@ from .predictions import UNITS
 from .report_predictions import asked, lesson_data
 from .report_questions import SECTIONS, Section
 from .report_sentences import alarms, closing, notice, parameter_count
-from .words import cost, percent, slope_text
+from .words import class_names, cost, percent, slope_text, worded
 
 Results = Mapping[str, Any]
 
@@ -60,7 +60,11 @@ def render_report(results: Results, samples: bytes | None, figures: Path, *, ans
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     settings = results["settings"]
-    shown = [section for section in SECTIONS if section.name not in MANY_RUNS or section.name in results]
+    shown = [
+        section.worded(results)
+        for section in SECTIONS
+        if section.name not in MANY_RUNS or section.name in results
+    ]
     contents = [*BEFORE, *((section.name, section.title) for section in shown), *AFTER]
     sections = [_section(results, section, figures) for section in shown]
     for place, context in enumerate(sections, len(BEFORE)):
@@ -70,6 +74,7 @@ def render_report(results: Results, samples: bytes | None, figures: Path, *, ans
         results=results,
         settings=settings,
         genuine=results["data_source"] == "MNIST",
+        said=lambda text: worded(text, results),
         parameters=parameter_count(settings["hidden"]),
         network=network_diagram(settings["hidden"]),
         samples=None if samples is None else _data_uri(samples),
@@ -127,7 +132,7 @@ def _pictures(results: Results, section: Section, folder: Path) -> list[dict[str
 
 def _said(results: Results, experiment: str, kind: str) -> str:
     """The main thing on a picture, in words."""
-    run = results["experiments"][experiment]
+    run, names = results["experiments"][experiment], class_names(results)
     if kind == "confusion":
         wrong = [
             (count, true, answer)
@@ -136,9 +141,10 @@ def _said(results: Results, experiment: str, kind: str) -> str:
             if true != answer
         ]
         count, true, answer = max(wrong)
-        return f"The most frequent mistake, {count} times: a {true} is taken for a {answer}." if count else ""
+        said = f"The most frequent mistake, {count} times: {names[true]} is taken for {names[answer]}."
+        return said if count else ""
     if kind == "mistakes":
-        listed = (f"a {one['label']} taken for a {one['predicted']}" for one in run["mistakes"])
+        listed = (f"{names[one['label']]} taken for {names[one['predicted']]}" for one in run["mistakes"])
         return f"In order: {', '.join(listed)}."
     return ""
 
@@ -251,21 +257,32 @@ def describe(results: Results, name: str) -> str:
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     """The table of settings."""
-    settings = results["settings"]
+    settings, names = results["settings"], class_names(results)
     epochs = ", ".join(f"{name} {number}" for name, number in settings["epochs"].items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     return [
         ("Data", results["data_source"]),
+        *([("Classes", ", ".join(names))] if tuple(names) != tuple("0123456789") else []),
         ("Backend", f"{results['backend']}, plan {results['plan']}"),
         ("Device", results["device"]),
         ("Hidden layers", " and ".join(str(width) for width in settings["hidden"])),
-        ("Learning rate", f"{settings['learning_rate']:g}"),
+        ("Learning rate", _learning_rate(settings)),
         ("Batch size", str(settings["batch_size"])),
         ("Epochs", epochs),
         ("Seed", str(settings["seed"])),
         ("Seed of the shuffle", str(settings.get("shuffle_seed", settings["seed"]))),
         ("Versions", versions),
     ]
+
+
+def _learning_rate(settings: Mapping[str, Any]) -> str:
+    """The learning rate, and how it was found where the lesson's own did not work."""
+    tried = settings.get("learning_rates_tried", ())
+    text = f"{settings['learning_rate']:g}"
+    if len(tried) < 2:
+        return text
+    listed = ", ".join(f"{rate:g}" for rate in tried[:-1])
+    return f"{text}, found by halving: with {listed} the network is stuck or diverges within three epochs"
 
 
 def _phases(results: Results) -> list[tuple[str, str]]:

@@ -1,6 +1,10 @@
 """The report's texts on the experiments that do not depend on a run: set-up, questions, captions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .words import worded
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,13 @@ class Section:
     pictures: tuple[
         tuple[str, str], ...
     ] = ()  # file name, caption; the part after the last "_" says which kind
+
+    def worded(self, results: Mapping[str, Any]) -> "Section":
+        """The texts for the data of these results, which may be no digits."""
+        setup, before, after = (
+            tuple(worded(text, results) for text in texts) for texts in (self.setup, self.before, self.after)
+        )
+        return replace(self, setup=setup, before=before, after=after)
 
 
 SECTIONS = (

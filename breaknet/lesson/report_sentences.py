@@ -12,7 +12,7 @@ from ..kernels.jobs import Shape
 from ..model import INPUTS, OUTPUTS
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
 from .many_runs_sentences import MANY_RUNS
-from .words import cost, percent, slope_text
+from .words import cost, percent, slope_text, worded
 
 Results = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -37,6 +37,10 @@ def parameter_count(hidden: Sequence[int]) -> int:
 
 def notice(results: Results, name: str) -> list[str]:
     """Sentences on experiment `name`, in the order of the questions after it."""
+    return [worded(said, results) for said in _notice(results, name)]
+
+
+def _notice(results: Results, name: str) -> list[str]:
     if name in MANY_RUNS:
         return MANY_RUNS[name](results[name])
     run = results["experiments"][name]
@@ -117,7 +121,7 @@ def _clean(results: Results, run: Run) -> list[str]:
     if ratio > OPEN_GAP:
         said.append(
             f"At the end the validation cost is {ratio:.1f} times the training cost. That gap is what the "
-            "network knows about the training images but not about digits."
+            "network knows about the training images and about no others."
         )
     else:
         said.append("At the end the two costs still lie close together: the gap has not opened in this run.")
@@ -147,7 +151,7 @@ def _clean_lines(train: Line, valid: Line, last: int) -> list[str]:
     elif moves[1] == "is nearly level":
         said.append(
             "This is over-fitting: the network still gets better on the images that it is trained on, and no "
-            "better on others. What it learns by now is those images, not digits."
+            "better on others. What it learns by now holds for those images alone."
         )
     elif relative_change(valid, last) > relative_change(train, last) + LEVEL_SHARE:
         said.append(
@@ -211,9 +215,15 @@ def _shuffled(results: Results, run: Run) -> list[str]:
         said.append(
             f"Why so little? Labels without a rule can only be stored one by one, and the network has "
             f"{parameter_count(results['settings']['hidden']):,} parameters to store them in. The training "
-            "set of MNIST has 50,000 labels: too many for that memory, at least with this training rule."
+            f"set has {_examples(results):,} labels: too many for that memory, at least with this training rule."
         )
     return said
+
+
+def _examples(results: Results) -> int:
+    """How many training examples there are."""
+    count: int = results["settings"].get("examples", 50_000)
+    return count
 
 
 def _beside_chance(value: float) -> str:
@@ -254,9 +264,9 @@ def _hundred(results: Results, run: Run) -> list[str]:
         said.append(
             f"With all shuffled examples the training accuracy did not pass "
             f"{percent(max(shuffled['train_accuracy']))}. The network has {parameters:,} parameters: "
-            f"{parameters // 100:,} for each of 100 labels, but {parameters / 50_000:.2g} for each of the "
-            "50,000 in MNIST. Wider hidden layers memorise more labels, given a smaller learning rate and more "
-            "epochs, and know no more about digits."
+            f"{parameters // 100:,} for each of 100 labels, but {parameters / _examples(results):.2g} for each "
+            f"of all {_examples(results):,}. Wider hidden layers memorise more labels, given a smaller learning rate "
+            "and more epochs, and know no more about other images."
         )
     return [*said, _late(unseen)]
 

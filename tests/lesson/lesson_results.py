@@ -62,9 +62,10 @@ def made_results(
         "epochs": 10,
         "seeds": {"start": 0, "shuffle": 0},
     }
-    results = Lesson(Digits(*3 * [None], data_source), Settings(epochs_scale=scale))._empty_results()
+    results = Lesson(Digits(*3 * [None], "MNIST"), Settings(epochs_scale=scale))._empty_results()
     results["settings"]["epochs"] = {"clean": epochs, "shuffled": epochs, "hundred": 10 * epochs}
     return results | {
+        "data_source": data_source,
         "versions": {"python": "3.11.2", "torch": "2.13.0"},
         "backend": "torch",
         "plan": "one by one",

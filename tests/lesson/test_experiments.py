@@ -43,9 +43,7 @@ def test_results_hold_every_number(made):
     folder, results = made
     stored = json.loads((folder.folder / "results.json").read_text())
     assert stored == json.loads(json.dumps(results))
-    expected = (
-        "schema data_source settings versions backend plan device seconds experiments label_noise files"
-    )
+    expected = "schema data_source settings versions backend plan device seconds experiments label_noise labels files"
     assert set(stored) == set(expected.split())
     assert stored["schema"] == 1
     assert set(stored["files"]) == files_of(folder.folder) - {"results.json"}

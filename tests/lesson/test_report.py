@@ -257,7 +257,7 @@ SENTENCES = [
     ("shuffled", EXTRAPOLATED, "extrapolation", "Why so little"),
     ("shuffled", WITHOUT_FITS, "No logistic curve could be fitted", "Why so little"),
     ("hundred", made_results(), "memorised the labels of its 100 images, although there is no rule", "has not"),
-    ("hundred", made_results(), "130 for each of 100 labels, but 0.26 for each of the 50,000", ""),
+    ("hundred", made_results(), "130 for each of 100 labels, but 0.26 for each of all 50,000", ""),
     ("hundred", UNLEARNED, "has not memorised its 100 labels", "useless"),
     ("hundred", late(0.10), "rises, from 8.0 % just after epoch 600 to 9.8 % at the end (means of 100", "does not"),
     ("hundred", late(0.10), "It drifts towards the 10 % of guessing", "come closer"),

@@ -1,0 +1,47 @@
+"""A learning rate that works on data that the lesson was not made for."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.splits import Split
+from ..training import Job, train_many
+
+#: A rate works that leaves the network neither stuck nor diverged after so many epochs.
+EPOCHS = 3
+#: After so many halvings (a thousandth) the search is given up.
+MAX_HALVINGS = 10
+
+_log = logging.getLogger("breaknet")
+
+
+def rates_tried(
+    data: Split, first: float, network: Mapping[str, Any], running: Mapping[str, Any]
+) -> list[float]:
+    """The learning rates that were tried on `data`, `first` and its halves; the last one works.
+
+    Args:
+        data: true labels to train on.
+        first: the rate to begin with.
+        network: seed, batch_size and hidden, as for `breaknet.Job`.
+        running: backend and device, as for `breaknet.train_many`.
+
+    Where none works, `first` alone, with a notice: what is wrong then is not the rate.
+    """
+    tried: list[float] = []
+    for halvings in range(MAX_HALVINGS + 1):
+        tried.append(first / 2**halvings)
+        job = Job(data, epochs=EPOCHS, learning_rate=tried[-1], **network)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that it is stuck is what is asked here
+            [run] = train_many([job], progress=False, **running)
+        if run.diverged_at is None and run.stuck_at is None:
+            if halvings:
+                _log.warning(
+                    "learning rate %g: with %g the network is stuck or diverges within %d epochs on these data",
+                    tried[-1], tried[-2], EPOCHS,
+                )  # fmt: skip
+            return tried
+    _log.warning("learning rate %g: no smaller one down to %g works on these data either", first, tried[-1])
+    return [first]
