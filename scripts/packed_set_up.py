@@ -17,7 +17,9 @@ if not any(metadata.distributions(name="breaknet")):
     wheels = [str(wheel) for wheel in FOLDER.glob("*.whl")]
     torch = [f"torch=={found.version}" for found in metadata.distributions(name="torch")][:1]
     if not torch:
-        print("PyTorch is not here: fetching it takes some minutes and about 1.5 GB.")
+        print(
+            "PyTorch is not here: fetching it takes some minutes and 1.5 GB, with CUDA's libraries several more."
+        )
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     done = subprocess.run([*pip, *wheels, *torch], capture_output=True, text=True)
     if done.returncode != 0:
