@@ -23,6 +23,9 @@ from .training import Cancelled, Progress, train_in_pieces
 MAX_PINS = 2
 KEPT_RUNS = 6
 
+#: Broken parts of data sets that are kept, up to 39 MB each.
+KEPT_DATA = 4
+
 #: Seconds of training that a page gets.
 MAX_SECONDS = 1_800
 
@@ -242,9 +245,12 @@ class Session:
             self._emit_status(settings, progress)
 
     def _emit_status(self, settings: Settings, progress: Progress) -> None:
-        current = self._runs.get(self._wanted.current) if self._wanted else None
-        if progress.finished and current is not None:  # a pinned run that has ended is no news
-            settings, progress = current.settings, current.progress
+        wanted = self._wanted.current if self._wanted else settings
+        if progress.finished and wanted in self._runs:  # a pinned run that has ended is no news
+            settings, progress = wanted, self._runs[wanted].progress
+        elif wanted in self._failed:
+            self._emit("status", {"phase": "error", "text": self._failed[wanted], "link": wanted.link})
+            return
         text = f"epoch {progress.done:,} of {progress.epochs:,}"
         if progress.diverged_at is not None:
             text = f"diverged: a parameter was not finite at the end of epoch {progress.diverged_at}"
@@ -252,18 +258,23 @@ class Session:
         self._emit("status", {"phase": phase, "text": text, "link": settings.link})
 
     def _broken(self, settings: Settings) -> tuple[Split, Split]:
-        """Training and validation data as the settings say; those of the last two are kept."""
-        key = (settings.breakage, settings.examples, settings.seed)
+        """Training and validation data as the settings say."""
+        whole = {"train": self._digits.train[: settings.examples], "valid": self._digits.valid}
+        train, valid = (self._broken_part(settings, part, split) for part, split in whole.items())
+        return train, valid
+
+    def _broken_part(self, settings: Settings, part: str, split: Split) -> Split:
+        """One part, broken; those of the last few settings are kept."""
+        steps = [step for step in parse(settings.breakage) if step.concerns(part)]
+        key = (part, " + ".join(map(str, steps)), settings.seed, len(split))
         if key not in self._data:
-            broken = {"train": self._digits.train[: settings.examples], "valid": self._digits.valid}
-            for step in parse(settings.breakage):  # one at a time, so that it can be cancelled between them
-                for part, split in broken.items():
-                    if self._cancelled(settings):
-                        raise Cancelled
-                    with self._slots:
-                        broken[part] = break_data(split, str(step), settings.seed, part)
-            self._data[key] = broken["train"], broken["valid"]
-            while len(self._data) > 2:
+            for step in steps:  # one at a time, so that it can be cancelled between them
+                if self._cancelled(settings):
+                    raise Cancelled
+                with self._slots:
+                    split = break_data(split, str(step), settings.seed, part)
+            self._data[key] = split
+            while len(self._data) > KEPT_DATA:
                 self._data.popitem(last=False)
         self._data.move_to_end(key)
         return self._data[key]

@@ -179,6 +179,7 @@ def test_the_outcome_is_hidden_until_it_was_guessed(opened):
     page.wait_for_selector("[data-accuracy]")
     assert "your guess" in page.locator(".bn-legend").first.inner_text()
     assert "it stays at a tenth" in page.locator(".bn-run").first.inner_text()
+    page.wait_for_function("() => location.search.includes('guess=')")
     again = opened("?" + urlsplit(page.url).query)
     assert "your guess" in again.locator(".bn-legend").first.inner_text()
     assert again.locator(".bn-guess").first.get_attribute("d") == page.locator(

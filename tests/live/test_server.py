@@ -153,12 +153,15 @@ def test_pages_are_bounded(monkeypatch):
         pytest.fail("a closed page still counts")
 
 
-def test_a_closed_page_ends_its_run():
+@pytest.mark.parametrize("how", ["closed", "killed"])
+def test_a_page_that_is_gone_ends_its_run(how):
     with running() as port:
         with open_page(port) as page:
             page.send(json.dumps({"link": "epochs=2000&examples=600&batch_size=1"}))
             newest(page, lambda found: found.get("runs"))
             assert _working()
+            if how == "killed":  # no closing handshake
+                page.socket.shutdown(socket.SHUT_RDWR)
         ends = time.monotonic() + 20
         while _working() and time.monotonic() < ends:
             time.sleep(0.02)

@@ -15,8 +15,9 @@
 const SIDE = 28, DRAWN = 56, GUESSES = 21;
 /** @type {Record<string, string>} */ const LABELS = {
   examples: "training examples", epochs: "epochs", learning_rate: "learning rate", batch_size: "examples per step",
-  hidden1: "units in hidden layer 1", hidden2: "units in hidden layer 2", seed: "seed",
-};
+  hidden1: "units in hidden layer 1", hidden2: "units in hidden layer 2", fraction: "share", amount: "strength", size: "size, pixels",
+  true: "true class", given: "label given", distinct: "different examples", count: "examples kept", right: "right, pixels",
+  down: "down, pixels", ratio: "most to fewest" };
 const GROUPS = { "The network": ["hidden1", "hidden2", "seed"], "Training": ["learning_rate", "batch_size", "epochs"] };
 const SLOTS = ["Current", "Pinned A", "Pinned B"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -344,8 +345,8 @@ class Play {
   /** Take a link's settings; the knobs follow once they are understood. @param {string} link */
   adopt(link) { this.link = link; this.adopting = true; this.changed(); }
   changed() {
-    if (this.predict.checked) Object.assign(this, { hidden: true, box: this.prediction(), guess: Array(GUESSES).fill(null) });
-    if (this.predict.checked) this.said = "";
+    if (this.predict.checked) Object.assign(this, { hidden: true, said: "", guess: Array(GUESSES).fill(null) });
+    if (this.predict.checked) this.box = this.prediction();
     this.note = ""; this.send();
   }
   /** A knob was turned. */ turned() {
@@ -373,7 +374,9 @@ class Play {
       parameters.set("guess", this.guess.map((one) => (one === null ? "" : Math.round(100 * one))).join(","));
     if (this.said && !this.hidden) parameters.set("said", this.said);
     const query = parameters.toString();
-    if (this.model instanceof Socket) history.replaceState(null, "", query ? `?${query}` : location.pathname);
+    clearTimeout(this.later); // browsers bound how often an address may change
+    if (this.model instanceof Socket)
+      this.later = setTimeout(() => history.replaceState(null, "", query ? `?${query}` : location.pathname), 100);
     return query;
   }
   tell() {
@@ -500,15 +503,13 @@ class Play {
       onclick: async () => {
         try { said.textContent = await act(); } catch (error) { said.textContent = `Not saved: ${error}`; }
       } }, text);
-    const runs = () => (this.model.get("runs") ?? []);
     return make("section", { class: "bn-keep", "aria-label": "Keep" }, make("h2", {}, "Keep"), make("p", {},
       button("Copy link", async () => {
         const link = `${this.model instanceof Socket ? location.origin + location.pathname : ""}?${this.address()}`;
-        await navigator.clipboard.writeText(link);
-        return `copied: ${link}`;
+        return navigator.clipboard?.writeText(link).then(() => `copied: ${link}`, () => link) ?? link;
       }), " ",
       button("Save PNG", async () => save("breaknet-play.png", await photographed(this.runs))), " ",
-      button("Save CSV", () => save("breaknet-play.csv", new Blob([csv(runs())], { type: "text/csv" }))), " ",
+      button("Save CSV", () => save("breaknet-play.csv", new Blob([csv(this.model.get("runs") ?? [])], { type: "text/csv" }))), " ",
       button("Save Python", () => save("breaknet_play.py", new Blob([this.python.textContent], { type: "text/x-python" })))),
     said, make("details", {}, make("summary", {}, "The Python lines that make the current run"), this.python));
   }
