@@ -119,9 +119,7 @@ class Session:
         self._runs: OrderedDict[Settings, Shown] = OrderedDict()  # those used last at the end
         self._failed: dict[Settings, str] = {}
         self._seconds = 0.0  # spent on runs
-        self._data: OrderedDict[tuple[str, int, int], tuple[Split, Split]] = (
-            OrderedDict()
-        )  # the worker's alone
+        self._data: OrderedDict[tuple[str, str, int, int], Split] = OrderedDict()  # the worker's alone
         self._worker: threading.Thread | None = None
         knobs = described_knobs(len(digits.train))
         emit("knobs", {**knobs, "stories": described_stories(), "source": digits.source, "pins": MAX_PINS})

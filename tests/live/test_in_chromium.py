@@ -167,6 +167,7 @@ def test_the_outcome_is_hidden_until_it_was_guessed(opened):
     assert page.locator("[data-accuracy]").count() == 0
     assert "%" not in page.locator(".bn-status").inner_text()
     assert not page.locator(".bn-confusion").count()
+    assert "shuffle_labels(1)" in page.locator(".bn-what").first.inner_text()
     plot = page.locator(".bn-plot").first
     plot.focus()
     page.keyboard.press("Home")

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import breaknet
 from breaknet.breakage import BREAKAGES, parse
 from breaknet.live.settings import KNOBS, MAX_WORK, Settings, described_knobs
 from breaknet.live.stories import STORIES
@@ -81,6 +82,38 @@ def test_the_description_names_every_knob_and_breakage():
     names = [breakage["name"] for breakage in described["breakages"]]
     assert names[0] == "shuffle_labels"
     assert sorted(names) == sorted(BREAKAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.mnist
+@pytest.mark.filterwarnings("ignore:.*learned nothing")
+def test_what_stories_say_happens(mnist):
+    """The questions assume something of the outcome; on the real digits it is so."""
+    runs = {}
+    for story in STORIES:
+        chosen = story.settings
+        train, valid = (
+            breaknet.break_data(split, chosen.breakage, chosen.seed, part)
+            for part, split in (("train", mnist.train[: chosen.examples]), ("valid", mnist.valid))
+        )
+        runs[story.name] = breaknet.train(
+            train, valid=valid, epochs=chosen.epochs, learning_rate=chosen.learning_rate
+        )
+    last = {name: run.valid_accuracy[-1] for name, run in runs.items()}
+    clean = breaknet.train(mnist.train[:5000], valid=mnist.valid, epochs=30).valid_accuracy[-1]
+    costs = runs["Lesson 1: good data"].train_cost
+    assert costs[-1] < costs[50] < costs[20]
+    assert runs["Lesson 3: a hundred shuffled labels"].train_accuracy[-1] > 0.95
+    assert runs["Memorising"].train_accuracy[-1] > 0.95 > last["Memorising"] + 0.15
+    assert last["Half of the labels wrong"] > 0.8
+    assert runs["Too high a learning rate"].stuck_at is not None
+    assert runs["A leaking pixel"].train_accuracy[-1] > last["A leaking pixel"] + 0.1
+    assert 0.07 < clean - last["Every 4 called 9"] < 0.13
+    assert last["One class missing"] < clean - 0.07
+    assert last["A test that has moved"] < clean - 0.3
+    inverted = runs["White and black changed places"].train_cost
+    assert abs(inverted[-1] - inverted[0]) < 0.05
+    assert last["Pixels in another order"] > clean - 0.03
 
 
 def test_stories_are_the_lessons_three_and_six_or_more_each_with_one_question():

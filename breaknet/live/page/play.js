@@ -98,6 +98,7 @@ class Plot {
     this.legend.replaceChildren(...lines.map((line) => make("li", {},
       make("svg", { viewBox: "0 0 26 8", class: "bn-key", "aria-hidden": "true" },
         make("path", { d: "M1 4H25", class: `bn-line ${line.kind}` })), line.label)));
+    if (this.cursor >= 0) this.read(this.cursor);
     const ends = lines.map((line) => `${line.label} ${this.text(line.values.at(-1) ?? null)}`).join(", ");
     this.svg.setAttribute("aria-label", `${this.title}, ${epochs} epochs. At the end: ${ends}. Arrow keys read values.`);
   }
@@ -199,7 +200,9 @@ const described = (settings) => `${settings.breakage || "nothing broken"} · ${s
     this.accuracy.draw([...lines("accuracy"), ...guess, chance], run.epochs);
     this.cost.draw(lines("cost"), run.epochs);
     const last = run.curves.valid_accuracy.at(-1);
-    if (!hidden || !this.head.contains(play.box)) this.head.replaceChildren(...make("div", {}, make("h2", {}, SLOTS[slot]), make("p", { class: "bn-what" }, described(run.settings)),
+    const what = make("p", { class: "bn-what" }, described(run.settings));
+    if (hidden && this.head.contains(play.box)) this.head.querySelector(".bn-what").replaceWith(what);
+    else this.head.replaceChildren(...make("div", {}, make("h2", {}, SLOTS[slot]), what,
       hidden ? play.box : make("p", { class: "bn-number" },
         make("strong", { "data-accuracy": last ?? "" }, last === undefined ? "no epoch" : percent(last)),
         ` of ${shown(run.counts[1], 6)} validation digits right; training `,
@@ -345,9 +348,8 @@ class Play {
   /** Take a link's settings; the knobs follow once they are understood. @param {string} link */
   adopt(link) { this.link = link; this.adopting = true; this.changed(); }
   changed() {
-    if (this.predict.checked) Object.assign(this, { hidden: true, said: "", guess: Array(GUESSES).fill(null) });
-    if (this.predict.checked) this.box = this.prediction();
-    this.note = ""; this.send();
+    Object.assign(this, { hidden: this.predict.checked, said: "", guess: Array(GUESSES).fill(null), note: "" });
+    this.box = this.prediction(); this.send();
   }
   /** A knob was turned. */ turned() {
     const steps = this.steps.map(({ part, name, values, seed }) =>
@@ -440,8 +442,7 @@ class Play {
   }
   pin() {
     const link = this.model.get("asked").link;
-    if (!this.pins.includes(link)) this.pins = [...this.pins, link].slice(-2);
-    this.send();
+    if (!this.pins.includes(link)) { this.pins = [...this.pins, link].slice(-2); this.send(); }
   }
   /** @param {number} place */
   unpin(place) { this.pins = this.pins.filter((_, other) => other !== place); this.send(); }
@@ -450,8 +451,7 @@ class Play {
     const known = this.guess.flatMap((one, at) => (one === null ? [] : [at])); // straight lines between what was drawn
     for (let pair = 1; pair < known.length; pair++) {
       const [from, to] = [known[pair - 1], known[pair]];
-      if (to !== place && from !== place) continue;
-      for (let at = from + 1; at < to; at++)
+      for (let at = from + 1; at < to && (to === place || from === place); at++)
         this.guess[at] = Number(this.guess[from]) + (Number(this.guess[to]) - Number(this.guess[from])) * (at - from) / (to - from);
     }
     this.show();
