@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import tempfile
-from functools import lru_cache
+import threading
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,19 @@ def jit(fn: Any = None, **options: Any) -> Any:
     if not HAVE_TRITON:
         return _AbsentKernel if fn is None else _AbsentKernel(fn)
     return triton.jit(**options) if fn is None else triton.jit(fn)
+
+
+@cache
+def reading() -> threading.Thread:
+    """The thread in which Triton reads itself, half a gigabyte, to name what its cache holds; begun by the first call.
+
+    Triton does so once a process, before it finds or compiles a kernel. Threads that compile wait for this one: each
+    would read all of it again.
+    """
+    key = getattr(triton.runtime.cache, "triton_key", lambda: None)
+    thread = threading.Thread(target=key, daemon=True)
+    thread.start()
+    return thread
 
 
 @lru_cache

@@ -3,19 +3,22 @@
 BREAKNET_TEST_TARGET=sm_75 python -m pytest tests/ptx_machine/host_scenarios.py
 """
 
+import time
 from functools import partial
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+import triton
 from checks import random_labels, sparse_images
 from fake_gpus import train
 
 import breaknet
 from breaknet import Job
+from breaknet.backends.select import choices
 from breaknet.kernels import fused_network_kernels, linear_sigmoid, summed_mse
-from breaknet.kernels._triton import capability_of
+from breaknet.kernels._triton import capability_of, reading
 from breaknet.kernels.host import trainers as training_launch
 from breaknet.kernels.host.supported_configurations import supported_configurations
 from breaknet.kernels.host.targets import CompileCase
@@ -64,6 +67,27 @@ def test_the_host_neither_waits_between_rounds_nor_compiles(plan: str, kind: tup
     evaluated = {launch.arguments["images"] for launch in gpus.launches if "evaluation" in launch.kernel}
     assert evaluated == {17, 20, 25, 60}, evaluated
     assert not late_compilations(gpus)
+
+
+def test_triton_reads_itself_once_before_threads_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins where a GPU is found to be usable, and no thread reads again what another is reading."""
+    began, ended = [], []
+
+    def read() -> None:
+        began.append(len(gpus.compiled))
+        time.sleep(0.2)
+        ended.append(len(gpus.compiled))
+
+    monkeypatch.setattr(triton.runtime.cache, "triton_key", read)
+    reading.cache_clear()
+    gpus = Gpus(*H100)
+    with gpus:
+        assert choices("auto", "auto")[0].name == "triton"
+    assert began == [0]
+    train(gpus, JOBS, plan="cooperative")
+    assert began == ended == [0], "nothing is compiled until it is read"
+    assert gpus.compiled
+    reading.cache_clear()
 
 
 def test_images_of_another_dtype_to_be_evaluated_are_foreseen() -> None:

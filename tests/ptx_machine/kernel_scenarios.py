@@ -31,6 +31,7 @@ from benchmarks.kernel_counts import counted
 from benchmarks.t4_model import T4
 from breaknet import Job
 from breaknet.backends import check
+from breaknet.backends.triton_gpu import rounds
 from breaknet.cli.doctor import examine
 from breaknet.kernels import fused_network_kernels
 from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles
@@ -266,6 +267,24 @@ def test_networks_are_evaluated_where_the_images_lie() -> None:
     np.testing.assert_allclose(found.cost, exact.cost, rtol=1e-5)
     assert np.array_equal(found.accuracy, exact.accuracy)
     assert np.array_equal(found.confusion, exact.confusion)
+
+
+def test_data_moved_in_pieces_is_moved_again_after_every_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is changed between two calls: a byte of an array, of a tensor behind its back, or a weight."""
+    monkeypatch.setattr(rounds, "PIECE_BYTES", 3 * 784)
+    images, networks = IMAGES.copy(), [breaknet.MLP.seeded(seed, (5, 20)) for seed in range(2)]
+    shared = torch.from_numpy(images)
+    for data, change in (
+        ((images, LABELS), lambda: None),
+        ((images, LABELS), lambda: images.__setitem__((3, 400), 255 - images[3, 400])),
+        ((shared, torch.from_numpy(LABELS)), lambda: images.__setitem__((24, 401), 255 - images[24, 401])),
+        ((shared, LABELS), lambda: networks[1].output.bias.data.add_(0.25)),
+    ):
+        change()
+        exact = breaknet.evaluate(networks, data, backend="torch", device="cpu")
+        with largest(TARGET):
+            found = breaknet.evaluate(networks, data, backend="triton", device="cuda")
+        np.testing.assert_allclose(found.cost, exact.cost, rtol=1e-6)
 
 
 def test_confusion_counts() -> None:

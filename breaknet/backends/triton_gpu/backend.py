@@ -13,6 +13,7 @@ functions on the same tiles with the same order of sums, hence the same bits.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def unavailable(device: torch.device) -> str | None:
         return "on the CPU Triton runs under its interpreter only, with TRITON_INTERPRET=1 in the environment"
     if device.type == "cuda" and _triton.INTERPRETED:
         return "TRITON_INTERPRET=1 is in the environment, and the interpreter does not use the GPU"
+    if device.type == "cuda":
+        _triton.reading()  # while data is loaded and checked
     return None
 
 
@@ -90,7 +93,9 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
     asked, device = device, _numbered(device)
     groups = grouped(jobs, device, plan)
     with torch.cuda.device_of(torch.empty(0, device=device)), ThreadPoolExecutor(8) as pool:
-        compiling = [pool.submit(task) for group in groups for task in group.compilations(jobs, device)]
+        compiling = [
+            pool.submit(_once_read, task) for group in groups for task in group.compilations(jobs, device)
+        ]
         if compiling:
             _log.info("Compiling the GPU kernels; the first time on a machine takes some seconds.")
         uploaded = upload(
@@ -137,6 +142,13 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
     return [trained[number] for number in range(len(jobs))]
 
 
+def _once_read(task: Callable[[], object]) -> object:
+    from ...kernels import _triton
+
+    _triton.reading().join()
+    return task()
+
+
 def _numbered(device: torch.device) -> torch.device:
     """`device` by its number: the threads that compile have a current GPU of their own."""
     if device.type != "cuda" or device.index is not None:
@@ -166,7 +178,7 @@ def _result(job: RunningJob, plan: str, device: torch.device) -> Trained:
 def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
     from ...kernels.evaluation import evaluate_checkpoints
-    from .rounds import upload
+    from .rounds import moved, upload
 
     device = _numbered(device)
     widths = [parameters[f"{layer}.bias"].shape[1] for layer in ("hidden1", "hidden2", "output")]
@@ -178,7 +190,7 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
     at_once = max(1, EVALUATION_BYTES // (4 * shape.parameters))
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
     for low in range(0, total, at_once):
-        some = [parameters[name][low : low + at_once].to(device).flatten(1) for name in PARAMETER_NAMES]
+        some = [moved(parameters[name][low : low + at_once], device).flatten(1) for name in PARAMETER_NAMES]
         rows = torch.cat(some, dim=1)
         found.append(
             evaluate_checkpoints(

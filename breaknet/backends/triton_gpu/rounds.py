@@ -26,6 +26,8 @@ from ..interface import Examples, Report
 ROUND_SECONDS = 0.25
 #: Steps of the longest job in the first round, before any has been timed.
 FIRST_STEPS = {"cuda": 10_000, "cpu": 20}
+#: What is copied to the device at a time.
+PIECE_BYTES = 4 * 2**20
 #: The checkpoints of one round take at most this many bytes on the device.
 ROUND_BYTES = 128 * 2**20
 
@@ -87,8 +89,31 @@ def _joined(tensors: list[Tensor], dtype: torch.dtype, device: torch.device) -> 
         return only, starts  # already there: the kernels only read
     joined = torch.empty(rows, *only.shape[1:], dtype=dtype, device=device)
     for key, tensor in distinct.items():
-        joined[starts[key] : starts[key] + len(tensor)].copy_(tensor, non_blocking=True)
+        _fill(joined[starts[key] : starts[key] + len(tensor)], tensor)
     return joined, starts
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, itself where it lies there; does not wait for the device."""
+    if tensor.device == device:
+        return tensor
+    there = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+    _fill(there, tensor)
+    return there
+
+
+def _fill(target: Tensor, source: Tensor) -> None:
+    """Copy and convert, without waiting for the device; the caller may change `source` as soon as this returns.
+
+    A GPU copies at its full rate only from page-locked memory. So the host's goes there piece by piece, and while a
+    piece travels the next one is on its way there. torch keeps such memory for the next time.
+    """
+    if target.device.type != "cuda" or source.device.type != "cpu":
+        target.copy_(source, non_blocking=True)
+        return
+    rows = max(1, PIECE_BYTES // max(1, target[:1].numel() * target.element_size()))
+    for there, piece in zip(target.split(rows), source.split(rows), strict=True):
+        there.copy_(piece.to(target.dtype).pin_memory(), non_blocking=True)
 
 
 @dataclass(eq=False)
