@@ -117,7 +117,7 @@ def plot_confusion(
     axes.set(xlabel="answer of the network", ylabel="true label")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _title(figure, f"{title}, percent of each row")
+    _title(figure, f"{title}, in percent")
     return figure
 
 

@@ -163,3 +163,31 @@ def test_a_student_predicts_looks_comes_back_and_saves(tmp_path):
     assert [int(rows[name][-1]) for name in ("training cost at the end", "training cost, curve")] == expected
     assert rows["validation cost at the end"][1:] == ["–", "0.0979", "–", "–"]
     assert seen["total"] == f"{sum(expected)} of 20 points for 2 of 5 predictions."
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_printed_it_is_a_worksheet_with_answers_only_on_the_teachers_page(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    results = with_capacity()
+    for name in FIGURES:
+        draw_figure(results, name, tmp_path / "figures")
+    pages = [write_report(results, None, tmp_path, answers=answers) for answers in (False, True)]
+    hidden = "details.outcome, path.outcome, .guess, #run-section, nav, input"
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for page, most, shows in zip(pages, (11, 20), (False, True), strict=True):
+            tab = browser.new_page()
+            tab.goto(page.as_uri())
+            if not shows:  # a student who has predicted and looked prints an empty sheet all the same
+                tab.fill('[id="clean.train_cost"]', "0.5")
+                tab.click("[data-experiment=clean] details.outcome > summary")
+                assert tab.locator("[data-experiment=clean] [data-figure]").first.is_visible()
+            tab.emulate_media(media="print")
+            assert tab.locator("[data-experiment=clean] [data-figure]").first.is_visible() == shows
+            assert tab.locator("figure.sketch svg").first.is_visible()
+            seen = [one for one in tab.locator(hidden).all() if one.is_visible()]
+            assert bool(seen) == shows
+            sheets = len(re.findall(rb"/Type /Page\b", tab.pdf(format="A4", prefer_css_page_size=True)))
+            assert 6 <= sheets <= most
+        browser.close()
