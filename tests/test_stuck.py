@@ -40,7 +40,7 @@ def test_one_warning_for_many_jobs_with_the_epoch_as_it_is_counted():
         Job(DATA, epochs=6, learning_rate=rate, every=every)
         for rate, every in [(0.001, 1), (100.0, 1), (100.0, 3)]
     ]
-    with pytest.warns(RuntimeWarning, match="^jobs 1, 2 learned nothing") as caught:
+    with pytest.warns(RuntimeWarning, match="^job 1, job 2 learned nothing") as caught:
         healthy, stuck, thinned = breaknet.train_many(jobs, backend="numba", checkpoints="last")
     assert len(caught) == 1
     assert healthy.stuck_at is None
@@ -87,15 +87,15 @@ def test_a_healthy_run_costs_at_most_one_look(monkeypatch):
     looks = []
 
     def look(parameters, pixels):
-        looks.append(len(parameters["output.bias"]))
-        return np.zeros(looks[-1], bool)
+        looks.append((len(parameters["output.bias"]), pixels.size // 784))
+        return np.zeros(looks[-1][0], bool)
 
     monkeypatch.setattr(model, "_saturated", look)
     parameters = rows(*"a" * 50)
     model.stuck_since(parameters, np.full(50, 0.1), *ARRAYS)
     assert looks == []
     model.stuck_since(parameters, np.full(50, 0.9), *ARRAYS)
-    assert looks == [1]
+    assert looks == [(1, 16)], "at one checkpoint, by a few images"
 
 
 def flagged(mnist):
