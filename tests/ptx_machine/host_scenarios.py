@@ -107,6 +107,25 @@ def test_no_more_packed_jobs_are_at_work_than_the_gpu_has_room_for() -> None:
     assert forms == {64}, "what is compiled beforehand is what is launched"
 
 
+def test_packed_jobs_of_the_same_images_share_programs() -> None:
+    """Four a program on tensor cores, wherever in the list they stand; on FMAs each has one of its own."""
+    sets = (IMAGES, LABELS), (IMAGES[::-1].copy(), OTHERS)
+    jobs = [Job(sets[number % 2], epochs=2, batch_size=40, seed=number) for number in range(10)]
+    for kind, used in (((90, 2), [1, 3, 4]), ((75, 8), [1] * 8)):
+        gpus = Gpus(*kind)
+        train(gpus, jobs, plan="packed")
+        for launch in trainers(gpus):
+            table = launch.arguments["jobs_ptr"]
+            programs = table.unflatten(0, (-1, launch.constants["TILES"].networks))
+            assert launch.grid[0] == len(programs)
+            for program in programs:
+                (image_row,) = {row[0].item() for row in program if row[2] > 0}
+                assert all(row[0] == image_row or not row.any() for row in program)
+        first = trainers(gpus)[0].arguments["jobs_ptr"]
+        slots = first.unflatten(0, (-1, trainers(gpus)[0].constants["TILES"].networks))
+        assert sorted((slots[:, :, 2] > 0).sum(1).tolist()) == used
+
+
 def test_many_jobs_are_packed_by_themselves() -> None:
     jobs = [Job((IMAGES, LABELS), epochs=1 + number % 2, batch_size=60, seed=number) for number in range(17)]
     runs = train(Gpus(*T4), jobs, backend="auto", device="auto")
