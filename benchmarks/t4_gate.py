@@ -30,13 +30,13 @@ LEAST_CALL_SECONDS = 1e-3
 KERNELS = {
     r"step/cuda/cooperative|comparison/cuda/one/breaknet|kernels/cuda/step/(one-epoch|whole-run)": COOPERATIVE,
     r"step/cuda/packed|comparison/cuda/two/breaknet(-packed)?|models/cuda/breaknet(-packed)?/\d+"
-    r"|kernels/cuda/packed/training": PACKED,
+    r"|kernels/cuda/packed/(training|fma)": PACKED,
     r"accuracy/cuda/all-checkpoints|evaluation/cuda/(kernel|fma)/\d+x\d+": EVALUATION,
 }
 #: The row that says most about each, in the words of its benchmark.
 WANTED = {
     COOPERATIVE: "step/cuda/cooperative",
-    PACKED: "step/cuda/packed",
+    PACKED: "kernels/cuda/packed/fma",
     EVALUATION: "evaluation/cuda/fma/100x60000",
 }
 
@@ -68,7 +68,7 @@ FIGURES: dict[str, tuple[str, Callable[[Gpu, Mapping[str, Counts]], float], tupl
 def kernel_of(row: Row) -> str | None:
     """The kernel that a row times, if the model can predict it; None for others, rehearsals and calls too short.
 
-    Others are a T4's evaluation on tensor cores, which it has none for, and networks trained cooperatively in turn.
+    Others are what is on tensor cores, which a T4 has none of for this, and networks trained cooperatively in turn.
     """
     conditions = row.conditions
     call = row.median * conditions.get("units_a_call", 1)

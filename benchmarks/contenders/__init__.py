@@ -74,7 +74,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         "all epochs in one launch", kernel_trainers.cooperative, epochs=20, **_TRITON
     ),
     "packed": Implementation(
-        "many networks in one launch", kernel_trainers.packed, models=kernel_trainers.packed_capacity, **_TRITON
+        "many networks in one launch", kernel_trainers.packed, models=kernel_trainers.packed_capacity,
+        describe=kernel_trainers.packed_form, **_TRITON,
     ),
     "all-checkpoints": Implementation(
         "all checkpoints in one launch", all_checkpoints.evaluator, evaluates=True, together=True,

@@ -14,6 +14,8 @@ from benchmarks.floors import LESSON
 from benchmarks.problem import Problem, Trainer, unstacked
 from breaknet.backends.triton_gpu.grouping import INTERPRETED_AT_ONCE, SPLIT_AT_ONCE, Gpu, choose
 from breaknet.kernels.host.packed_trainer import PackedTrainer
+from breaknet.kernels.host.targets import target_for
+from breaknet.kernels.host.tiles import TENSOR, PackedConfig, packed_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
 from breaknet.kernels.jobs import JobRow, pack_parameters
 from breaknet.model import PARAMETER_NAMES
@@ -30,9 +32,25 @@ def split(problems: Sequence[Problem], epochs: int) -> Trainer:
     return _launched(SplitTrainer, "cooperative", problems, epochs)
 
 
-def packed(problems: Sequence[Problem], epochs: int) -> Trainer:
-    """Many networks on shared images, one program each."""
-    return _launched(PackedTrainer, "packed", problems, epochs)
+def packed(problems: Sequence[Problem], epochs: int, config: PackedConfig | None = None) -> Trainer:
+    """Many networks on shared images, each trained by one program alone, in the form of this GPU if none is given."""
+    return _launched(PackedTrainer, "packed", problems, epochs, config=config)
+
+
+def packed_forms(capability: int, batch: int) -> dict[str, PackedConfig]:
+    """All forms in which the lesson's network can be packed there, by name: that which is launched comes first."""
+    launched, fma = packed_tiles(LESSON, batch, True, capability), packed_tiles(LESSON, batch, True)
+    assert isinstance(launched, PackedConfig)
+    assert isinstance(fma, PackedConfig)
+    here = TENSOR.get(target_for(capability).capability, ()) if launched.form == "tensor" else ()
+    tensor = [one for one in here if one.rows == launched.rows]
+    return {f"tensor-{one.networks}x{one.chunk}": one for one in tensor} | {"fma": fma}
+
+
+def form_of(config: PackedConfig) -> dict[str, Any]:
+    """How such a configuration multiplies, for a row's conditions."""
+    form = "tensor cores" if config.form == "tensor" else "FMA"
+    return {"form": form, "networks_a_program": config.networks, "chunk": config.chunk}
 
 
 def as_chosen(problems: Sequence[Problem], epochs: int) -> Trainer:
@@ -55,9 +73,15 @@ def as_chosen(problems: Sequence[Problem], epochs: int) -> Trainer:
     return _launched(kind, plan, problems, epochs, fit)
 
 
-def plan_of(problem: Problem, models: int) -> dict[str, str]:
+def plan_of(problem: Problem, models: int) -> dict[str, Any]:
     """The plan of `as_chosen`, for a row's conditions."""
-    return {"plan": _chosen(problem, models)[0]}
+    plan, config = _chosen(problem, models)
+    return {"plan": plan} | (form_of(config) if plan == "packed" else {})
+
+
+def packed_form(problem: Problem, models: int) -> dict[str, Any]:
+    """The form of `packed`, for a row's conditions: rows of different ones are those of different kernels."""
+    return form_of(tiles(problem, "packed"))
 
 
 def _chosen(problem: Problem, models: int) -> tuple[str, Any]:
@@ -66,7 +90,12 @@ def _chosen(problem: Problem, models: int) -> tuple[str, Any]:
 
 
 def _launched(
-    kind: Any, plan: str, problems: Sequence[Problem], epochs: int, at_once: int | None = None
+    kind: Any,
+    plan: str,
+    problems: Sequence[Problem],
+    epochs: int,
+    at_once: int | None = None,
+    config: PackedConfig | None = None,
 ) -> Trainer:
     """All networks in one launch, or `at_once` of them in each."""
     at_once = at_once or len(problems)
@@ -76,7 +105,8 @@ def _launched(
     rows = [pack_parameters([one.start[name] for name in PARAMETER_NAMES]) for one in problems]
     current = torch.stack(rows).to(first.device)
     checkpoints = torch.full((len(problems) * epochs, LESSON.parameters), float("nan"), device=first.device)
-    launcher = kind(LESSON, tiles(first, plan), first.bytes, labels, current, min(at_once, len(problems)))
+    chosen, capacity = config or tiles(first, plan), min(at_once, len(problems))
+    launcher = kind(LESSON, chosen, first.bytes, labels, current, capacity)
     jobs = [
         JobRow(0, row * images, images, one.batch_size, epochs, row, row * epochs, one.learning_rate)
         for row, one in enumerate(problems)
@@ -100,7 +130,7 @@ def tiles(problem: Problem, plan: str) -> Any:
     return choose(LESSON, torch.uint8, batch, 1, Gpu.of(problem.device), plan)[1]
 
 
-def packed_capacity(problem: Problem) -> int:
-    """The number of networks that train at the same time: one an SM at 8 warps; 2 under the interpreter."""
-    gpu = Gpu.of(problem.device)
-    return 2 if gpu is None else gpu.sms * 8 // tiles(problem, "packed").num_warps
+def packed_capacity(problem: Problem, config: PackedConfig | None = None) -> int:
+    """The number of networks that train at the same time: a program an SM at 8 warps; 2 under the interpreter."""
+    gpu, config = Gpu.of(problem.device), config or tiles(problem, "packed")
+    return 2 if gpu is None else gpu.sms * 8 // config.num_warps * config.networks

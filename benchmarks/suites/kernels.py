@@ -13,6 +13,7 @@ from benchmarks.microbenchmarks.barrier import BarrierLoop
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import capability_of
 from breaknet.kernels.evaluation import Tile
+from breaknet.kernels.host.tiles import PackedConfig
 
 ROUNDS = {"rehearse": 3, "quick": 20_000, "full": 100_000}  # of the barrier loop
 LONG = {"rehearse": 1, "quick": 10, "full": 100}  # epochs of a whole run
@@ -50,6 +51,7 @@ def contenders(context: Context) -> list[Contender]:
     tensor = evaluation.has_tensor_form(torch.uint8, here)
     tiles = TENSOR_TILES + FMA_TILES if tensor else FMA_TILES
     tiles = tiles[:2] if context.rehearsing else tiles
+    forms = kernel_trainers.packed_forms(here, size.batch_size)
     return [
         one("step/one-epoch", "step", "cooperative, an epoch a launch", step, steps("cooperative", 1)),
         one("step/whole-run", "step", f"cooperative, {long} epochs a launch", step, steps("cooperative", long)),
@@ -59,7 +61,12 @@ def contenders(context: Context) -> list[Contender]:
                 f"cost and accuracy of one network on {size.evaluated_images:,} images", partial(_tiles, context, tile))
             for tile in tiles
         ),
-        one("packed/training", "packed", "a program a network, with checkpoints",
+        *(
+            one(f"packed/{name}", "packed-forms", "another form" if number else "default form",
+                f"{step}, of one of the networks", partial(_packed_form, context, config))
+            for number, (name, config) in enumerate(forms.items())
+        ),
+        one("packed/training", "packed", "each network by one program, with checkpoints",
             f"one network: {long} epochs of {size.train_images:,} images", partial(_packed, context, long)),
         one("packed/evaluation", "packed-evaluation", "all their checkpoints, one launch",
             f"all {long} checkpoints of one network on {size.evaluated_images:,} images",
@@ -90,6 +97,17 @@ def _tiles(context: Context, tile: evaluation.Tile) -> Ready:
 def _name(tile: Tile) -> str:
     form = "tensor" if tile.tensor else "fma"
     return f"{form}-{tile.block_c}x{tile.block_m}x{tile.block_k}-{tile.warps}-warps-{tile.stages}-stages"
+
+
+def _packed_form(context: Context, config: PackedConfig) -> Ready:
+    """As many networks as train at once in this form; a unit is a step of one of them."""
+    how = replace(
+        IMPLEMENTATIONS["packed"],
+        build=partial(kernel_trainers.packed, config=config),
+        models=partial(kernel_trainers.packed_capacity, config=config),
+        describe=lambda problem, models: kernel_trainers.form_of(config),
+    )
+    return prepare_training(how, context, images=context.size.models_images, epochs=20)
 
 
 def _packed(context: Context, epochs: int) -> Ready:

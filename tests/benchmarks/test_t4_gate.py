@@ -103,6 +103,8 @@ def test_every_measurement_counts():
         ("kernels/cuda/step/whole-run", COOPERATIVE),
         ("models/cuda/breaknet/4096", PACKED),
         ("kernels/cuda/packed/training", PACKED),
+        ("kernels/cuda/packed/fma", PACKED),
+        ("kernels/cuda/packed/tensor-2x64", None),
         ("evaluation/cuda/kernel/100x60000", EVALUATION),
         ("evaluation/cuda/fma/100x60000", EVALUATION),
         ("comparison/cuda/two/breaknet-packed", PACKED),
@@ -120,6 +122,8 @@ def test_rows_of_a_form_that_a_t4_has_not():
     assert kernel_of(row("evaluation/cuda/kernel/9x9", 1.0, form="FMA")) == EVALUATION
     assert kernel_of(row("evaluation/cuda/kernel/9x9", 1.0, form="tensor cores")) is None
     assert kernel_of(row("models/cuda/breaknet/4", 1.0, plan="packed")) == PACKED
+    assert kernel_of(row("models/cuda/breaknet/64", 1.0, plan="packed", form="tensor cores")) is None
+    assert kernel_of(row("step/cuda/packed", 1.0, form="tensor cores")) is None
     assert kernel_of(row("models/cuda/breaknet/4", 1.0, plan="cooperative")) is None
 
 
