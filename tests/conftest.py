@@ -54,9 +54,9 @@ def _compiled(request: pytest.FixtureRequest) -> Iterator[None]:
     if not TARGET or request.path.parent.name == "ptx_machine":
         yield
         return
-    from fake_gpus import largest, no_products_of_warp_groups
+    from fake_gpus import largest
 
-    with largest(TARGET), no_products_of_warp_groups():
+    with largest(TARGET):
         yield
 
 

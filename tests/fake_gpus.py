@@ -7,7 +7,6 @@ import breaknet
 from breaknet.backends.triton_gpu import rounds
 from breaknet.kernels.host.supported_configurations import SMS
 from breaknet.kernels.host.targets import parse_target
-from breaknet.kernels.host.tiles import TENSOR
 from tools.ptx_machine.fake_gpu import FakeGpus
 
 
@@ -15,11 +14,6 @@ def largest(target: str, **options: Any) -> FakeGpus:
     """The largest GPU known of a target such as "sm_75"."""
     capability = parse_target(target).capability
     return FakeGpus(capability, max(SMS[capability]), **options)
-
-
-def no_products_of_warp_groups() -> Any:
-    """While it is entered, FMAs take the place of those tensor cores that the machine for PTX does not run."""
-    return patch.dict(TENSOR, {90: ()})
 
 
 def train(gpus: FakeGpus, jobs: list[breaknet.Job], steps: int = 4, **options: object) -> list[breaknet.Run]:

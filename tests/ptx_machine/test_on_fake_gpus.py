@@ -19,14 +19,11 @@ pytest.importorskip("triton")
 KERNELS, HOST = "kernel_scenarios.py", "host_scenarios.py"
 TESTS = {
     "sm_75": [KERNELS],
-    # of a target whose tensor cores the machine knows what is on them
-    "sm_86": [
-        f"{KERNELS}::test_networks_that_share_a_program",
-        f"{KERNELS}::test_a_networks_turn_begins_and_ends_with_a_barrier",
-    ],
     # of the first target with asynchronous copies and matrix stores one launch of each kernel
     "sm_90": [
         f"{KERNELS}::test_training[packed]",
+        f"{KERNELS}::test_networks_that_share_a_program",
+        f"{KERNELS}::test_a_networks_turn_begins_and_ends_with_a_barrier",
         f"{KERNELS}::test_blocks_take_turns_in_any_order",
         f"{KERNELS}::test_the_fused_layer_and_cost",
         f"{KERNELS}::test_the_fused_network",
