@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from tiny import tiny_digits
 
 import breaknet
+from breaknet import Job
 from breaknet.lesson.many_runs import EXAMPLES, STEPS, WIDTHS, capacity, capacity_by_width, label_noise
 
 TORCH = {"backend": "torch", "device": "cpu"}
@@ -67,6 +69,24 @@ def test_what_capacity_refuses(wrong, message):
 # ---- what report, notebook and teacher's answers say: each claim is made to happen, at full size
 
 
+def test_a_step_of_the_same_learning_rate_grows_with_the_width():
+    """What an output unit adds up changes by more, the more units it adds up."""
+    images, labels = tiny_digits().train[:100]
+    pixels = torch.from_numpy(images.astype(np.float64) / 256)
+    targets = torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), 10)
+    changes = []
+    for width in (16, 32, 64, 128):
+        network = breaknet.MLP.seeded(0, (width, width)).double()
+        before = network(pixels)
+        ((before - targets) ** 2).sum().backward()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter -= 1e-4 * parameter.grad  # small, so that the change is in proportion
+            changes.append(float((torch.logit(network(pixels)) - torch.logit(before)).abs().mean()))
+    assert changes == sorted(changes)
+    assert changes[-1] > 3 * changes[0]
+
+
 @pytest.mark.mnist
 def test_errors_that_agree_are_learned(mnist):
     """With 60 % of the labels wrong, random errors hardly matter; if all name the next digit, that is learned."""
@@ -81,6 +101,39 @@ def test_errors_that_agree_are_learned(mnist):
         found[name] = run.valid_accuracy[-1]
     assert found["random"] > 0.85
     assert found["the next digit"] < 0.25
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+def test_the_labels_alone_decide_on_which_side_of_guessing_the_validation_accuracy_ends(mnist):
+    """A few points above or below 10 %, depending on the shuffle; and always answering 1 is right in about 11 %."""
+    jobs = [
+        Job(
+            breaknet.shuffle_labels(mnist.train, seed=seed),
+            valid=mnist.valid,
+            epochs=100,
+            every=100,
+            seed=seed,
+        )
+        for seed in range(6)
+    ]
+    runs = breaknet.train_many(jobs)
+    ends = [run.valid_accuracy[-1] for run in runs]
+    assert min(ends) < 0.095 < 0.105 < max(ends) < 0.16
+    assert min(ends) > 0.04
+    assert all(0.12 < run.train_accuracy[-1] < 0.2 for run in runs)
+    assert all(0.105 < (split.labels == 1).mean() < 0.115 for split in (mnist.train, mnist.valid, mnist.test))
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+def test_more_steps_memorise_more(mnist):
+    bad = breaknet.shuffle_labels(mnist.train)
+    short, long = (breaknet.train(bad[:1_000], epochs=epochs).train_accuracy.max() for epochs in (300, 3_000))
+    assert long > short + 0.1
+    # and without them, wide layers are no help
+    wide = {"hidden": (64, 64), "learning_rate": WIDTHS[64, 64]}
+    assert capacity(bad, examples=(1_000,), network=wide)["best_train_accuracy"][0] < short
 
 
 @pytest.mark.mnist
@@ -109,7 +162,15 @@ def test_wider_networks_memorise_more_and_know_no_more_about_digits(mnist):
     assert wide == pytest.approx(0.633, abs=0.04)
     # at the narrow one's rate of the lesson the widest is dead, and in no way does it know digits
     rate = WIDTHS[64, 64]
-    dead = breaknet.train(bad[:1_000], epochs=300, hidden=(64, 64))
+    with pytest.warns(RuntimeWarning, match="learned nothing"):
+        dead = breaknet.train(bad[:1_000], epochs=300, hidden=(64, 64))
     assert dead.train_accuracy.max() < 0.15
+    assert dead.stuck_at is not None
+    # a smaller learning rate helps, also with true labels
+    with pytest.warns(RuntimeWarning, match="learned nothing"):
+        stuck = breaknet.train(mnist.train, valid=mnist.valid, epochs=5, hidden=(64, 64))
+    alive = breaknet.train(mnist.train, valid=mnist.valid, epochs=20, hidden=(64, 64), learning_rate=0.01)
+    assert stuck.valid_accuracy[-1] < 0.2
+    assert alive.valid_accuracy[-1] > 0.94
     run = breaknet.train(bad[:10_000], valid=mnist.valid, epochs=500, hidden=(64, 64), learning_rate=rate)
     assert run.valid_accuracy[-1] < 0.2
