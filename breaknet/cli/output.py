@@ -163,7 +163,7 @@ def show_evaluation(result: Evaluation, on: str) -> None:
     ]  # fmt: skip
     _print(table(("epoch", "cost", "accuracy", ""), rows))
     if result.confusion is not None:
-        _print("\nlast epoch, rows: true digits, columns: answers")
+        _print("\nlast epoch, rows: true labels, columns: answers")
         header = ("", *map(str, range(10)))
         counts = [(str(digit), *map(str, row)) for digit, row in enumerate(result.confusion[-1])]
         _print(table(header, counts))
@@ -189,7 +189,7 @@ def show_data(digits: Digits) -> None:
     ]
     _print(table(header, rows))
     if len(digits.train):
-        _print(f"\nThe first training image, a {digits.train.labels[0]}:")
+        _print(f"\nThe first training image, a {digits.names[digits.train.labels[0]]}:")
         for row in digits.train.images[0].reshape(28, 28)[::2]:
             _print("".join(" .:-=+*#%@"[value * 10 // 256] * 2 for value in row.tolist()).rstrip())
 

@@ -3,6 +3,8 @@
 experiments, fits   the three experiments: training and results; lines and logistic curves fitted to them
 many_runs, many_runs_sentences   label noise and capacity, experiments of many short runs, and what is said of them
 figures, figure_workers   the figures of curves, and the processes that draw them meanwhile
+pictures            weights, confusions and surest mistakes of a network, a digit of one's own
+learning_rate, words   a rate that works on other data; numbers and classes as texts
 report, report_sentences, report_questions, templates/   the page, its sentences made from the run, its questions
 predictions, sketch_axes   what can be predicted and how it is scored; the axes that curves are drawn in
 exported_predictions, class_view   files of predictions, and the page of a class

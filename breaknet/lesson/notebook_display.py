@@ -73,7 +73,8 @@ def sum_up(digits: Digits, **runs: Run) -> Results:
     hidden = [list(run.checkpoints.hidden) for run in runs.values()]
     return {
         "data_source": digits.source,
-        "settings": {"hidden": hidden[0] if hidden else [16, 16]},
+        "labels": list(digits.names),
+        "settings": {"hidden": hidden[0] if hidden else [16, 16], "examples": len(digits.train)},
         "experiments": experiments,
     }
 
