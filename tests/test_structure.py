@@ -202,7 +202,9 @@ def test_a_call_goes_through_few_files(backend, device):
     def train() -> None:
         data, valid = (sparse_images(60), random_labels(60)), (sparse_images(30, 1), random_labels(30, 1))
         job = breaknet.Job(data, valid=valid, epochs=2)
-        breaknet.train_many([job], backend=backend, device=place)
+        breaknet.train_many(
+            [job], backend=backend, device=place, progress=False
+        )  # whoever imported ipykernel
 
     train()
     entered = set()

@@ -109,7 +109,9 @@ def test_every_notebook_can_be_packed_and_asks_for_no_other_file(name, ending):
     assert carries.metadata.jupyter.source_hidden
     assert carries.source.startswith("#@title")
     for cell in notebook.cells:
-        assert not re.search(r"[Uu]pload (breaknet|its)|[Cc]lone the|from a checkout", cell.source), cell.source
+        assert not re.search(r"[Uu]pload (breaknet|its)|[Cc]lone the|from a checkout", cell.source), (
+            cell.source
+        )
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
 
 
