@@ -71,8 +71,8 @@ show.digits_with_labels(digits.train)
 show.network()
 
 # %% [markdown]
-# Every unit multiplies each value $x_i$ that it receives by a weight $w_i$, adds the products and a bias $b$, and
-# sends on the sum through a sigmoid, which squeezes any number into the range from 0 to 1:
+# Every unit multiplies each value $x_i$ that it receives by a weight $w_i$, and adds the products and a bias $b$. A
+# sigmoid maps this sum to a number between 0 and 1:
 #
 # $$y = \sigma\Big(\sum_i w_i x_i + b\Big), \qquad \sigma(z) = \frac{1}{1 + e^{-z}}$$
 #
@@ -124,10 +124,10 @@ show.answer(model, digits.train, 0)
 #
 # $$C = \sum_{k=0}^{9} (y_k - t_k)^2$$
 #
-# A perfect answer costs 0. Whoever knows nothing and puts 1/10 on every output pays $0.9^2 + 9 \cdot 0.1^2 = 0.90$.
+# A perfect answer costs 0. The constant answer, 1/10 on every output, costs $0.9^2 + 9 \cdot 0.1^2 = 0.90$.
 #
-# Training takes 100 images at a time, finds out for every parameter $p$ how the sum of their costs would change with
-# it, and moves it a small step downhill:
+# Training takes 100 images at a time, a **batch**. For every parameter $p$ it computes the derivative of the sum of
+# their costs, and changes $p$ by a small step in the opposite direction:
 #
 # $$p \leftarrow p - 0.05 \, \frac{\partial \sum C}{\partial p}$$
 #
@@ -184,7 +184,7 @@ show.noticed(results, "clean")
 # > validation set. The training line falls by 0.0002 to 0.0004 an epoch. The slope of the validation line may come out
 # > with either sign, so do not promise the class a rise. The validation cost is lowest somewhere after epoch 20, on a
 # > stretch so flat that the exact epoch means little. The model has learned what it can use when the validation cost
-# > stops falling. Only a set that was kept apart shows this.
+# > stops falling. Only a set that training never uses shows this.
 
 # %% [markdown]
 # ## Training with shuffled labels
@@ -201,7 +201,7 @@ figures.sample_digits(digits.train.images[:20], digits.train.labels[:20], bad.la
 # <!-- lesson: shuffled before 1-1 -->
 
 # %% tags=["prediction"]
-my_shuffled_train_cost = None  # knowing nothing costs 0.90
+my_shuffled_train_cost = None  # the constant answer 1/10 costs 0.90
 my_shuffled_valid_cost = None
 
 # %%
@@ -240,7 +240,7 @@ my_shuffled_train_accuracy = None  # in percent
 my_shuffled_valid_accuracy = None  # in percent
 
 # %% [markdown]
-# A logistic curve, the curve of anything that grows until it runs out of room, is fitted to the training accuracy:
+# A logistic curve describes growth that slows down as it nears a limit. It is fitted to the training accuracy:
 #
 # $$\text{accuracy}(\text{epoch}) = \frac{a}{1 + e^{-b\,(\text{epoch} - c)}} + d$$
 #

@@ -22,7 +22,7 @@ def _label_noise(noise: Mapping[str, Any]) -> list[str]:
         return said
     most = max(mixed, key=lambda place: shares[place])
     said.append(
-        f"With {100 * shares[most]:g} % of the labels dealt out again, {percent(1 - right[most])} of them are wrong: "
+        f"With {100 * shares[most]:g} % of the labels shuffled, {percent(1 - right[most])} of them are wrong: "
         "some images get their own label back by chance."
     )
     if unseen[most] > max(0.5, 2 * right[most]):
@@ -44,7 +44,7 @@ def _label_noise(noise: Mapping[str, Any]) -> list[str]:
         )
     if shares[-1] == 1 and unseen[-1] < 0.2:
         said.append(
-            "With all labels dealt out again, the right label is no more frequent than any other, and nothing is "
+            "With all labels shuffled, the right label is no more frequent than any other, and nothing is "
             "left to learn."
         )
     said.append(

@@ -38,7 +38,7 @@ SECTIONS = (
             "Sketch the cost over the epochs, one curve for the training set and one for the validation set. "
             "Which of them ends lower?",
             "Will the two curves stay together, or separate at some point?",
-            "If you could train without end, where would each of them go?",
+            "If training went on for very many epochs, towards which cost would each curve go?",
         ),
         (
             ("clean_cost", "Cost per image after each epoch, true labels."),
@@ -67,10 +67,9 @@ SECTIONS = (
         "shuffled",
         "Shuffled labels",
         (
-            "Now the data are broken on purpose. The images stay, but their labels are dealt out again at "
-            "random, like cards: every digit occurs as often as before, but an image and its label no longer "
-            "belong together. The validation set keeps its true labels, and the network starts from the same "
-            "parameters.",
+            "Now the data are broken on purpose. The images stay, but their labels are shuffled like cards: every "
+            "digit occurs as often as before, but an image and its label no longer belong together. The "
+            "validation set keeps its true labels, and the network starts from the same parameters.",
         ),
         (
             "Sketch both cost curves again. What can be learned from labels that mean nothing?",
@@ -133,13 +132,13 @@ SECTIONS = (
         "label_noise",
         "Some labels shuffled",
         (
-            "Between true labels and shuffled ones there is a middle. Here only a share of the training labels "
-            "is dealt out again: none, a quarter, half, three quarters, nine tenths, all. Each time the network "
-            "starts from the same parameters and is trained for the same few epochs. Its accuracy on the "
-            "validation set, whose labels are all true, shows how much it has learned about the images.",
+            "Now only a share of the training labels is shuffled: none, a quarter, half, three quarters, nine "
+            "tenths, all. Each time the network starts from the same parameters and is trained for the same few "
+            "epochs. The validation set keeps its true labels, so the accuracy there shows what the network has "
+            "learned about the images.",
         ),
         (
-            "Half of the labels are dealt out again. What will the validation accuracy be, in percent?",
+            "Half of the labels are shuffled. What will the validation accuracy be, in percent?",
             "And with nine tenths of them?",
             "Sketch the validation accuracy over the share of shuffled labels, from none to all.",
         ),
@@ -153,7 +152,7 @@ SECTIONS = (
         ),
         (
             "How good was your prediction?",
-            "With nine tenths of the labels dealt out again, how many of them are wrong? Why not nine tenths?",
+            "With nine tenths of the labels shuffled, how many of them are wrong? Why not nine tenths?",
             "How can a network become so good with labels that are mostly wrong?",
             "Why is the training accuracy so much lower than the validation accuracy here?",
             "Suppose all the wrong labels of a digit named the same other digit. Would that be better or worse?",

@@ -324,11 +324,11 @@ def closing(results: Results) -> list[str]:
         said.append(
             "It was there in the clean run already: with true labels the network ended at a cost of "
             f"{cost(run['train_cost'][-1])} on the training images and {cost(run['valid_cost'][-1])} on the "
-            "validation images. Only a validation set, kept apart, can show it."
+            "validation images. Only a validation set, which training never uses, can show it."
         )
     else:
         said.append(
             "In this clean run the two costs stayed close together, so there is little of it to see there. "
-            "Only a validation set, kept apart, can show it."
+            "Only a validation set, which training never uses, can show it."
         )
     return said

@@ -264,7 +264,7 @@ SENTENCES = [
     ("hundred", late(0.0816), "does not rise: it hardly moves, from 8.0 %", "drifts"),
     ("hundred", late(0.06), "does not rise: it falls, from 8.0 %", "drifts"),
     ("label_noise", made_results(), "50 %: 92.1 %, 75 %: 89.3 %, 90 %: 73.1 %", "does not see through"),
-    ("label_noise", made_results(), "With 90 % of the labels dealt out again, 81.0 % of them are wrong", ""),
+    ("label_noise", made_results(), "With 90 % of the labels shuffled, 81.0 % of them are wrong", ""),
     ("label_noise", made_results(), "Only 19.0 % of the labels are right, and yet", "diverged"),
     ("label_noise", noisy(0.3), "does not see through so much noise: its validation accuracy is 30.0 %", "and yet"),
     ("label_noise", noisy(None), "diverged for some shares", "%"),
