@@ -298,3 +298,19 @@ def test_lesson_on_mnist_at_full_size(gpu, steps, mnist, device):
     problem.labels[1100:-1100] = torch.as_tensor(split.labels).to(device, torch.int32)
     job = problem.job(batch=100, epochs=1)
     problem.assert_trained(job, train(problem, config_of(cooperative_tiles(LESSON, 100, **gpu)), [job]))
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("tiles", TENSOR[90][1:], ids=lambda tiles: f"{tiles.networks} networks")
+def test_lesson_on_mnist_on_tensor_cores(tiles, mnist, device):
+    """Two networks on the same images in one program, of true and of shifted labels; the last batch is partial."""
+    skip_unless_supported(tiles, device)
+    split = mnist.train[:260]
+    problem = Problem(LESSON, len(split), device=device)
+    problem.images[1100:-1100] = torch.as_tensor(split.images).to(device)
+    problem.labels[1100:-1100] = torch.as_tensor(split.labels).to(device, torch.int32)
+    job = problem.job(batch=100, epochs=1)
+    jobs = [job, replace(job, live_row=1, checkpoint_row=1, label=1103)]
+    found = train(problem, tiles, jobs)
+    for one in jobs:
+        problem.assert_trained(one, found)
