@@ -6,6 +6,7 @@ fake one (`tools/ptx_machine`), which finds races and addresses out of bounds.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(no_gpu)
         if "mnist" in item.keywords and not os.environ.get("BREAKNET_DATA"):
             item.add_marker(no_mnist)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """The command line sets up the log of a whole process: every test begins with the log as it is on import."""
+    log = logging.getLogger("breaknet")
+    log.setLevel(logging.NOTSET)
+    log.propagate, log.handlers = True, []
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """`breaknet bench`: checked, then timed in turn, within its time."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -18,15 +17,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
     return str(write_tiny_idx(tmp_path_factory.mktemp("data") / "tiny"))
-
-
-@pytest.fixture(autouse=True)
-def log_as_before():
-    log = logging.getLogger("breaknet")
-    level, propagate, handlers = log.level, log.propagate, log.handlers
-    yield
-    log.setLevel(level)
-    log.propagate, log.handlers = propagate, handlers
 
 
 def test_a_table_with_ratios_and_conditions(data, capsys):

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -26,11 +25,6 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BREAKNET_DATA", raising=False)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    log = logging.getLogger("breaknet")
-    level, propagate, handlers = log.level, log.propagate, log.handlers
-    yield
-    log.setLevel(level)
-    log.propagate, log.handlers = propagate, handlers
 
 
 def test_lesson(data, tmp_path, capsys):

@@ -234,7 +234,7 @@ async def _receive(
 ) -> None:
     """One session: made once the digits are there, given every message, closed with the connection."""
     session: Session | None = None
-    first: Any = None
+    kept: list[Any] = []
     ready = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -253,12 +253,12 @@ async def _receive(
             await asyncio.wait([waiting, message], return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 session = await asyncio.to_thread(_session, loading.digits, outbox, slots, backend, device)
-                if first is not None:
-                    await asyncio.to_thread(session.want, first)
-            first = await message
+                for wanted in kept:
+                    await asyncio.to_thread(session.want, wanted)
+            kept = [await message]
         while True:
-            await asyncio.to_thread(session.want, first)
-            first = await _message(page)
+            await asyncio.to_thread(session.want, kept[0])
+            kept = [await _message(page)]
     except (WebSocketDisconnect, RuntimeError):
         pass
     finally:

@@ -15,10 +15,7 @@ from breaknet.data.splits import Digits, Split
 @pytest.fixture
 def notices(caplog):
     caplog.set_level(logging.INFO, "breaknet")
-    logger = logging.getLogger("breaknet")
-    before, logger.propagate = logger.propagate, True
-    yield caplog
-    logger.propagate = before
+    return caplog
 
 
 @pytest.mark.parametrize("inside_only", [False, True])

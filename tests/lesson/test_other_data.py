@@ -1,7 +1,6 @@
 """The lesson on other data: its names, a learning rate that works there, and no word of digits or MNIST."""
 
 import json
-import logging
 import re
 import warnings
 from dataclasses import replace
@@ -29,12 +28,6 @@ TORCH = {"backend": "torch", "device": "cpu"}
 def surroundings(monkeypatch):
     """What a command sets up for a whole process ends with its test."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    log = logging.getLogger("breaknet")
-    before = log.level, log.propagate, log.handlers
-    log.propagate = True
-    yield
-    log.setLevel(before[0])
-    log.propagate, log.handlers = before[1:]
 
 
 def bright(split: breaknet.Split) -> breaknet.Split:

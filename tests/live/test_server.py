@@ -131,6 +131,16 @@ def test_wrong_messages_are_answered_and_the_session_goes_on(message):
         assert newest(page, is_done)["runs"][0]["done"] == 1
 
 
+def test_a_wrong_message_that_comes_before_the_digits_is_answered_too():
+    come = threading.Event()
+    with running(Loading(lambda say: come.wait(20) and tiny_digits())) as port, open_page(port) as page:
+        newest(page, lambda found: found.get("status", {}).get("phase") == "loading")
+        page.send("null")
+        time.sleep(0.2)  # the server has read it
+        come.set()
+        newest(page, lambda found: found.get("status", {}).get("phase") == "error")
+
+
 def test_a_message_too_long_ends_the_connection():
     with running() as port, open_page(port) as page:
         page.send("x" * (servers.MAX_MESSAGE + 1))
