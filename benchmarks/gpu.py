@@ -46,6 +46,7 @@ TESTS = (
 KERNEL_TESTS = (
     "tests/kernels/test_summed_mse.py",
     "tests/kernels/test_linear_sigmoid.py",
+    "tests/kernels/test_fused_network.py",
     "tests/kernels/test_evaluation_kernel.py",
     "tests/kernels/test_trainers.py",
     "tests/kernels/test_trainer_jobs.py",
@@ -75,7 +76,7 @@ def parts(rehearse: bool) -> list[Part]:
     ]
     # suites that share a process are spared the start of another
     limits = {
-        "ladder": 62, "kernels": 52, "lesson": 58, "evaluation,epochs,dispatch": 90, "comparison,models": 88,
+        "ladder": 66, "kernels": 52, "lesson": 58, "evaluation,epochs,dispatch": 86, "comparison,models": 88,
         "classroom": 25,
     }  # fmt: skip
     # where the lesson's own command can run, the same without figures says nothing more

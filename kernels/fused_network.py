@@ -4,8 +4,7 @@
 
 On CUDA, float32 networks of three layers within `jobs.MAX_HIDDEN` and its neighbours run in one launch forward and one
 or two backward. Other widths or numbers of layers go layer by layer through lessons 1 and 2 with the same results, and
-so does a target that wants a gradient. On other devices and in float64 the same formulas run in torch's own operations,
-with fewer of them than its autograd needs.
+so does a target that wants a gradient. On other devices and in float64 the same formulas run in torch's own operations.
 """
 
 from collections.abc import Iterable
@@ -23,10 +22,16 @@ from breaknet.kernels._operators import (
     register,
     transformed,
 )
-from breaknet.kernels.fused_network_kernels import launch_backward, launch_forward, saved_sizes, shape_of
+from breaknet.kernels.fused_network_kernels import (
+    launch_backward,
+    launch_forward,
+    saved_sizes,
+    shape_of,
+    unsupported,
+)
 from breaknet.kernels.jobs import Shape
 from breaknet.kernels.linear_sigmoid import LinearSigmoid, as_rows, linear_sigmoid, linear_sigmoid_spec
-from breaknet.kernels.summed_mse import check_labels, check_target, summed_mse, summed_mse_spec
+from breaknet.kernels.summed_mse import check_target, cost_by_torch, summed_mse, summed_mse_spec
 
 
 def fused_network_spec(x: Tensor, target: Tensor, *parameters: Tensor) -> Tensor:
@@ -56,28 +61,31 @@ def _check(x: Tensor, target: Tensor, parameters: tuple[Tensor, ...]) -> None:
     check_target("labels", target, (*x.shape[:-1], width), dtype, device)
 
 
-def _forward_by_torch(
-    x: Tensor, target: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, w3: Tensor, b3: Tensor,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    _check(x, target, (w1, b1, w2, b2, w3, b3))
-    a1 = torch.sigmoid(torch.addmm(b1, as_rows(x), w1.mT))
-    a2 = torch.sigmoid(torch.addmm(b2, a1, w2.mT))
-    a3 = torch.sigmoid(torch.addmm(b3, a2, w3.mT))
-    if target.is_floating_point():
-        difference = a3 - as_rows(target)
-    else:
-        if x.device.type == "cpu" and target.numel():
-            check_labels("labels", target, len(b3))
-        difference = a3 - nn.functional.one_hot(target.reshape(-1).long(), len(b3))
-    cost = difference.square().sum()
+def _forward_by_torch(x: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *parameters, with_gradient = rest
+    _check(x, target, tuple(parameters))
+    w1, b1, w2, b2, w3, b3 = parameters
+    a1 = linear_sigmoid_spec(as_rows(x), w1, b1)
+    a2 = linear_sigmoid_spec(a1, w2, b2)
+    a3 = linear_sigmoid_spec(a2, w3, b3)
+    rows = as_rows(target) if target.is_floating_point() else target.reshape(-1)
+    cost = cost_by_torch(a3, rows, "labels")
     if not with_gradient:
         return cost, x.new_empty(0)
-    by_sigmoid = torch.ops.aten.sigmoid_backward
-    d3 = by_sigmoid(2 * difference, a3)
-    d2 = by_sigmoid(d3 @ w3, a2)
-    d1 = by_sigmoid(d2 @ w2, a1)
+    d3 = summed_mse_spec(a3, rows)[1] * (a3 * (1 - a3))
+    d2 = d3 @ w3 * (a2 * (1 - a2))
+    d1 = d2 @ w2 * (a1 * (1 - a1))
     return cost, torch.cat([part.flatten() for part in (a1, d1, a2, d2, d3)])
+
+
+def _again(inputs: list[Tensor], wanted: tuple[bool, ...], grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients by torch's autograd, to be differentiated themselves where gradients are enabled."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        cost = fused_network_spec(*inputs)
+        leaves = [one for one, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
+        found = iter(torch.autograd.grad(cost, leaves, grad, create_graph=create_graph))
+    return tuple(next(found) if is_wanted else None for is_wanted in wanted)
 
 
 def _forward_fake(
@@ -133,17 +141,11 @@ def _backward(ctx: Any, grad: Tensor | None, *_: Tensor) -> tuple[Tensor | None,
     wanted = ctx.needs_input_grad[:8]
     # what is saved is a constant to autograd, and holds nothing for a target's gradient
     if torch.is_grad_enabled() or forward_mode() or wanted[1] or not saved.numel():
-        again = torch.is_grad_enabled()
-        with torch.enable_grad():
-            cost = fused_network_spec(*inputs)
-            leaves = [one for one, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
-            found = iter(torch.autograd.grad(cost, leaves, grad, create_graph=again))
-        return *(next(found) if is_wanted else None for is_wanted in wanted), None
+        return *_again(inputs, wanted, grad), None
     x, _, w1, _, w2, _, w3, _ = inputs
     shape = shape_of(w1, w2, w3)
-    function: Any = torch.ops.breaknet.fused_network_backward
-    if eager(grad, saved, *inputs):
-        function = launch_backward if on_kernel(x) else _backward_by_torch
+    by_kernel = on_kernel(x) and eager(grad, saved, *inputs)
+    function: Any = launch_backward if by_kernel else torch.ops.breaknet.fused_network_backward
     dx, row = function(grad, x, saved, w1, shape.hidden2, shape.outputs, wanted[0], any(wanted[2:]))
     gradients = _unpack(row, shape) if row.numel() else [None] * 6
     results = dx, None, *gradients
@@ -171,7 +173,7 @@ def _whole(x: Tensor, labels: Tensor, parameters: tuple[Tensor, ...]) -> bool:
     """Whether the operator takes such a network; else it goes layer by layer."""
     if len(parameters) != 6 or labels.requires_grad or any(one.ndim != 2 for one in parameters[::2]):
         return False
-    return not x.is_cuda or shape_of(*parameters[::2]).unsupported() is None
+    return not x.is_cuda or unsupported(shape_of(*parameters[::2])) is None
 
 
 def fused_network_cost(x: Tensor, labels: Tensor, parameters: Iterable[Tensor]) -> Tensor:
@@ -203,8 +205,14 @@ def fused_network_cost(x: Tensor, labels: Tensor, parameters: Iterable[Tensor]) 
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
             x = linear_sigmoid(x, weight, bias)
         return summed_mse(x, labels)
-    function = _around_dispatcher if ordinary else torch.ops.breaknet.fused_network_cost
-    return function(x, labels, *parameters, wanted)[0]
+    if not ordinary:
+        return torch.ops.breaknet.fused_network_cost(x, labels, *parameters, wanted)[0]
+    if on_kernel(x):
+        return _around_dispatcher(x, labels, *parameters, wanted)[0]
+    _check(x, labels, parameters)
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        x = linear_sigmoid_spec(x, weight, bias)
+    return cost_by_torch(x, labels, "labels")
 
 
 class FusedNetwork(nn.Module):

@@ -14,6 +14,7 @@ dx. Every split writes a flat row of gradients (`jobs.Shape`), and `ordered_sum`
 Cost: B (K H1 + H1 H2 + H2 O) FMAs forward, twice that backward with dx; for a small batch, two launches.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -287,6 +288,11 @@ def shape_of(w1: Tensor, w2: Tensor, w3: Tensor) -> Shape:
     return Shape(w1.shape[1], w1.shape[0], w2.shape[0], w3.shape[0])
 
 
+def unsupported(shape: Shape) -> str | None:
+    """Why no launch takes such a network, in one line; the trainers' limits, but one output will do."""
+    return replace(shape, outputs=max(2, shape.outputs)).unsupported()
+
+
 def saved_sizes(shape: Shape, batch: int) -> tuple[int, ...]:
     """Elements of a1, d1, a2, d2 and d3."""
     return tuple(batch * units for units in (shape.hidden1,) * 2 + (shape.hidden2,) * 2 + (shape.outputs,))
@@ -299,7 +305,7 @@ def launch_forward(
     """x [..., K], target [..., O] or labels [...] -> cost 0-d and `saved`, empty where no gradient is wanted."""
     parameters = w1, b1, w2, b2, w3, b3
     shape, device, labels = shape_of(w1, w2, w3), x.device, not target.is_floating_point()
-    if reason := shape.unsupported():
+    if reason := unsupported(shape):
         raise ValueError(reason)
     x = as_rows(x)
     target = target.reshape(-1) if labels else as_rows(target)

@@ -156,14 +156,14 @@ def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[
     return cost, gradient.contiguous() if with_gradient else prediction.new_empty(0)
 
 
-def _cost_by_torch(prediction: Tensor, target: Tensor) -> Tensor:
-    """The cost alone, its derivatives torch's own; the arguments are checked, but for the labels' range."""
+def cost_by_torch(prediction: Tensor, target: Tensor, name: str) -> Tensor:
+    """The cost alone, its derivatives torch's own; the target, named so, is checked, but for the labels' range."""
     if not target.is_floating_point():
         classes = prediction.shape[-1]
         try:
             target = nn.functional.one_hot(target.long(), classes).to(prediction.dtype)
         except RuntimeError:
-            check_labels("target", target, classes)
+            check_labels(name, target, classes)
             raise
     return nn.functional.mse_loss(prediction, target, reduction="sum")
 
@@ -216,4 +216,4 @@ def summed_mse(prediction: Tensor, target: Tensor) -> Tensor:
     if on_kernel(prediction):
         return _around_dispatcher(prediction, target, wanted)[0]
     _check(prediction, target)
-    return _cost_by_torch(prediction, target)
+    return cost_by_torch(prediction, target, "target")

@@ -70,6 +70,13 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         "fused operators under autograd", single(fused.trainer), label_bytes=8.0, devices=("cuda",),
         needs=("triton",), rehearsed=True,
     ),
+    "fused-network": Implementation(
+        "fused operator of the whole network", single(fused.network_trainer), label_bytes=8.0,
+        devices=("cuda",), needs=("triton",), rehearsed=True,
+    ),
+    "fused-network-graph": Implementation(
+        "a CUDA graph of its step", single(cuda_graph.network_trainer), label_bytes=8.0, needs=("triton",), **_CUDA
+    ),
     "cooperative": Implementation(
         "all epochs in one launch", kernel_trainers.cooperative, epochs=20, **_TRITON
     ),

@@ -1,22 +1,46 @@
 """The whole step (forward, backward, update) captured once as a CUDA graph and replayed."""
 
-import torch
-from torch import nn
+from collections.abc import Callable
 
+import torch
+from torch import Tensor, nn
+
+from benchmarks.contenders.fused import labels_of, network_of
 from benchmarks.problem import Problem, Trainer, stepping
 
 WARM_UP = 3  # steps before the capture, as torch's notes on CUDA graphs ask for
 
 
 def trainer(problem: Problem, epochs: int) -> Trainer:
-    """For whole batches: a graph's tensors have one size."""
+    """Of the plain nn.Module."""
     model = problem.model()
+
+    def cost(images: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.mse_loss(model(images), targets, reduction="sum")
+
+    return _captured_trainer(problem, epochs, model, cost, problem.targets)
+
+
+def network_trainer(problem: Problem, epochs: int) -> Trainer:
+    """Of the network whose layers and cost are one fused operator."""
+    network = network_of(problem)
+    return _captured_trainer(problem, epochs, network, network, labels_of(problem))
+
+
+def _captured_trainer(
+    problem: Problem,
+    epochs: int,
+    model: nn.Module,
+    cost: Callable[[Tensor, Tensor], Tensor],
+    targets: Tensor,
+) -> Trainer:
+    """For whole batches: a graph's tensors have one size."""
     optimizer = torch.optim.SGD(model.parameters(), lr=problem.learning_rate)
-    images, targets = problem.floats, problem.targets
+    images = problem.floats
     some_images, some_targets = (data[: problem.batch_size].clone() for data in (images, targets))
 
     def captured() -> None:
-        nn.functional.mse_loss(model(some_images), some_targets, reduction="sum").backward()
+        cost(some_images, some_targets).backward()
         optimizer.step()
 
     aside = torch.cuda.Stream(problem.device)

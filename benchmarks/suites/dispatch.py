@@ -1,4 +1,4 @@
-"""One call's cost before any arithmetic: the fused operators on 1 image of 1 input and 1 output.
+"""One call's cost before any arithmetic: the fused operators on 1 image of 1 input, with 1 unit a layer.
 
 On a GPU nothing is waited for within the timed calls but at their end, so a row there is the time that the host needs
 to issue the work, or the device to do it, whichever is longer.
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmarks import launches
 from benchmarks.measure import Contender, Context, Ready
+from breaknet.kernels.fused_network import fused_network_cost, fused_network_spec
 from breaknet.kernels.linear_sigmoid import LinearSigmoid, launch_forward, linear_sigmoid, linear_sigmoid_spec
 from breaknet.kernels.summed_mse import summed_mse, summed_mse_spec
 
@@ -31,11 +32,15 @@ KINDS: dict[str, tuple[str, dict[str, str]]] = {
         "layer and cost, forward and backward",
         {"torch": "the same in torch", "function": "both fused operators"},
     ),
+    "network": (
+        "a network 1-1-1-1 and its cost, forward and backward",
+        {"torch": "the same in torch", "layers": "fused operators by layer", "function": "fused_network_cost"},
+    ),
 }  # fmt: skip
 
 
 def calls(device: torch.device) -> dict[str, Callable[[], Tensor]]:
-    """Every call by "kind/name": a layer's output, a cost, or (of a step, the only one with gradients) dW."""
+    """Every call by "kind/name": a layer's output, a cost, or (of a step or a network, the ones with gradients) dW."""
     sizes = ((1, 1), (1, 1), (1,))
     x, weight, bias = (torch.full(size, 0.5, device=device) for size in sizes)
     target = torch.ones(1, 1, device=device)
@@ -52,7 +57,21 @@ def calls(device: torch.device) -> dict[str, Callable[[], Tensor]]:
     def fused_step() -> Tensor:
         return torch.autograd.grad(summed_mse(linear_sigmoid(*leaves), target), leaves)[1]
 
+    parameters = [leaf for _ in range(3) for leaf in leaves[1:]]
+
+    def by_layers() -> Tensor:
+        y = x
+        for _ in range(3):
+            y = linear_sigmoid(y, *leaves[1:])
+        return summed_mse(y, target)
+
+    def of_network(cost: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        return lambda: torch.autograd.grad(cost(), leaves[1:])[0]
+
     return {
+        "network/torch": of_network(lambda: fused_network_spec(x, target, *parameters)),
+        "network/layers": of_network(by_layers),
+        "network/function": of_network(lambda: fused_network_cost(x, target, parameters)),
         "linear_sigmoid/torch": lambda: linear_sigmoid_spec(x, weight, bias),
         "linear_sigmoid/operator": lambda: operator(x, weight, bias),
         "linear_sigmoid/function": lambda: linear_sigmoid(x, weight, bias),

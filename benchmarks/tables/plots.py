@@ -37,7 +37,16 @@ _RC: dict[Any, Any] = {
     "grid.color": "#dddddd", "legend.frameon": False, "svg.hashsalt": "breaknet",
 }  # fmt: skip
 #: The names of breaknet's own implementations on the ladder.
-_OURS = ("fused", "cooperative", "packed", "all-checkpoints", "numba", "numba-evaluation")
+_OURS = (
+    "fused",
+    "fused-network",
+    "fused-network-graph",
+    "cooperative",
+    "packed",
+    "all-checkpoints",
+    "numba",
+    "numba-evaluation",
+)
 
 
 @dataclass(frozen=True)

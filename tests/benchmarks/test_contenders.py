@@ -46,10 +46,12 @@ def test_the_cpus_ladder():
 
 def test_the_gpus_ladder_is_rehearsed_but_for_graphs():
     rehearsed = ladder_names(Context("cuda", size_of("rehearse")))
-    assert set(ladder_names(Context("cuda", size_of("full")))) - set(rehearsed) == {"cuda-graph", "compiled"}
-    rows = compare("cuda", only=["fused", "cooperative", "all-checkpoints"], size="rehearse")
+    assert set(ladder_names(Context("cuda", size_of("full")))) - set(rehearsed) == {
+        "cuda-graph", "fused-network-graph", "compiled",
+    }  # fmt: skip
+    rows = compare("cuda", only=["fused", "fused-network", "cooperative", "all-checkpoints"], size="rehearse")
     assert [row.name for row in rows] == [
-        "step/cuda/fused", "step/cuda/cooperative", "accuracy/cuda/all-checkpoints",
+        "step/cuda/fused", "step/cuda/fused-network", "step/cuda/cooperative", "accuracy/cuda/all-checkpoints",
     ]  # fmt: skip
 
 

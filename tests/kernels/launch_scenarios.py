@@ -17,21 +17,22 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from triton.backends.compiler import GPUTarget
 
-from breaknet.kernels import _launching, _operators, linear_sigmoid, summed_mse
+from breaknet.kernels import (
+    _launching,
+    _operators,
+    fused_network,
+    fused_network_kernels,
+    linear_sigmoid,
+    summed_mse,
+)
+from breaknet.kernels.fused_network import FusedNetwork
 from breaknet.kernels.linear_sigmoid import LinearSigmoid
 
 #: Operators of torch that launch nothing.
 NO_LAUNCH = {
-    "view",
-    "reshape",
-    "empty",
-    "empty_like",
-    "empty_strided",
-    "ones_like",
+    "view", "reshape", "empty", "empty_like", "empty_strided", "ones_like", "detach", "split", "split_with_sizes",
     "as_strided",
-    "detach",
-    "resize_",
-}
+}  # fmt: skip
 
 
 class Driver:
@@ -159,7 +160,7 @@ def step_of(layers: torch.nn.Module) -> Callable[[], Any]:
 
 
 def check_launches() -> None:
-    """Nine launches a step, torch's own among them."""
+    """Nine launches a step by layer and three of the whole network, torch's own among them."""
     step = step_of(torch.nn.Sequential(*(LinearSigmoid(*size) for size in ((784, 16), (16, 16), (16, 10)))))
     step()
     Kernel.launches = 0
@@ -169,6 +170,19 @@ def check_launches() -> None:
     of_torch = Counter(name for name in names if name not in NO_LAUNCH)
     assert of_torch == {"fill_": 1, "mul": 1}, of_torch
     assert Kernel.launches == 7, Kernel.launches
+    # a ticket is filled once for a stream
+    ticket = torch.zeros(4, dtype=torch.int32)
+    with patch.object(fused_network_kernels, "_ticket", lambda _: ticket):
+        network = FusedNetwork()
+        images, labels = torch.ones(100, 784), torch.zeros(100, dtype=torch.int64)
+        network(images, labels).backward()
+        Kernel.launches = 0
+        with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+            torch.autograd.grad(network(images, labels), list(network.parameters()))
+    names = (event.name.removeprefix("aten::") for event in profiler.events() if "aten::" in event.name)
+    of_torch = Counter(name for name in names if name not in NO_LAUNCH)
+    assert of_torch == {"fill_": 1}, of_torch
+    assert Kernel.launches == 2, Kernel.launches
 
 
 def check_time() -> None:
@@ -206,7 +220,7 @@ def check_time() -> None:
 def main(name: str) -> None:
     compiler = patch.object(triton.compiler, "compile", lambda source, **_: Kernel(source))
     with compiler, patch.object(triton.runtime.driver, "_active", Driver()):
-        for module in (_operators, linear_sigmoid, summed_mse):
+        for module in (_operators, fused_network, linear_sigmoid, summed_mse):
             module.on_kernel = lambda tensor: True
         {"key": check_key, "launches": check_launches, "time": check_time}[name]()
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not HAVE_TRITON, reason="needs Triton")
 #: inputs, hidden1, hidden2, outputs and batch: the lesson's, edges of every tile, every way over wide layers, splits
 SHAPES = [
     ((784, 16, 16, 10), 20),
-    ((1, 1, 1, 2), 1),
+    ((1, 1, 1, 1), 1),
     ((33, 7, 18, 3), 70),
     ((65, 16, 50, 16), 17),
     ((20, 40, 16, 5), 33),

@@ -8,7 +8,7 @@ import pytest
 
 from breaknet.kernels import _triton
 
-MODULES = "device_functions", "evaluation", "linear_sigmoid", "summed_mse"
+MODULES = "device_functions", "evaluation", "linear_sigmoid", "summed_mse", "fused_network"
 
 PROGRAM = """
 import importlib, sys, types
@@ -24,6 +24,10 @@ layer = LinearSigmoid(5, 3)
 cost = summed_mse(layer(torch.rand(4, 5)), torch.tensor([0, 1, 2, 2]))
 cost.backward()
 assert layer.weight.grad.isfinite().all()
+from breaknet.kernels.fused_network import FusedNetwork
+network = FusedNetwork(5, (4, 3), 3)
+network(torch.rand(4, 5), torch.tensor([0, 1, 2, 2])).backward()
+assert network.hidden1.weight.grad.isfinite().all()
 try:
     linear_sigmoid_forward_kernel[(1,)]()
 except RuntimeError as error:
