@@ -72,6 +72,8 @@ def contenders(context: Context) -> list[Contender]:
         one("packed/evaluation", "packed-evaluation", "all their checkpoints, one launch",
             f"all {long} checkpoints of one network on {size.evaluated_images:,} images",
             partial(_packed_evaluation, context, long)),
+        one("transfer", "transfer", "from page-locked memory, in one piece",
+            f"{size.evaluated_images:,} images of bytes moved to the device", partial(_transfer, context)),
         # last, since programs that wait for each other could deadlock
         one("barrier", "barrier", "a counter that all wait for",
             "one meeting of the trainer's programs, no work between", partial(_barrier, context)),
@@ -87,6 +89,22 @@ def _barrier(context: Context) -> Ready:
     loop.check()
     timed = "one launch of many meetings, until the device is done", "compiling"
     return Ready(loop.run, loop.rounds, conditions={"programs": programs}, timed=timed)
+
+
+def _transfer(context: Context) -> Ready:
+    """What moving the images of an evaluation takes at least: `evaluation/cuda/triton` less the launch beside it."""
+    problem = context.evaluation(context.size.evaluated_images)
+    source = torch.from_numpy(problem.images)
+    source = source.pin_memory() if context.place.type == "cuda" else source
+    target = torch.empty_like(source, device=context.place)
+
+    def move() -> None:
+        target.copy_(source, non_blocking=True)
+        problem.wait()
+
+    context.warm_up(move)
+    timed = "one copy, until the device is done", "locking the pages"
+    return Ready(move, 1, conditions={"bytes": source.nbytes}, timed=timed)
 
 
 def _tiles(context: Context, tile: evaluation.Tile) -> Ready:
