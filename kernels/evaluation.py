@@ -55,17 +55,20 @@ class Tile(NamedTuple):
     warps: int
     stages: int = 1
     tensor: bool = False
+    registers: int | None = None  # a thread may take, where the assembler would stop too early
 
 
 #: By the padded wider hidden layer. Both layers are padded alike, which keeps the configurations few enough to compile
 #: each for every generation. Nothing depends on the number of checkpoints or images, so no bit of a result does.
 TILES: dict[int, Tile] = {
-    16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4), 64: Tile(1, 64, 16, 4), 128: Tile(1, 32, 16, 8)
+    16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4, registers=128), 64: Tile(1, 64, 16, 4), 128: Tile(1, 32, 16, 8)
 }  # fmt: skip
 TENSOR_TILES: dict[int, Tile] = {
     16: Tile(8, 128, 32, 8, 3, True), 32: Tile(2, 128, 32, 8, 3, True),
     64: Tile(1, 128, 32, 8, 3, True), 128: Tile(1, 64, 32, 8, 3, True),
 }  # fmt: skip
+#: On sm_120 eight checkpoints spill with Triton 3.6.
+TENSOR_TILES_120 = TENSOR_TILES | {16: Tile(4, 128, 32, 8, 3, True)}
 BLOCK_H = 16
 #: Images are padded to whole multiples of this, a multiple of every BLOCK_M, and inputs, by form, of every BLOCK_K.
 IMAGE_MULTIPLE = 128
@@ -214,8 +217,9 @@ def has_tensor_form(dtype: torch.dtype, capability: int) -> bool:
 
 def tile_of(net: Shape, dtype: torch.dtype, capability: int) -> Tile:
     """The tile for such networks and images; nothing else decides it."""
-    tiles = TENSOR_TILES if has_tensor_form(dtype, capability) else TILES
-    return tiles[_width(net)]
+    if not has_tensor_form(dtype, capability):
+        return TILES[_width(net)]
+    return (TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[_width(net)]
 
 
 def _width(net: Shape) -> int:
@@ -229,7 +233,8 @@ def tile_config(net: Shape, tile: Tile) -> tuple[dict[str, Any], dict[str, int]]
         "NET": net, "WIDTH": _width(net), "BLOCK_C": tile.block_c, "BLOCK_M": tile.block_m,
         "BLOCK_K": tile.block_k, "BLOCK_H": BLOCK_H, "BLOCK_O": MAX_OUTPUTS, "TENSOR": tile.tensor,
     }  # fmt: skip
-    return constants, {"num_warps": tile.warps, "num_stages": tile.stages}
+    options = {"num_warps": tile.warps, "num_stages": tile.stages}
+    return constants, options if tile.registers is None else options | {"maxnreg": tile.registers}
 
 
 def _prepared_shape(images: Tensor, tensor: bool) -> list[int]:

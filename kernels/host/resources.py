@@ -85,6 +85,11 @@ def resource_report(
         RuntimeError: without Triton.
     """
     chosen = list(TARGETS.values()) if targets is None else [parse_target(name) for name in targets]
+    # a kernel may be there for some targets only
+    known = {case.name for target in TARGETS for case in supported_configurations(target)}
+    for kernel in kernels or ():
+        if kernel not in known:
+            raise ValueError(f"kernel: one of {', '.join(sorted(known))}, not {kernel!r}")
     batches = [batch for target in chosen for batch in _batches(target.capability, kernels, workers)]
     measured = chain.from_iterable(in_compiling_processes(_measure, batches, workers))
     ordered = [row for _, row in sorted(measured, key=itemgetter(0))]
@@ -98,9 +103,6 @@ def _batches(
 ) -> list[tuple[int, tuple[int, ...]]]:
     """The asked for among the configurations, by number, in as few batches as keep the workers busy."""
     names = [case.name for case in supported_configurations(capability)]
-    for kernel in kernels or ():
-        if kernel not in names:
-            raise ValueError(f"kernel: one of {', '.join(sorted(set(names)))}, not {kernel!r}")
     numbers = [number for number, name in enumerate(names) if kernels is None or name in kernels]
     pieces = 1 if workers == 1 else 2 * workers
     # neighbours are configurations of one kernel and take alike, so they are dealt out like cards

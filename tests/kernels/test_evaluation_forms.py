@@ -7,7 +7,14 @@ from evaluation_cases import Case, check, example, given_on, on_tensor_cores, sp
 from breaknet import reference
 from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
-from breaknet.kernels.evaluation import TENSOR_TILES, TILES, Tile, evaluate_checkpoints, tile_of
+from breaknet.kernels.evaluation import (
+    TENSOR_TILES,
+    TENSOR_TILES_120,
+    TILES,
+    Tile,
+    evaluate_checkpoints,
+    tile_of,
+)
 from breaknet.kernels.host.targets import TARGETS
 from breaknet.kernels.jobs import Shape, padded
 
@@ -38,7 +45,8 @@ def test_tensor_cores_against_float64(device, case):
 @pytest.mark.parametrize("capability", [*TARGETS, 87, 103, 121])
 def test_which_form_evaluates(capability):
     net, tensor = Shape(784, 16, 16, 10), capability not in (75, 100, 103)
-    assert tile_of(net, torch.uint8, capability) == (TENSOR_TILES if tensor else TILES)[16]
+    tiles = (TENSOR_TILES if capability < 120 else TENSOR_TILES_120) if tensor else TILES
+    assert tile_of(net, torch.uint8, capability) == tiles[16]
     assert tile_of(net, torch.float32, capability) == TILES[16]
 
 

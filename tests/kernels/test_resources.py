@@ -118,6 +118,10 @@ def test_processes_compile_and_print_to_standard_error(monkeypatch, capfd):
     assert not printed.out
 
 
+def test_a_kernel_that_some_targets_do_without():
+    assert resource_report(targets=["sm_75"], kernels=["split_weights"]) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
