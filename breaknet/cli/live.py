@@ -39,12 +39,15 @@ def play(
         say("PyTorch is being imported")
         import torch  # noqa: F401 - the slowest import
 
-        from ..live import session  # noqa: F401 - with all that it imports
+        from ..live import session
         from .options import check_backend, load_digits
 
         check_backend(backend, device)
         say("the digits are being loaded (downloaded, the first time)")
-        return load_digits(data)
+        digits = load_digits(data)
+        say("the compiled training is being loaded (compiled, the first time)")
+        session.warm_up(digits, backend, device)
+        return digits
 
     listening = server.bind(host, port)
     where = server.address(listening, host)

@@ -33,8 +33,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 if TYPE_CHECKING:
     from .session import Session
 
-#: Pages that are served at once, bytes of a message from one, and trainings of all pages at once.
+#: Pages that are served at once, connections of any kind, bytes of a message, and trainings of all pages at once.
 MAX_SESSIONS = 40
+MAX_CONNECTIONS = 200
 MAX_MESSAGE = 32 * 1024
 TRAININGS = 2
 
@@ -77,15 +78,16 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self.digits = self._load(lambda text: self._say("loading", text))
-            self._say("ready", "ready")
+            digits = self._load(lambda text: self._say("loading", text))
+            self._say("ready", "ready", digits)
         except Exception as error:
             text = str(error).strip().split("\n")[0] or type(error).__name__
             logging.getLogger("breaknet").error("%s", text)
             self._say("failed", text)
 
-    def _say(self, phase: str, text: str) -> None:
+    def _say(self, phase: str, text: str, digits: Any = None) -> None:
         with self._lock:
+            self.digits = digits
             self.status = {"phase": phase, "text": text}
             listeners = list(self._listeners)
         for listener in listeners:
@@ -239,7 +241,8 @@ async def _receive(
     loop = asyncio.get_running_loop()
 
     def changed() -> None:
-        outbox.put("status", loading.status)
+        if session is None:  # whose own status is newer
+            outbox.put("status", loading.status)
         if loading.digits is not None:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(ready.set)
@@ -331,7 +334,7 @@ def serve(
     app = make_app(loading, host, backend, device)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, ws_max_size=MAX_MESSAGE, ws_max_queue=4, lifespan="off",
-        timeout_graceful_shutdown=1, server_header=False, ws="websockets-sansio",
+        timeout_graceful_shutdown=1, server_header=False, limit_concurrency=MAX_CONNECTIONS, ws="websockets-sansio",
     )  # fmt: skip
     server = uvicorn.Server(config)
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..breakage import break_data, parse
 from ..data.splits import Digits, Split
 from ..model import MLP
+from ..training import train
 from . import pictures
 from .settings import Settings, described_knobs
 from .stories import described_stories
@@ -23,8 +24,9 @@ from .training import Cancelled, Progress, train_in_pieces
 MAX_PINS = 2
 KEPT_RUNS = 6
 
-#: Broken parts of data sets that are kept, up to 39 MB each.
+#: Broken parts of data sets that are kept, and bytes of the images of those that are not in use.
 KEPT_DATA = 4
+KEPT_BYTES = 32 * 2**20
 
 #: Seconds of training that a page gets.
 MAX_SECONDS = 1_800
@@ -81,6 +83,11 @@ class Shown:
     @property
     def model(self) -> MLP | None:
         return self.progress.model
+
+
+def warm_up(digits: Digits, backend: str = "auto", device: str = "auto") -> None:
+    """Train for a moment, so that whatever is compiled or loaded first is so before a page waits for its run."""
+    train(digits.train[:100], valid=digits.valid[:100], epochs=1, backend=backend, device=device)
 
 
 class Session:
@@ -212,6 +219,7 @@ class Session:
         train, valid = self._broken(settings)
         original = self._digits.train[: settings.examples]
         examples = pictures.of_examples(train, original)
+        self._emit_status(settings, Progress(settings.epochs))
         pieces = train_in_pieces(
             settings, train, valid, lambda: self._cancelled(settings), self._slots, **self._where
         )
@@ -272,7 +280,10 @@ class Session:
                 with self._slots:
                     split = break_data(split, str(step), settings.seed, part)
             self._data[key] = split
-            while len(self._data) > KEPT_DATA:
+            while len(self._data) > 2 and (
+                len(self._data) > KEPT_DATA
+                or sum(one.images.nbytes for one in self._data.values()) > KEPT_BYTES
+            ):
                 self._data.popitem(last=False)
         self._data.move_to_end(key)
         return self._data[key]
