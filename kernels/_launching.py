@@ -69,7 +69,11 @@ def _key(
 ) -> tuple[Any, ...]:
     """What the compiled kernel depends on: integers as they are, of an address whether it is a multiple of 16."""
     of_runtime, of_compiler = triton.knobs.runtime, triton.knobs.compilation
-    settings = of_runtime.debug, of_compiler.instrumentation_mode, of_runtime.add_stages_inspection_hook
+    settings = (
+        of_runtime.debug,
+        getattr(of_compiler, "instrumentation_mode", None),  # older Tritons lack these two
+        getattr(of_runtime, "add_stages_inspection_hook", None),
+    )
     # lists and tuples of one kind are the cheapest to make and to compare
     kinds = [(tensor.dtype, tensor.data_ptr() % 16 == 0) for tensor in tensors]
     return id(kernel), id(build), index, numbers, settings, tuple(kinds)

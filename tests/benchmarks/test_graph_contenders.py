@@ -1,6 +1,7 @@
 """The contenders that replay CUDA graphs, on a GPU: each step is right, also once another trainer's graphs are gone."""
 
 import gc
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import torch
 from benchmarks.contenders import compiled, cuda_graph
 from benchmarks.contenders.agreement import assert_agrees, exact_epochs
 from benchmarks.measure import Context
-from benchmarks.problem import size_of
+from benchmarks.problem import Problem, Trainer, size_of
 
 pytestmark = pytest.mark.gpu
 
@@ -19,7 +20,7 @@ MUTATIONS = {
     (cuda_graph, "warm-up not undone"): ("model.load_state_dict(problem.start)", "pass"),
     (cuda_graph, "the update not captured"): (
         "        captured()\n    model",
-        "        nn.functional.mse_loss(model(some_images), some_targets, reduction='sum').backward()\n    model",
+        "        cost(some_images, some_targets).backward()\n    model",
     ),
     (cuda_graph, "always the same images"): ("some_images.copy_(images[batch])", "some_images.add_(0)"),
     (cuda_graph, "always the same targets"): ("some_targets.copy_(targets[batch])", "some_targets.add_(0)"),
@@ -34,10 +35,10 @@ MUTATIONS = {
 }
 
 
-def check(contender: ModuleType) -> None:
+def check(build: Callable[[Problem, int], Trainer]) -> None:
     """Three trainers take turns, the first goes, and the second goes on: right by float64."""
     problem = Context("cuda", size_of("quick")).training(500)
-    trainers = [contender.trainer(problem, 1) for _ in range(3)]
+    trainers = [build(problem, 1) for _ in range(3)]
     kept = trainers[1]
     for _ in range(2):
         for one in trainers:
@@ -48,9 +49,13 @@ def check(contender: ModuleType) -> None:
     assert_agrees(kept.parameters()[0], exact_epochs(problem, 2), problem.start)
 
 
-@pytest.mark.parametrize("contender", [cuda_graph, compiled])
-def test_the_end_of_another_trainer_does_no_harm(contender):
-    check(contender)
+@pytest.mark.parametrize(
+    "build",
+    [cuda_graph.trainer, cuda_graph.network_trainer, compiled.trainer],
+    ids=["module", "fused network", "compiled"],
+)
+def test_the_end_of_another_trainer_does_no_harm(build):
+    check(build)
 
 
 @pytest.mark.parametrize(("contender", "fault"), MUTATIONS)
@@ -63,4 +68,4 @@ def test_a_broken_line_is_noticed(contender, fault, tmp_path):
     mutated = ModuleType("mutated")
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), vars(mutated))
     with pytest.raises(AssertionError, match=r"error .* update"):
-        check(mutated)
+        check(mutated.trainer)
