@@ -222,10 +222,11 @@ def with_prediction(
 
 
 def _limits(low: float, high: float, guesses: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis that holds the predictions, as far as it may grow."""
+    """The ends of an axis that grows for each end's prediction where it may, and else not at all."""
     height = high - low
     room = 0.06 * height  # where the axis is made longer, no mark stands on its very edge
+    lowest, highest = min(guesses) - room, max(guesses) + room
     return (
-        max(min(guesses) - room, high - ROOM * height) if min(guesses) < low else low,
-        min(max(guesses) + room, low + ROOM * height) if max(guesses) > high else high,
+        lowest if high - ROOM * height <= lowest < low - room else low,
+        highest if high + room < highest <= low + ROOM * height else high,
     )
