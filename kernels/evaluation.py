@@ -61,7 +61,8 @@ class Tile(NamedTuple):
 #: By the padded wider hidden layer. Both layers are padded alike, which keeps the configurations few enough to compile
 #: each for every generation. Nothing depends on the number of checkpoints or images, so no bit of a result does.
 TILES: dict[int, Tile] = {
-    16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4, registers=128), 64: Tile(1, 64, 16, 4), 128: Tile(1, 32, 16, 8)
+    16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4, registers=128),
+    64: Tile(1, 64, 16, 4, registers=168), 128: Tile(1, 32, 16, 8),
 }  # fmt: skip
 TENSOR_TILES: dict[int, Tile] = {
     16: Tile(8, 128, 32, 8, 3, True), 32: Tile(2, 128, 32, 8, 3, True),
