@@ -40,7 +40,7 @@ def changes(event: str, arguments: tuple, folder: str) -> bool:
 
 
 def lesson(folder: Path, seed: int) -> None:
-    settings = Settings(seed=seed, epochs_scale=0.02, backend="torch", device="cpu")
+    settings = Settings(seed=seed, epochs_scale=0.02, backend="torch", device="cpu", learning_rate=0.05)
     LessonFolder(folder / "out").run(Lesson(tiny_digits(), settings))
 
 

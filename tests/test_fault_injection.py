@@ -52,7 +52,7 @@ def assert_unfinished_tells_the_truth(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("faults")
-    settings = Settings(seed=1, epochs_scale=0.02, backend="torch", device="cpu")
+    settings = Settings(seed=1, epochs_scale=0.02, backend="torch", device="cpu", learning_rate=0.05)
     LessonFolder(base / "old").run(Lesson(tiny_digits(), settings))
     assert faulty(base, "kill", [0]) == {0: [0]}
     return base
@@ -104,7 +104,9 @@ def test_a_lesson_after_a_kill_is_like_any_other(base):
         base_of_one.mkdir()
         faulty(base_of_one, "kill", [number])  # nothing was there before
         out = base_of_one / f"kill-{number}" / "out"
-        LessonFolder(out).run(Lesson(tiny_digits(), Settings(seed=3, epochs_scale=0.02, backend="torch")))
+        LessonFolder(out).run(
+            Lesson(tiny_digits(), Settings(seed=3, epochs_scale=0.02, backend="torch", learning_rate=0.05))
+        )
         assert assert_whole(out) == 3
         assert [path.name for path in out.parent.iterdir()] == ["out"]
 

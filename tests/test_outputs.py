@@ -17,7 +17,7 @@ from breaknet.files import Lock, check_output_file, put_back, replace_folder, wr
 from breaknet.lesson.experiments import Lesson, Settings
 from breaknet.lesson.output_folder import LessonFolder
 
-QUICK = Settings(epochs_scale=0.01, backend="torch")
+QUICK = Settings(epochs_scale=0.01, backend="torch", learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")

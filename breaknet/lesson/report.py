@@ -282,7 +282,7 @@ def _learning_rate(settings: Mapping[str, Any]) -> str:
     if len(tried) < 2:
         return text
     listed = ", ".join(f"{rate:g}" for rate in tried[:-1])
-    return f"{text}, found by halving: with {listed} the network is stuck or diverges within three epochs"
+    return f"{text}, found by halving: with {listed} the network soon diverges, is stuck or learns nothing"
 
 
 def _phases(results: Results) -> list[tuple[str, str]]:

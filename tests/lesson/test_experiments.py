@@ -1,5 +1,6 @@
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from breaknet.lesson.output_folder import LessonFolder
 from breaknet.lesson.report_questions import SECTIONS
 from breaknet.views import confidently_wrong
 
-QUICK = Settings(epochs_scale=0.25, backend="torch", device="cpu")
+QUICK = Settings(epochs_scale=0.25, backend="torch", device="cpu", learning_rate=0.05)
 
 
 def files_of(folder: Path) -> set[str]:
@@ -102,7 +103,8 @@ def test_checkpoints_are_those_of_the_curves(made):
 def test_an_older_lesson_is_replaced_once_the_new_one_is_whole(tmp_path, monkeypatch):
     out = tmp_path / "out"
     first, second = (
-        Lesson(tiny_digits(), Settings(seed=seed, epochs_scale=0.01, backend="torch")) for seed in (0, 1)
+        Lesson(tiny_digits(), Settings(seed=seed, epochs_scale=0.01, backend="torch", learning_rate=0.05))
+        for seed in (0, 1)
     )
     LessonFolder(out).run(first)
     old = (out / "results.json").read_bytes()
@@ -157,10 +159,11 @@ def test_folders_that_are_not_a_lesson_are_never_replaced(tmp_path):
     assert files_of(tmp_path) == {"thesis/chapter1.txt"}
 
 
-def test_a_diverged_run_does_not_end_the_lesson(tmp_path, monkeypatch):
-    monkeypatch.setattr("breaknet.lesson.experiments.LEARNING_RATE", 1e38)
+def test_a_diverged_run_does_not_end_the_lesson(tmp_path):
     with pytest.warns(RuntimeWarning, match="diverged"):
-        results = LessonFolder(tmp_path / "out").run(Lesson(tiny_digits(), QUICK))
+        results = LessonFolder(tmp_path / "out").run(
+            Lesson(tiny_digits(), replace(QUICK, learning_rate=1e38))
+        )
     assert results["experiments"]["clean"]["diverged_at"] == 0
     assert results["experiments"]["hundred"]["fits"] == {"train_accuracy_logistic": None}
     assert (tmp_path / "out" / "report.html").exists()

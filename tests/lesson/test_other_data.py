@@ -12,6 +12,7 @@ from report_page import Page
 from tiny import tiny_digits, write_tiny_idx
 
 import breaknet
+from breaknet import Job
 from breaknet.cli.commands import main
 from breaknet.data.splits import DIGIT_NAMES
 from breaknet.lesson import output_folder
@@ -43,7 +44,19 @@ def test_class_names_reach_report_pictures_and_results(tmp_path, capsys, monkeyp
     monkeypatch.setattr(
         "breaknet.lesson.output_folder._first", lambda *given: shown.append(real(*given)) or shown[-1]
     )
-    command = ["lesson", "--data", data, "--out", str(out), "--backend", "torch", "--epochs", "2"]
+    command = [
+        "lesson",
+        "--data",
+        data,
+        "--out",
+        str(out),
+        "--backend",
+        "torch",
+        "--epochs",
+        "2",
+        "--learning-rate",
+        "0.05",
+    ]
     assert main([*command, "--epochs-scale", "0.5", "--labels", ", ".join(NAMES)]) == 0
     results = json.loads((out / "results.json").read_text())
     assert results["labels"] == list(NAMES)
@@ -90,15 +103,19 @@ def test_names_are_kept_by_broken_data():
     assert tiny_digits().names == DIGIT_NAMES
 
 
-def test_the_learning_rate_is_halved_until_the_network_learns():
+def test_the_learning_rate_is_halved_until_the_network_learns(monkeypatch):
+    monkeypatch.setattr("breaknet.lesson.learning_rate.STEPS", 60)
     data = bright(tiny_digits().train)
     network = {"seed": 0, "batch_size": 100, "hidden": (16, 16)}
-    tried = rates_tried(data, 10.0, network, TORCH)
-    assert tried == [10.0 / 2**step for step in range(len(tried))]
+    tried = rates_tried(data, 4.0, network, TORCH)
+    assert tried == [4.0 / 2**step for step in range(len(tried))]
     assert len(tried) > 1
 
+    epochs = 10  # three would be few steps on few examples
+
     def fails(rate: float) -> bool:
-        run = breaknet.train(data, epochs=3, learning_rate=rate, **TORCH)
+        job = Job(data, epochs=epochs, every=epochs, learning_rate=rate)
+        [run] = breaknet.train_many([job], **TORCH)
         return run.stuck_at is not None or run.diverged_at is not None
 
     with pytest.warns(RuntimeWarning):
@@ -111,6 +128,13 @@ def test_where_no_rate_works_the_first_one_stays(monkeypatch, caplog):
         tried = rates_tried(tiny_digits().train, 1e38, {"hidden": (16, 16)}, TORCH)
     assert tried == [1e38]
     assert "no smaller one down to 5e+37 works" in caplog.text
+
+
+def test_where_nothing_can_be_learned_a_rate_that_is_not_stuck_stays(monkeypatch):
+    monkeypatch.setattr("breaknet.lesson.learning_rate.MAX_HALVINGS", 2)
+    data = tiny_digits().train
+    blank = breaknet.Split(np.zeros_like(data.images), data.labels)
+    assert rates_tried(blank, 0.05, {"hidden": (16, 16)}, TORCH) == [0.05]
 
 
 def test_the_rate_is_used_shown_and_never_sought_for_digits(tmp_path, monkeypatch):
