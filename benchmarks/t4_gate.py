@@ -1,11 +1,11 @@
-"""Predicted times of a T4, shown as far as the rows of measured GPUs confirm the model.
+"""Predicted times of a T4, checked by the rows of measured GPUs.
 
     python -m benchmarks.t4_gate       # write counts.json, from which docs/results.md is made
 
-The model is applied to every stored row that it knows how to predict, for the GPU of that row. A figure is shown only
-if each kernel that it rests on was measured on some GPU, and no ratio of these kernels is over a factor of `WITHIN`.
-A row counts only for the kernel it was measured with: the counts made when its row was new are kept, and where those
-of the present kernel differ, the row says nothing about it. So save when rows are stored.
+The model is applied to every stored row that it knows how to predict, for the GPU of that row. A figure is not shown
+where a ratio of a kernel that it rests on is over a factor of `WITHIN`, and shown as unchecked where no row has timed
+one of these kernels. A row counts only for the kernel it was measured with: the counts made when its row was new are
+kept, and where those of the present kernel differ, the row says nothing about it. So save when rows are stored.
 """
 
 import json
@@ -161,19 +161,26 @@ def checks(rows: Rows, counted: Counted) -> list[Check]:
     return found
 
 
-def refusal(rests_on: Sequence[str], found: Sequence[Check]) -> str | None:
-    """Why a figure that rests on these kernels is not shown, in one line; None if it may be."""
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a figure may be shown, and how far rows have checked what it rests on, in one line."""
+
+    shown: bool
+    reason: str
+
+
+def verdict(rests_on: Sequence[str], found: Sequence[Check]) -> Verdict:
+    """What the rows of the present kernels say about a figure that rests on these kernels."""
     mine = [check for check in found if check.kernel in rests_on and check.counts]
     worst = max(mine, key=lambda check: check.factor, default=None)
     if worst is not None and worst.factor > WITHIN:
-        return (
-            f"not shown: the model is off by a factor of {worst.factor:.1f} on the {worst.gpu} ({worst.row})"
-        )
-    absent = [kernel for kernel in rests_on if kernel not in {check.kernel for check in mine}]
-    if not absent:
-        return None
-    rows = ", ".join(WANTED[kernel] for kernel in absent)
-    return f"not shown: no row of the present kernel on a measured GPU to check against, such as {rows}"
+        apart = f"the model is off by a factor of {worst.factor:.1f} on the {worst.gpu} ({worst.row})"
+        return Verdict(shown=False, reason=apart)
+    absent = [WANTED[kernel] for kernel in rests_on if kernel not in {check.kernel for check in mine}]
+    if worst is None or absent:
+        missing = f"unchecked: no row of the present kernel on a measured GPU, such as {', '.join(absent)}"
+        return Verdict(shown=True, reason=missing)
+    return Verdict(shown=True, reason=f"yes, the worst ratio is {worst.ratio:.2f}")
 
 
 def save(rows: Rows, path: Path = PATH) -> Counted | None:

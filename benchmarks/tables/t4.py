@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.rows import Machine, Row
-from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, refusal
+from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, verdict
 from benchmarks.t4_model import T4
 from benchmarks.tables.text import digits, paragraphs, table, time
 
@@ -11,16 +11,17 @@ NOT_COUNTED = "The counts are older than the stored rows: `make tables` makes th
 
 
 def table_of(rows: Sequence[tuple[Machine, Sequence[Row]]], counted: Counted | None) -> str:
-    """The figures that the rows confirm, why the others are not shown, and every ratio; nothing without rows."""
+    """The figures, how far the rows check them, and every ratio; nothing without rows."""
     if not evidence(rows):
         return ""
     if counted is None or not {key for key, *_ in evidence(rows)} <= set(counted.measured):
         return NOT_COUNTED
     found = checks(rows, counted)
-    lines = [
-        [title, refusal(rests_on, found) or time(predict(T4, counted.present["T4"]), 2)]
-        for title, predict, rests_on in FIGURES.values()
-    ]
+    lines = []
+    for title, predict, rests_on in FIGURES.values():
+        judged = verdict(rests_on, found)
+        figure = time(predict(T4, counted.present["T4"]), 2) if judged.shown else "not shown"
+        lines.append([title, figure, judged.reason])
     ratios = [
         [
             f"{check.gpu}: {check.row}",
@@ -34,7 +35,7 @@ def table_of(rows: Sequence[tuple[Machine, Sequence[Row]]], counted: Counted | N
     ]
     headings = ["checked with", "kernel", "predicted", "measured", "ratio", "present kernel"]
     return paragraphs(
-        table(["on a T4, predicted, not measured", "prediction"], lines),
+        table(["on a T4, predicted, not measured", "prediction", "checked by rows"], lines),
         table(headings, ratios, words=2),
         f"Counted on what Triton {counted.triton} compiles.",
     )

@@ -1,4 +1,4 @@
-"""A prediction is shown only where the model has been right on a measured GPU, with the kernel that was measured."""
+"""A prediction is checked only by rows of the kernel it rests on, and not shown where they contradict it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from made_up_rows import everything, machine, row
 
-from benchmarks import t4_gate
+from benchmarks import t4_gate, t4_model
 from benchmarks.rows import Machine, Row
-from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, kernel_of, predicted, refusal
-from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, H200, PACKED, Counts
+from benchmarks.t4_gate import FIGURES, Counted, Verdict, checks, evidence, kernel_of, predicted, verdict
+from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, H200, PACKED, T4, Counts
 from benchmarks.tables.t4 import NOT_COUNTED, table_of
+from benchmarks.tables.text import time
 
 Rows = list[tuple[Machine, list[Row]]]
 #: Half a millisecond of an SM of an H200.
@@ -37,42 +38,47 @@ def made(rows: Rows, now: Counts = COUNTS) -> Counted:
     return Counted("3.7.1", present, {key: COUNTS for key, *_ in evidence(rows)})
 
 
-def reasons(rows: Rows, now: Counts = COUNTS) -> dict[str, str | None]:
+def verdicts(rows: Rows, now: Counts = COUNTS) -> dict[str, Verdict]:
     found = checks(rows, made(rows, now))
-    return {name: refusal(rests_on, found) for name, (_, _, rests_on) in FIGURES.items()}
+    return {name: verdict(rests_on, found) for name, (_, _, rests_on) in FIGURES.items()}
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.9, 1 / 1.9])
-def test_the_gate_opens_within_a_factor_of_two(factor: float):
-    assert set(reasons(measured(factor)).values()) == {None}
+def checked(rows: Rows) -> set[str]:
+    return {name for name, judged in verdicts(rows).items() if judged.reason.startswith("yes, ")}
+
+
+@pytest.mark.parametrize(("factor", "ratio"), [(1.0, "1.00"), (1.9, "0.53"), (1 / 1.9, "1.90")])
+def test_the_gate_opens_within_a_factor_of_two(factor: float, ratio: str):
+    assert set(verdicts(measured(factor)).values()) == {
+        Verdict(shown=True, reason=f"yes, the worst ratio is {ratio}")
+    }
 
 
 @pytest.mark.parametrize("factor", [2.1, 1 / 2.1])
 def test_the_gate_closes_beyond_it(factor: float):
-    for reason in reasons(measured(factor)).values():
-        assert reason is not None
-        assert "off by a factor of 2.1 on the H200" in reason
+    for judged in verdicts(measured(factor)).values():
+        assert not judged.shown
+        assert "off by a factor of 2.1 on the H200" in judged.reason
 
 
 def test_one_kernel_that_is_off_closes_it_for_what_rests_on_it():
-    rows = measured(1.0, kernels=(PACKED, COOPERATIVE)) + measured(2.1, kernels=(EVALUATION,))
-    assert {name for name, reason in reasons(rows).items() if reason is None} == {"step", "packed"}
+    right, wrong = measured(1.0, kernels=(PACKED, COOPERATIVE)), measured(2.1, kernels=(EVALUATION,))
+    assert checked(right + wrong) == {"step", "packed"}
+    assert not verdicts(wrong)["lesson"].shown, "though no row checks its training"
 
 
 @pytest.mark.parametrize("gpu", [None, "NVIDIA GeForce RTX 4090"])
 def test_without_a_known_gpu_nothing_is_shown(gpu: str | None):
     for rows in ([], measured(1.0, gpu=gpu), everything("cpu")):
-        assert all("on a measured GPU to check" in str(reason) for reason in reasons(rows).values())
+        assert not checked(rows)
         assert table_of(rows, made(rows)) == table_of(rows, None) == ""
 
 
 def test_a_figure_needs_a_row_of_each_kernel_that_it_rests_on():
-    found = reasons(measured(1.0, kernels=(COOPERATIVE,)))
-    assert {name for name, reason in found.items() if reason is None} == {"step"}
-    assert found["lesson"] == (
-        "not shown: no row of the present kernel on a measured GPU to check against,"
-        " such as evaluation/cuda/fma/100x60000"
-    )
+    rows = measured(1.0, kernels=(COOPERATIVE,))
+    assert checked(rows) == {"step"}
+    missing = "no row of the present kernel on a measured GPU, such as evaluation/cuda/fma/100x60000"
+    assert verdicts(rows)["lesson"] == Verdict(shown=True, reason=f"unchecked: {missing}")
 
 
 @pytest.mark.parametrize("name", ["programs", "instructions", "fmas", "shared"])
@@ -85,14 +91,15 @@ def test_a_row_counts_only_for_the_kernel_it_was_measured_with(name: str):
 
 @pytest.mark.parametrize("factor", [1.0, 2.1])
 def test_rows_of_an_earlier_kernel_say_nothing(factor: float):
-    for reason in reasons(measured(factor), now=replace(COUNTS, shared=1_100_000)).values():
-        assert "no row of the present kernel" in str(reason)
+    for judged in verdicts(measured(factor), now=replace(COUNTS, shared=1_100_000)).values():
+        assert judged.shown
+        assert judged.reason.startswith("unchecked: no row of the present kernel")
 
 
 def test_every_measurement_counts():
     rows = measured(1.0) + measured(2.1, kernels=(COOPERATIVE,), commit="def5678")
     assert len(checks(rows, made(rows))) == 4
-    assert reasons(rows)["step"] is not None
+    assert not verdicts(rows)["step"].shown
 
 
 @pytest.mark.parametrize(
@@ -151,15 +158,25 @@ def test_one_unit_of_a_rows_work(name: str, milliseconds: float):
 def test_the_table_shows_figures_with_their_checks():
     text = table_of(measured(1.25), made(measured(1.25)))
     assert "predicted, not measured" in text
-    assert "not shown" not in text
+    assert text.count("| yes, the worst ratio is 0.80 |") == len(FIGURES)
     assert text.count("| 0.80 | yes |") == 3
 
 
-def test_the_table_shows_no_figure_that_the_rows_refuse():
+def test_the_table_shows_no_figure_that_the_rows_contradict():
     rows = measured(2.1)
-    assert table_of(rows, made(rows)).count("not shown: the model is off by a factor of 2.1") == len(FIGURES)
-    earlier = table_of(rows, made(rows, now=replace(COUNTS, shared=2_000_000)))
-    assert earlier.count("| 0.48 | no, an earlier kernel") == 3
+    text = table_of(rows, made(rows))
+    assert text.count("| not shown | the model is off by a factor of 2.1") == len(FIGURES)
+
+
+def test_the_table_labels_a_figure_that_no_row_checks():
+    rows = measured(2.1)
+    now = replace(COUNTS, shared=2_000_000)
+    text = table_of(rows, made(rows, now))
+    assert "not shown" not in text
+    assert text.count("ms | unchecked: no row") + text.count(" s | unchecked: no row") == len(FIGURES)
+    seconds = t4_model.lesson(T4, dict.fromkeys(ROWS, now))
+    assert f"the lesson | {time(seconds, 2)} | unchecked: no row" in text
+    assert text.count("| 0.48 | no, an earlier kernel") == 3
 
 
 def test_rows_that_are_newer_than_the_counts_show_nothing():
