@@ -1,11 +1,11 @@
-"""The trainer of the plan packed: many small networks in one launch, each trained by one program alone.
+"""The trainer of the plan packed: many small networks in one launch, each trained by one program.
 
 Jobs share one tensor of images and differ in labels, example count, start, learning rate, batch size and epochs. All
 epochs of a launch run without the host. A job's bits depend on its own data, shape and tiles alone: not on its
 neighbours, not on how its epochs are divided among launches.
 
 Of three kernels `tiles.packed_tiles` picks: `packed_training.py` (byte images, both widths <= 32, batches
-that fit one tile: everything but the first layer in registers), `packed_training_tensor.py` (some of these, on some
+that fit one tile: activations and deltas in registers), `packed_training_tensor.py` (some of these, on some
 GPUs: a few networks that share images in a program), `packed_training_general.py` (all the rest within the limits).
 """
 
