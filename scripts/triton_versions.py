@@ -45,18 +45,20 @@ def default_versions() -> list[str]:
 
 
 def environment(version: str, folder: Path) -> Path:
-    """The Python of an environment with this Triton; made once and kept."""
+    """The Python of an environment with this Triton, which is made once for each Python and kept."""
     home = folder / f"triton-{version}"
     python = home / "bin" / "python"
     finished = home / "finished"
-    if not finished.exists():
+    made_for = f"{sys.base_prefix}\n{sys.version}\n"
+    if not finished.exists() or finished.read_text() != made_for:
         venv.create(home, with_pip=True, clear=True)
         install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", f"triton=={version}"]
         subprocess.run(install, check=True)
-        own = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
-        # what a .pth names comes after the environment's own packages, so its Triton is found first
-        (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        finished.touch()
+        finished.write_text(made_for)
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
+    # what a .pth names comes after the environment's own packages, so its Triton is found first; written every time,
+    # for the environment that an earlier run borrowed from may be gone
+    (own / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 
 
