@@ -1,4 +1,4 @@
-"""What a caller is told of runs that diverged or got stuck, and what helps."""
+"""Warnings of runs that diverged or got stuck, with what helps."""
 
 import sys
 import warnings
@@ -40,10 +40,10 @@ def _named(numbers: list[int], jobs: list[TrainingJob]) -> str:
 
 
 def _rate_that_learns(job: TrainingJob) -> float:
-    """A rate that takes smaller steps than a job that got stuck.
+    """A learning rate that takes smaller steps than a job that got stuck.
 
     The cost is a sum, so a step grows with the examples in a batch, and its effect with the units of a layer: the
-    lesson's rate is scaled by both.
+    lesson's learning rate is scaled by both.
     """
     batch = min(job.batch_size, len(job.train))
     return min(job.learning_rate / 5, 0.05 * 100 / batch * 16 / max(hidden_widths(job.start)))

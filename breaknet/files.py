@@ -179,7 +179,7 @@ def _keep_mode(old: Path, new: Path) -> None:
 
 
 def open_plain(path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a plain file to read; a pipe or a device in its place could block a reader forever.
+    """Open a plain file to read; a pipe or a device in its place could block a reader without end.
 
     Raises:
         DataError: for anything else than a plain file, and for one that cannot be read.

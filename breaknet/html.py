@@ -1,4 +1,4 @@
-"""What a notebook shows of data and results: small pages of HTML with digits as pictures and curves as SVG.
+"""Data and results in a notebook: small pages of HTML with digits as pictures and curves as SVG.
 
 Colours come from the page (currentColor) or are readable on white and on black, so light and dark themes both work. All
 text from outside is escaped. No matplotlib: these are drawn whenever a cell ends with a run.

@@ -10,16 +10,13 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from time import perf_counter
 from typing import Any
 
 from .backends.interface import TrainingJob
-
-#: Called as progress(epoch, epochs, train_cost) after each epoch, counted from 0.
-ProgressCallable = Callable[[int, int, float], Any]
 
 _COSTS_SHOWN = 4
 _NAMES_SHOWN = 3
@@ -107,7 +104,7 @@ class TimeLeft:
         self._begun = 0.0
 
     def after(self, done: float) -> str:
-        """What to show once so much is done: nothing before there is a second to judge by."""
+        """The text to show once so much is done: "" before a second has passed, too short to guess by."""
         now = perf_counter()
         if self._first is None or now - self._begun < _BURST:
             self._begun = self._begun or now

@@ -1,6 +1,6 @@
-"""What a network makes of images: its first weights as images, its outputs, its surest mistakes; and a digit centred.
+"""Views of a network: its first weights as images, its outputs, its surest mistakes; and a digit centred.
 
-What pictures, reports and drawing boards have in common: arrays here, drawn elsewhere.
+Pictures, reports and drawing boards share them: arrays here, drawn elsewhere.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much label noise until it is useless, and do more examples help? A sweep with a map; needs pyarrow.
+"""The label noise that a network bears, and whether more examples help: a sweep with a map; needs pyarrow.
 
 python examples/map_noise.py [EPOCHS]
 """

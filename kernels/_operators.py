@@ -1,4 +1,4 @@
-"""How a kernel becomes a torch operator of the namespace `breaknet`, and when a call may do without the operator.
+"""Kernels as torch operators of the namespace `breaknet`, and calls that may do without the operator.
 
 An operator is opaque to `torch.compile`, which therefore always captures a full graph around it, and costs less per
 call than `torch.library.custom_op`, whose checks for aliased results its functions do not need: no operator here

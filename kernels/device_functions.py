@@ -1,4 +1,4 @@
-"""What several kernels share: activation, pixels, operands of products, and sums in a fixed order.
+"""Device functions that several kernels share: activation, pixels, operands of products, and sums in a fixed order.
 
 All arithmetic is float32: products are IEEE float32 on every GPU or, on tensor cores, of operands that `bf16_parts`
 splits without loss. Only `ordered_sum` adds in float64.

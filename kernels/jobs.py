@@ -1,4 +1,4 @@
-"""How a network, its jobs and its parameters lie in memory: shared by every trainer and by whoever launches them.
+"""The layout of a network, its jobs and its parameters in memory: shared by every trainer and by whoever launches them.
 
 Parameters are one flat float32 row of P in torch's own order, so that a trainer's checkpoint needs no repacking:
 
@@ -75,7 +75,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job of a launch: the columns of the table as `device_functions.load_job` reads them, and its rate."""
+    """One job of a launch: the columns of the table as `device_functions.load_job` reads them, and a learning rate."""
 
     image_row: int  # first row of the job's images
     label: int  # first entry of the job's labels

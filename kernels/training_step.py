@@ -1,4 +1,4 @@
-"""What one step of training does, cut where programs must exchange data: device functions on tiles.
+"""One step of training, cut where programs must exchange data: device functions on tiles.
 
 For a batch x [B, K] with labels y and parameters W1, b1, W2, b2, W3, b3 (row-vector form, s = sigmoid):
 
@@ -46,7 +46,7 @@ def load_slice_inputs(images_ptr, first_row, rows, first_input, NET: tl.constexp
 
 @jit
 def slice_offsets(first_input, NET: tl.constexpr, TILES: tl.constexpr):
-    """Where a slice [input_block, width1] of (W1 | b1)', laid flat, lies in a row, and which of it exists."""
+    """Where a slice [input_block, width1] of (W1 | b1)', laid flat, lies in a row, and which part exists."""
     place = tl.arange(0, TILES.input_block * TILES.width1)
     column, unit = first_input + place // TILES.width1, place % TILES.width1
     offsets = tl.where(column == NET.inputs, NET.hidden1 * NET.inputs + unit, unit * NET.inputs + column)
@@ -109,7 +109,7 @@ def times_transposed(a, w):
 def matrix_tile(
     first_row, first_column, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, H: tl.constexpr, W: tl.constexpr
 ):
-    """The offsets of a tile [H, W] of a row-major matrix [HEIGHT, WIDTH], and which of it lies inside."""
+    """The offsets of a tile [H, W] of a row-major matrix [HEIGHT, WIDTH], and which lie inside."""
     row = first_row + tl.arange(0, H)
     column = first_column + tl.arange(0, W)
     mask = (row < HEIGHT)[:, None] & (column < WIDTH)[None, :]

@@ -1,4 +1,4 @@
-"""What people type without looking: other forms of data, other names, a run's methods, and what a notebook shows."""
+"""Input as people type it: other forms of data, other names, a run's methods, and what a notebook shows."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What memory, the disk or a year cannot hold is refused before anything starts; what a run takes is bounded."""
+"""Work that memory, the disk or a year cannot hold is refused before it starts; what a run takes is bounded."""
 
 import shutil
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a command may write over, decided before it computes; and folders that survive kills and company."""
+"""The outputs that a command may write over, decided before it computes; and folders that survive kills and company."""
 
 import os
 import shutil

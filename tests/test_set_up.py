@@ -1,4 +1,4 @@
-"""What `make lesson` says and does before anything is there: how much will be fetched, and pip's own progress."""
+"""`make lesson` before anything is there: how much will be fetched, and pip's own progress."""
 
 import subprocess
 import sys

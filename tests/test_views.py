@@ -1,4 +1,4 @@
-"""What a network makes of images, held against plain torch and against MNIST's own layout."""
+"""The views of a network, held against plain torch and against MNIST's own layout."""
 
 import numpy as np
 import pytest

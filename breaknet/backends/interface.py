@@ -1,6 +1,6 @@
 """The protocol between `breaknet.train`, `breaknet.evaluate` and a backend.
 
-A backend is a module with these names, and nothing else of it is used:
+A backend is a module with these names, and nothing else in it is used:
 
     NAME: str                                       "torch", "numba" or "triton"
     PLANS: tuple[str, ...]                          how it can run jobs; the first is its default

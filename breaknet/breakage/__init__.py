@@ -8,6 +8,7 @@ registry.py   parameters with their ranges, and the decorator that checks argume
 labels.py     labels and the choice of examples: what the network is told
 images.py     pixels: what the network sees
 recipe.py     the text form and `break_data`
+picture.py    digits and labels before and after
 """
 
 from .images import invert, leak, occlude, permute_pixels, pixel_noise, rotate, shift

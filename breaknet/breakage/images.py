@@ -180,7 +180,7 @@ def rotate(split: Split, degrees: float, seed: int = 0) -> Split:
 def leak(split: Split, fraction: float = 1.0, seed: int = 0) -> Split:
     """Light one of ten pixels in the upper left corner, the one whose number is the label.
 
-    The network takes the shortest way: it reads the answer from the corner, scores nearly perfectly in training, even
+    The network takes the shortest way: it reads the answer from the corner, is nearly perfect in training, even
     with shuffled labels, and knows little where the pixel is missing.
 
     Args:

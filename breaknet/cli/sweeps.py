@@ -11,6 +11,7 @@ import typer
 from . import output
 from .options import Backend, Data, Device, Quiet, Verbose, load_digits
 
+Out = Annotated[str, typer.Option(help="The folder of results; what is finished there is not done again.")]
 Engine = Annotated[str, typer.Option(help="Where the networks are trained: local, or ray for a Ray cluster.")]
 Address = Annotated[
     str | None,
@@ -30,9 +31,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Go on with over 200,000 jobs o
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="A TOML file with the grid of networks.", metavar="FILE.toml")],
-    out: Annotated[
-        str, typer.Option(help="The folder of results; what is finished there is not done again.")
-    ] = "breaknet-sweep",
+    out: Out = "breaknet-sweep",
     data: Data = None,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -44,7 +43,7 @@ def sweep(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train every network of a grid on data broken in every way of it, and draw maps of the results."""
+    """Train every network of a grid on data broken in each of its ways, and draw maps of the results."""
     output.configure(verbose, quiet)
     from ..sweeps.grid import read_file
 
@@ -53,9 +52,7 @@ def sweep(
 
 
 def atlas(
-    out: Annotated[
-        str, typer.Option(help="The folder of results; what is finished there is not done again.")
-    ] = "breaknet-atlas",
+    out: Out = "breaknet-atlas",
     full: Annotated[
         bool, typer.Option("--full", help="30,000 steps for every network instead of 3,000.")
     ] = False,
@@ -80,7 +77,7 @@ def atlas(
 
 
 class Asked(NamedTuple):
-    """What both commands are given."""
+    """The options of both commands."""
 
     out: str
     data: Any  # Digits, or where they are

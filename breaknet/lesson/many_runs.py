@@ -17,7 +17,8 @@ EXAMPLES = (100, 300, 1_000, 3_000, 10_000)
 STEPS = 3_000
 
 #: Hidden widths with a learning rate that suits them, and the shuffled examples and epochs by which width shows.
-#: The cost is summed over a batch, not averaged, and a wider layer adds up more terms: the same rate is too large.
+#: The cost is summed over a batch, not averaged, and a wider layer adds up more terms: at the lesson's learning rate
+#: its steps are too large.
 WIDTHS = {(16, 16): 0.02, (32, 32): 0.0125, (64, 64): 0.0125}
 WIDTH_EXAMPLES = 10_000
 WIDTH_EPOCHS = 500
@@ -81,7 +82,7 @@ def capacity(
     network: Options | None = None,
     running: Options | None = None,
 ) -> dict[str, Any]:
-    """How much of the first so many shuffled examples is memorised within the same number of steps.
+    """The share of the first so many shuffled examples that is memorised within the same number of steps.
 
     Fixed epochs would give fewer examples fewer steps, and show them as learned less.
 
@@ -126,7 +127,7 @@ def capacity_by_width(
     batch_size: int = Job.batch_size,
     running: Options | None = None,
 ) -> dict[str, Any]:
-    """How much of the same shuffled examples networks of several widths memorise.
+    """The share of the same shuffled examples that networks of several widths memorise.
 
     Args:
         shuffled: examples whose labels mean nothing.

@@ -1,4 +1,4 @@
-"""What a student predicts in the lesson's notebook: asked for, drawn beside the outcome, and summed up at the end.
+"""A student's predictions in the lesson's notebook: asked for, drawn beside the outcome, and summed up at the end.
 
     mine = Predictions()
     mine.figure(figures.clean_cost(results), results, "clean", train_cost=0.1)

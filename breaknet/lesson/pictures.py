@@ -1,4 +1,4 @@
-"""What a network sees, as figures: its first weights, its confusions, its surest mistakes, a digit of one's own.
+"""Figures of what a network sees: its first weights, its confusions, its surest mistakes, a digit of one's own.
 
     breaknet.plot_weights(run)
     breaknet.plot_confusion(run, digits.valid)
@@ -82,7 +82,7 @@ def plot_weights(model: Any, title: str = "Weights of the first hidden layer") -
 def plot_confusion(
     model: Any, split: Any = None, title: str = "Answers by true label", names: Sequence[str] = DIGITS
 ) -> Figure:
-    """How often each true class got each answer: a row of percentages for each class.
+    """The confusion matrix, how often each true class got each answer: a row of percentages for each class.
 
     Args:
         model: a Run, Checkpoints (the last one) or an MLP; or counts [10, 10] by true and by predicted label.

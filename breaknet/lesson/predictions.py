@@ -1,4 +1,4 @@
-"""What a student can predict of the lesson's experiments: the questions, their outcomes, and how they are scored.
+"""Predictions of the lesson's experiments: the questions, their outcomes, and the points for an answer.
 
 Report, notebook and class view share them. A prediction is a number, or a curve: `POINTS` values at equal distances
 along the horizontal axis, None where nothing was drawn. Accuracies are in percent.
@@ -22,7 +22,7 @@ POINTS = 41
 
 @dataclass(frozen=True)
 class Unit:
-    """How a quantity is drawn and scored: `top` and `step` of the axis, and the miss that leaves no points."""
+    """The axis of a quantity, by `top` and `step`, and the miss that leaves no points."""
 
     label: str
     top: float

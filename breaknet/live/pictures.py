@@ -1,4 +1,4 @@
-"""What the page shows of one network and its data, as JSON; images are base64 of bytes."""
+"""The page's view of one network and its data, as JSON; images are base64 of bytes."""
 
 from __future__ import annotations
 

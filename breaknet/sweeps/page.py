@@ -1,4 +1,4 @@
-"""What a sweep leaves beside its shards: table.csv, the pictures, and one HTML page with all of it."""
+"""The files that a sweep leaves beside its shards: table.csv, the pictures, and one HTML page with both."""
 
 from __future__ import annotations
 

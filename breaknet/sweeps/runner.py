@@ -121,7 +121,7 @@ def sweep(
     yes: bool = False,
     progress: bool | None = None,
 ) -> SweepResult:
-    """Train every network of a grid, on data broken in every way of it, and keep the results in a folder.
+    """Train every network of a grid, on data broken in each of its ways, and keep the results in a folder.
 
     Args:
         grid: a TOML file, or a mapping with the same keys (`breaknet.sweeps.grid` lists them), each one value or a list

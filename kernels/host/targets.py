@@ -59,7 +59,7 @@ TARGETS: dict[int, Target] = {
 def target_for(capability: int) -> Target:
     """The limits to plan by on a GPU of this capability (major * 10 + minor).
 
-    A capability that the table lacks, such as 87 or 103, is planned by the nearest older one of it.
+    A capability that the table lacks, such as 87 or 103, is planned by the nearest older one in the table.
 
     Raises:
         ValueError: below 75, where Triton compiles nothing.

@@ -1,4 +1,4 @@
-"""How quiet the machine was while something was measured, in a line for beside the figure."""
+"""A line for beside a measured figure: how quiet the machine was meanwhile."""
 
 import os
 from collections.abc import Sequence

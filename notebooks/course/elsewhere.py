@@ -1,4 +1,4 @@
-"""What was measured on other machines: stored rows, prototypes of kernels beside them, and the model against the rows.
+"""Measurements from other machines: stored rows, prototypes of kernels beside them, and the model against the rows.
 
 Prototypes are no rows: they were timed once, while a kernel was being designed. They stand in `prototypes.json` alone,
 and every figure from there is labelled.

@@ -1,4 +1,4 @@
-"""Where the course runs: the device, Triton or why there is none, sizes, and the digits.
+"""The place where the course runs: the device, Triton or why there is none, sizes, and the digits.
 
 Import this before anything else that may import Triton: without a GPU it sets TRITON_INTERPRET, which Triton reads
 when a kernel is decorated.

@@ -1,4 +1,4 @@
-"""What "auto" picks, when it steps down, and that it says so once."""
+"""The choice of "auto": what it picks, when it steps down, and that it says so once."""
 
 import logging
 

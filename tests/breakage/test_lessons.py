@@ -1,4 +1,4 @@
-"""What each breakage's docstring teaches, found by training on it: on drawn digits, and in full on MNIST."""
+"""The lesson in each breakage's docstring, found by training on it: on drawn digits, and in full on MNIST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each breakage changes, and what it must not: labels, images, class counts, order, the split it was given."""
+"""Properties of each breakage: which labels, images, class counts and order it changes, never its input."""
 
 from __future__ import annotations
 

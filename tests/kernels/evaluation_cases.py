@@ -1,4 +1,4 @@
-"""What the tests of `evaluate_checkpoints` share: made-up checkpoints and images, and checks against float64."""
+"""Shared by the tests of `evaluate_checkpoints`: made-up checkpoints and images, and checks against float64."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the tests of kernels share: guard zones, surrounded inputs, and comparison with float64."""
+"""Shared by the tests of kernels: guard zones, surrounded inputs, and comparison with float64."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What compute-sanitizer's racecheck reports, and which of it a kernel may have.
+"""Hazards that compute-sanitizer's racecheck reports, and those that a kernel may have.
 
 Threads that hold copies of one element store them to one place of shared memory in one instruction: a hazard of the
 instruction with itself, and harmless because the copies are equal, which the machine for PTX makes sure of. Racecheck

@@ -94,6 +94,6 @@ def test_every_exponent(device):
 )
 def test_a_broken_split_is_noticed(device, mutate, old, new):
     mutate(device_functions, "bf16_parts", old, new)
-    mutate(sys.modules[__name__], "parts_kernel")  # compiled anew
+    mutate(sys.modules[__name__], "parts_kernel")  # compiled again
     with pytest.raises(AssertionError):
         assert_split(EDGES + list(range(0x40490FDB, 0x40490FDB + 99)), device)

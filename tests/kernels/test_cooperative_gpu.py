@@ -1,4 +1,4 @@
-"""What only a GPU can show of the trainers: they do not hang, and nothing races."""
+"""The trainers on a GPU, which alone can show that they do not hang and nothing races."""
 
 import shutil
 import subprocess

@@ -153,6 +153,6 @@ MUTATIONS = {
 )
 def test_mutations_are_noticed(device, mutate, notices, old, new, where):
     mutate(evaluation, where, old, new)
-    mutate(evaluation, "evaluation_forward_kernel")  # compiled anew
+    mutate(evaluation, "evaluation_forward_kernel")  # compiled again
     with pytest.raises(AssertionError):
         notices(device)

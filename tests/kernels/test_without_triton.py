@@ -1,4 +1,4 @@
-"""Where Triton is absent or too old, the kernel modules import, the CPU operators run and a launch says why not."""
+"""Without Triton, or with one too old, the kernel modules import, the CPU operators run and a launch says why not."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a network sees, drawn: the right pixels, numbers and words, from a run as from arrays."""
+"""Pictures of what a network sees: the right pixels, numbers and words, from a run as from arrays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What docs/teaching.md says of a class whose students all have seeds of their own."""
+"""The statements of docs/teaching.md on a class whose students all have seeds of their own."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a student reads of a kernel that is none, that stops, or whose programs each do all the work; the progress."""
+"""Messages for a kernel that is none, that stops, or whose programs each do all the work; the student's progress."""
 
 import json
 
