@@ -25,12 +25,12 @@ def rates_tried(
 
     Args:
         data: true labels to train on.
-        first: the rate to begin with.
+        first: the learning rate to begin with.
         network: seed, batch_size and hidden, as for `breaknet.Job`.
         running: backend and device, as for `breaknet.train_many`.
 
     Where the network learns with none of them, the list ends with the first one that leaves it neither stuck nor
-    diverged; or it is `first` alone, with a notice: what is wrong then is not the rate.
+    diverged; or it is `first` alone, with a notice: what is wrong then is not the learning rate.
     """
     tried: list[float] = []
     alive = 0  # how many were tried up to the first that is neither stuck nor diverged
