@@ -13,6 +13,10 @@ from tiny import tiny_digits, write_tiny_idx
 import breaknet
 
 DONE = '.bn-status[data-phase="done"]'
+PINNED = 'section[aria-label="Pinned A"] [data-accuracy]'
+
+#: Milliseconds that anything may take on a machine that has other things to do.
+TIMEOUT = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,7 @@ def opened(chromium, server):
 
     def open_page(link: str = "", width: int = 1280, scheme: str = "light"):
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.set_default_timeout(TIMEOUT)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
@@ -44,7 +49,7 @@ def opened(chromium, server):
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(server[0] + link)
-        page.wait_for_selector(DONE, timeout=60_000)
+        page.wait_for_selector(DONE, timeout=TIMEOUT)
         return page
 
     yield open_page
@@ -63,9 +68,9 @@ def accuracy(page) -> float:
 
 def wait_for(page, link_part: str) -> None:
     """Until a link's run is shown, at its end."""
-    page.wait_for_function("part => location.search.includes(part)", arg=link_part, timeout=60_000)
+    page.wait_for_function("part => location.search.includes(part)", arg=link_part, timeout=TIMEOUT)
     page.wait_for_function("""() => !document.querySelector(".bn-old")
-        && document.querySelector('.bn-status[data-phase="done"]')""", timeout=60_000)  # fmt: skip
+        && document.querySelector('.bn-status[data-phase="done"]')""", timeout=TIMEOUT)  # fmt: skip
 
 
 def draw_a_one(page) -> None:
@@ -87,7 +92,7 @@ def test_a_lesson_with_the_page(opened, server):
     assert accuracy(page) == pytest.approx(run.valid_accuracy[-1], abs=1e-6)
 
     page.locator('[name="pin"]').click()
-    page.wait_for_selector('section[aria-label="Pinned A"] [data-accuracy]')
+    page.wait_for_selector(PINNED)
     fraction = page.locator('input[type="range"][name="fraction"]')
     fraction.focus()
     for _ in range(40):
@@ -108,13 +113,14 @@ def test_a_lesson_with_the_page(opened, server):
     epochs.focus()
     for _ in range(10):
         page.keyboard.press("ArrowRight")
-    wait_for(page, "epochs=")
     settled = page.locator('input[type="number"]').last.input_value()
+    assert int(settled) > 5
+    wait_for(page, f"epochs={settled}")
     assert page.locator(".bn-status").inner_text().startswith(f"Trained: epoch {settled} of {settled}")
 
     shown = accuracy(page)
     again = opened(urlsplit(page.url).query and "?" + urlsplit(page.url).query)
-    again.wait_for_selector('section[aria-label="Pinned A"] [data-accuracy]')
+    again.wait_for_selector(PINNED)
     assert accuracy(again) == shown
     assert again.locator(".bn-what").all_inner_texts() == page.locator(".bn-what").all_inner_texts()
 
@@ -124,6 +130,7 @@ def test_a_lesson_with_the_page(opened, server):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out(width, scheme, opened, tmp_path):
     page = opened("?break=flip_labels%280.5%29&pin=epochs%3D3", width, scheme)
+    page.wait_for_selector(PINNED)
     draw_a_one(page)
     page.wait_for_selector("td[data-output]")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -157,13 +164,36 @@ def test_plots_and_board_by_keyboard(opened):
 
 
 @pytest.mark.slow
+def test_knobs_keep_the_focus_when_they_are_built_anew(opened):
+    page = opened("?epochs=6&examples=300")
+    focused = "document.activeElement.name"
+    page.locator('select[name="add"]').focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter"):  # the first opens the list
+        page.keyboard.press(key)
+    wait_for(page, "pixel_noise")
+    assert page.locator(".bn-step legend").all_inner_texts() == ["shuffle labels", "pixel noise"]
+    assert page.evaluate(focused) == "add"
+    page.get_by_role("button", name="remove pixel_noise").press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.bn-step').length === 1")
+    assert page.evaluate(focused) == "add"
+    story = page.locator('select[name="story"]')
+    story.focus()
+    for number in (1, 2):
+        page.keyboard.press("ArrowDown")
+        page.wait_for_function(
+            "number => { const e = document.activeElement; return e.name === 'story' && e.selectedIndex === number; }",
+            arg=number,
+        )
+
+
+@pytest.mark.slow
 def test_the_outcome_is_hidden_until_it_was_guessed(opened):
     page = opened("?epochs=6&examples=300")
     page.locator('[name="predict"]').check()
     page.locator('input[type="range"][name="fraction"]').focus()
     page.keyboard.press("End")
     page.wait_for_selector('[name="reveal"]')
-    page.wait_for_selector(DONE)
+    wait_for(page, "shuffle_labels%281%29")
     assert page.locator("[data-accuracy]").count() == 0
     assert "%" not in page.locator(".bn-status").inner_text()
     assert not page.locator(".bn-confusion").count()
@@ -191,6 +221,8 @@ def test_the_outcome_is_hidden_until_it_was_guessed(opened):
 @pytest.mark.slow
 def test_what_is_kept_is_what_is_shown(opened, tmp_path, monkeypatch):
     page = opened("?epochs=4&examples=300&break=flip_labels%280.2%29&pin=epochs%3D3")
+    page.wait_for_selector(PINNED)
+    page.wait_for_selector(DONE)
     kept = {}
     for name in ("PNG", "CSV", "Python"):
         with page.expect_download() as download:
@@ -261,11 +293,12 @@ def test_a_page_waits_for_a_server_that_comes_back(chromium, tmp_path):
         port = str(free.getsockname()[1])
     digits = write_tiny_idx(tmp_path / "digits")
     page = chromium.new_page()
+    page.set_default_timeout(TIMEOUT)
     with serving(digits, tmp_path, "--port", port) as (address, _, _):
         page.goto(address + "?epochs=3&examples=200")
-        page.wait_for_selector(DONE, timeout=60_000)
+        page.wait_for_selector(DONE, timeout=TIMEOUT)
     page.wait_for_selector('.bn-status[data-phase="failed"]')
     with serving(digits, tmp_path, "--port", port):
-        page.wait_for_selector(DONE, timeout=60_000)
+        page.wait_for_selector(DONE, timeout=TIMEOUT)
         assert "200 examples" in page.locator(".bn-what").inner_text()
     page.close()

@@ -72,8 +72,7 @@ class Plot {
     this.element = make("figure", {}, make("figcaption", {}, title), this.legend, this.svg, this.readout);
   }
   /** @param {Line[]} lines @param {number} epochs */ draw(lines, epochs) {
-    this.lines = lines;
-    this.epochs = epochs;
+    this.lines = lines; this.epochs = epochs;
     const last = Math.max(1, epochs - 1), most = Math.max(0.1, ...lines.flatMap((line) => line.values.map(Number)));
     const top = this.share ? 1 : most * 1.05;
     const x = (/** @type {number} */ share) => 48 + 322 * share, y = (/** @type {number} */ v) => 190 - 178 * v / top;
@@ -152,13 +151,11 @@ function slider(knob, value, changed) {
   range.addEventListener("input", () => {
     let found = knob.log ? Number((knob.low * Math.exp(range.value / 1000 * ratio)).toPrecision(2)) : Number(range.value);
     found = Math.min(knob.high, Math.max(knob.low, knob.whole ? Math.round(found) : found));
-    number.value = String(found);
-    range.ariaValueText = number.value;
+    number.value = range.ariaValueText = String(found);
     changed(found);
   });
   number.addEventListener("change", () => { // whatever it is: the server says what is allowed
-    range.value = String(place(Number(number.value)));
-    changed(Number(number.value));
+    range.value = String(place(Number(number.value))); changed(Number(number.value));
   });
   return make("label", { class: "bn-knob" }, make("span", {}, name), number, range);
 }
@@ -266,8 +263,7 @@ class Board {
     this.clear(false);
   }
   /** @param {boolean} [tell] */ clear(tell = true) {
-    this.context.fillRect(0, 0, 280, 280);
-    if (tell) this.onchange("");
+    this.context.fillRect(0, 0, 280, 280); if (tell) this.onchange("");
   }
   /** @param {PointerEvent} event @param {boolean} first */ stroke(event, first) {
     const box = this.canvas.getBoundingClientRect();
@@ -384,8 +380,7 @@ class Play {
   tell() {
     const status = this.model.get("status") ?? { phase: "loading", text: "connecting" };
     if (status.phase === "error" && this.adopting && !this.model.get("asked")) { // a refused link: the page stands
-      Object.assign(this, { note: status.text, link: "", pins: [] });
-      this.send();
+      Object.assign(this, { note: status.text, link: "", pins: [] }); this.send();
     }
     const words = { loading: "Loading: ", training: "Training: ", done: "Trained: ", error: "Refused: ",
       failed: "Failed: ", ready: "" }[/** @type {string} */ (status.phase)] ?? "";
@@ -397,7 +392,7 @@ class Play {
   /** The knobs, from what Python says there is. */ build() {
     const known = this.model.get("knobs");
     if (!known || !Object.keys(this.numbers).length) return;
-    const focused = document.activeElement instanceof HTMLInputElement ? document.activeElement.name : "";
+    const active = /** @type {any} */ (this.root.getRootNode()).activeElement, inside = this.knobs.contains(active);
     const number = (/** @type {string} */ name) => slider(known.numbers.find((/** @type {Knob} */ k) => k.name === name),
       this.numbers[name], (value) => { this.numbers[name] = value; this.turned(); });
     const question = make("p", { class: "bn-question" });
@@ -413,6 +408,9 @@ class Play {
       if (!breakage) return;
       this.steps.push({ ...breakage, values: breakage.parameters.map((/** @type {Knob} */ one) => one.typical) });
       this.turned(); this.build();
+    }, onkeydown: (/** @type {KeyboardEvent} */ event) => { // else the first arrow key would choose already
+      if (!/^Arrow/.test(event.key) || !add.showPicker) return;
+      try { add.showPicker(); event.preventDefault(); } catch { /* a frame that may not */ }
     } }, make("option", {}, "add ..."), ...known.breakages.map((/** @type {Breakage} */ one) => make("option", {}, one.name)));
     this.knobs.replaceChildren(
       make("fieldset", {}, make("legend", {}, "A story"), make("label", {}, make("span", {}, "story"), story), question,
@@ -422,7 +420,7 @@ class Play {
         make("label", {}, make("span", {}, "break them in one more way"), add), number("examples")),
       ...Object.entries(GROUPS).map(([title, names]) => make("fieldset", {}, make("legend", {}, title), ...names.map(number))),
       make("p", {}, make("button", { type: "button", name: "pin", onclick: () => this.pin() }, "Pin these settings")));
-    this.knobs.querySelector(`[name="${focused}"]`)?.focus();
+    if (inside) (this.knobs.querySelector(`[name="${active.name}"]`) ?? add).focus({ preventScroll: true });
   }
   /** @param {any} known @param {Step} step @param {number} place */ stepKnobs(known, step, place) {
     const breakage = known.breakages.find((/** @type {Breakage} */ one) => one.name === step.name);
@@ -445,7 +443,10 @@ class Play {
     if (!this.pins.includes(link)) { this.pins = [...this.pins, link].slice(-2); this.send(); }
   }
   /** @param {number} place */
-  unpin(place) { this.pins = this.pins.filter((_, other) => other !== place); this.send(); }
+  unpin(place) {
+    this.pins = this.pins.filter((_, other) => other !== place); this.send();
+    this.knobs.querySelector('[name="pin"]')?.focus({ preventScroll: true });
+  }
   /** @param {number} place @param {number} value @param {boolean} relative */ guessed(place, value, relative) {
     this.guess[place] = clip(relative ? (this.guess[place] ?? 0.5) + value : value);
     const known = this.guess.flatMap((one, at) => (one === null ? [] : [at])); // straight lines between what was drawn
@@ -463,8 +464,8 @@ class Play {
       + "expect into the plot (or use its arrow keys), or write it."),
       make("label", {}, make("span", {}, "I expect"), words),
       make("button", { type: "button", name: "reveal", onclick: () => {
-        this.said = words.value; this.hidden = false;
-        this.address(); this.show(); this.tell();
+        this.said = words.value; this.hidden = false; this.address(); this.show(); this.tell();
+        this.columns[0].accuracy.svg.focus({ preventScroll: true });
       } }, "Show the outcome"));
   }
   show() {
@@ -560,8 +561,7 @@ class Socket {
     this.socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
     this.socket.addEventListener("open", () => this.save_changes());
     this.socket.addEventListener("message", (event) => {
-      const given = JSON.parse(event.data);
-      Object.assign(this.values, given);
+      const given = JSON.parse(event.data); Object.assign(this.values, given);
       this.full = given.status?.phase === "failed";
       for (const name of ["knobs", "asked", "runs", "drawn", "status"])
         if (name in given) for (const call of this.calls[`change:${name}`] ?? []) call();
