@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
+import websockets  # noqa: F401 - which uvicorn itself imports only once it serves
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -139,8 +140,8 @@ class OwnNames:
         host = headers.get("host", "")
         refused = None if self._is_own(host) else "Host: another name than this server's"
         if refused is None and scope["type"] == "websocket":
-            origin = urlsplit(headers.get("origin", ""))
-            if origin.scheme not in ("http", "https") or origin.netloc.lower() != host.lower():
+            scheme, _, name = headers.get("origin", "").lower().partition("://")
+            if scheme not in ("http", "https") or name != host.lower():
                 refused = "Origin: another page than this server's"
         if refused is None:
             await self._app(scope, receive, _with_headers(send))
@@ -249,8 +250,8 @@ async def _receive(
 
     loading.listen(changed)
     changed()
+    waiting = asyncio.ensure_future(ready.wait())
     try:
-        waiting = asyncio.ensure_future(ready.wait())
         while session is None:  # what is wanted meanwhile is kept, the newest only
             message = asyncio.ensure_future(_message(page))
             await asyncio.wait([waiting, message], return_when=asyncio.FIRST_COMPLETED)
@@ -265,17 +266,17 @@ async def _receive(
     except (WebSocketDisconnect, RuntimeError):
         pass
     finally:
+        waiting.cancel()
         loading.unlisten(changed)
         if session is not None:
             session.close()
 
 
 async def _message(page: WebSocket) -> Any:
-    """A page's next message; None for what is no JSON, which a session answers with an error."""
-    text = await page.receive_text()
+    """A page's next message; None for what is no JSON text, which a session answers with an error."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return json.loads(await page.receive_text())
+    except (KeyError, ValueError, RecursionError):  # bytes have no text
         return None
 
 

@@ -70,7 +70,11 @@ class Settings:
             raise ValueError(f"link: at most {MAX_LINK:,} characters, not {len(link):,}")
         given: dict[str, Any] = {}
         knobs = {knob.name: knob for knob in KNOBS}
-        for name, text in parse_qsl(link.removeprefix("?"), keep_blank_values=True, max_num_fields=20):
+        if link.count("&") > len(knobs) + 1:
+            raise ValueError(
+                f"link: each of break, {', '.join(knobs)} once, not {link.count('&') + 1} settings"
+            )
+        for name, text in parse_qsl(link.removeprefix("?"), keep_blank_values=True):
             if name in given:
                 raise ValueError(f"link: {name} stands twice")
             if name != "break" and name not in knobs:

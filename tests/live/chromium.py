@@ -70,5 +70,9 @@ def serving(data: Path | str, folder: Path, *options: str) -> Iterator[tuple[str
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
+                process.wait()
         process.stdout.close()

@@ -8,6 +8,14 @@ from tiny import tiny_digits
 from breaknet import Digits
 from breaknet.live.session import Session
 
+#: Pages of the running test, to be closed after it.
+OPENED: list["Page"] = []
+
+
+def at_work() -> list[str]:
+    """The threads of sessions that have not ended."""
+    return [thread.name for thread in threading.enumerate() if thread.name == "breaknet-play"]
+
 
 class Page:
     """Keeps what a session emits: everything in `seen`, the newest by name in `newest`."""
@@ -17,6 +25,7 @@ class Page:
         self.newest: dict[str, Any] = {}
         self._changed = threading.Condition()
         self.session = Session(digits or tiny_digits(), self.emit, **{"backend": "torch", **options})
+        OPENED.append(self)
 
     def emit(self, name: str, value: Any) -> None:
         with self._changed:
@@ -24,7 +33,7 @@ class Page:
             self.newest[name] = value
             self._changed.notify_all()
 
-    def wait(self, condition: Any, seconds: float = 60) -> None:
+    def wait(self, condition: Any, seconds: float = 120) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), seconds), self.newest.get("status")
 

@@ -40,6 +40,7 @@ def test_every_way_to_break_data_fits_into_a_link(name):
         ("seed=" + "9" * 3900, "seed: a whole number from 0 to 999,999, not"),
         ("seed=" + "9" * 4000, "link: at most 4,000 characters, not 4,005"),
         ("epochs=2&epochs=3", "link: epochs stands twice"),
+        ("&".join(["epochs=2"] * 21), "link: each of break, examples, "),
         ("backend=torch", "link: one of break, examples"),
         ("break=shuffle_labels(2)", "breakage: fraction: 0 to 1, not 2"),
         ("break=__import__('os')", "breakage: one of "),
