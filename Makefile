@@ -88,7 +88,7 @@ clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) api-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 
 $(VENV)/ready: pyproject.toml constraints.txt $(SETUP)
-	$(PYTHON) $(SETUP) $(VENV)
+	$(PYTHON) $(SETUP) $(VENV) play
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt $(SETUP)
@@ -96,5 +96,5 @@ $(VENV)/ready-dev: pyproject.toml constraints.txt $(SETUP)
 	@touch $(VENV)/ready $@
 
 $(VENV)/ready-notebook: pyproject.toml constraints.txt $(SETUP)
-	$(PYTHON) $(SETUP) $(VENV) notebook
+	$(PYTHON) $(SETUP) $(VENV) play notebook
 	@touch $(VENV)/ready $@
