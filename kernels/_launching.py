@@ -81,7 +81,7 @@ def _key(
 
 def _lasting(kernel: Any) -> bool:
     """Whether nothing but the key decides what runs: no hooks, no global values that Triton compares every time."""
-    plain = type(kernel) is triton.runtime.JITFunction and hasattr(kernel, "device_caches")
+    plain = isinstance(kernel, triton.runtime.JITFunction) and hasattr(kernel, "device_caches")
     return plain and not (kernel.pre_run_hooks or kernel.used_global_vals)
 
 

@@ -13,7 +13,9 @@ import re
 import shutil
 import tempfile
 import threading
-from functools import cache, lru_cache
+from collections import deque
+from collections.abc import Callable
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +129,55 @@ def why_not() -> str | None:
     return _reason
 
 
+class _Keys:
+    """The names of functions in Triton's cache, made in the order in which the functions were decorated.
+
+    Triton leaves a compile-time value of a module out of a kernel's name if a function that uses it has no name of its
+    own yet: left to itself it names, and compiles, a kernel twice, by what was launched before it, and by chance where
+    threads compile.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._waiting: deque[Any] = deque()
+        self._naming = False
+        self._classes: dict[type, type] = {}
+
+    def own(self, function: Any) -> Any:
+        """A function of `triton.jit`, whose first look at any name makes all of them."""
+        base = type(function)
+        if base not in self._classes:
+            given: Any = base.cache_key  # type: ignore[attr-defined]
+            self._classes[base] = type(
+                base.__name__, (base,), {"cache_key": property(lambda one: self._key(one, given.fget))}
+            )
+        function.__class__ = self._classes[base]
+        self._waiting.append(function)
+        return function
+
+    def _key(self, function: Any, key_of: Callable[[Any], str]) -> str:
+        with self._lock:
+            if not self._naming:
+                self._naming = True
+                try:
+                    while self._waiting:
+                        key_of(self._waiting.popleft())
+                finally:
+                    self._naming = False
+            return key_of(function)
+
+
+_keys = _Keys()
+
+
 def jit(fn: Any = None, **options: Any) -> Any:
     """`triton.jit`, with or without options; without Triton a kernel that refuses to launch."""
     if not HAVE_TRITON:
         return _AbsentKernel if fn is None else _AbsentKernel(fn)
-    return triton.jit(**options) if fn is None else triton.jit(fn)
+    if fn is None:
+        return partial(jit, **options)
+    function = triton.jit(fn, **options)
+    return function if INTERPRETED else _keys.own(function)
 
 
 @cache
