@@ -62,11 +62,14 @@ def knows_other_names(function: Callable[_Arguments, _Result]) -> Callable[_Argu
 
 
 def _meant(name: str, taken: list[str]) -> str:
+    here = name_here(name, taken)
+    return f"it is called {here}" if here else f"it takes {', '.join(one for one in taken if one != 'self')}"
+
+
+def name_here(name: str, taken: list[str]) -> str | None:
+    """The one of the arguments `taken` that other libraries call `name`, or that is spelt like it; None if none is."""
     meant = [ours for ours, others in _OTHER_NAMES.items() if name in others.split() and ours in taken]
-    near = meant or get_close_matches(name.lower(), taken, 1)
-    return (
-        f"it is called {near[0]}" if near else f"it takes {', '.join(one for one in taken if one != 'self')}"
-    )
+    return next(iter(meant or get_close_matches(name.lower(), taken, 1)), None)
 
 
 class ExamplesReader:

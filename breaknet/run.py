@@ -54,7 +54,8 @@ class Run:
         elif self.stuck_at is not None:
             end = f"stuck from epoch {self.stuck_at} on"
         cost = f", train cost {self.train_cost[-1]:.4f}" if len(self.train_cost) else ""
-        return f"Run({len(self.train_cost)} epochs{cost}, {end}, {self.backend} on {self.device})"
+        epochs = f"{len(self.train_cost)} epoch{'' if len(self.train_cost) == 1 else 's'}"
+        return f"Run({epochs}{cost}, {end}, {self.backend} on {self.device})"
 
     @property
     def epoch_numbers(self) -> NDArray[np.int64]:

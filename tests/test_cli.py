@@ -155,7 +155,7 @@ WRONG = {
     "wrong hidden": (["train", "--hidden", "16", "--data", "DATA"], 1, "hidden: exactly two widths"),
     "hidden of text": (["train", "--hidden", "a,b", "--data", "DATA"], 1, "hidden: two whole numbers"),
     "too many examples": (["train", "--examples", "601", "--data", "DATA"], 1, "examples: 1 to 600, not 601"),
-    "too much shuffling": (["train", "--shuffle", "2", "--data", "DATA"], 1, "fraction: "),
+    "too much shuffling": (["train", "--shuffle", "2", "--data", "DATA"], 1, "shuffle: 0 to 1, not 2"),
     "a folder to write": (["train", "--out", ".", "--data", "DATA"], 1, "out: a file, but . is a folder"),
     "nowhere to write": (["lesson", "--out", "/dev/null/x", "--data", "DATA"], 1, "/dev/null/x: cannot be"),
     "nowhere to train": (["train", "--out", "/dev/null/x", "--data", "DATA"], 1, "cannot be written"),
@@ -263,3 +263,16 @@ def test_list_of_breakages(capsys):
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == list(BREAKAGES)
     assert main(["data", "--out", "a.png"]) == 1
     assert capsys.readouterr().err == "breaknet: out: only with --break\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("lesson --lr 0.1", "--lr; did you mean --learning-rate?"),
+        ("train --bacth-size 3", "--bacth-size; did you mean --batch-size?"),
+        ("evaluate --model x", "--model (try"),
+    ],
+)
+def test_an_option_of_other_libraries_names_ours(command, said, capsys):
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err.startswith(f"breaknet: No such option: {said}")

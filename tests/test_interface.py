@@ -255,6 +255,7 @@ def test_reprs_are_short_and_pages_are_escaped(run):
         "Evaluation(4 models, the last: cost": breaknet.evaluate(run, PAIR, confusion=True, **WHERE),
         "Evaluation(1 model: cost": breaknet.evaluate(run.model, PAIR, **WHERE),
     }  # fmt: skip
+    assert repr(breaknet.train(PAIR, epochs=1, **WHERE)).startswith("Run(1 epoch, train cost")
     run.checkpoints.metadata["breakage"] = HOSTILE
     for start, thing in shown.items():
         assert repr(thing).startswith(start)

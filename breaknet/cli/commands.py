@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
         else:
-            output.error_line(f"{error.format_message().rstrip('.')}{hint}")
+            output.error_line(f"{_usage_message(error)}{hint}")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         status = _INTERRUPTED
@@ -309,6 +309,22 @@ def main(arguments: list[str] | None = None) -> int:
     if status == _INTERRUPTED:  # newer releases of typer give this status themselves
         output.error_line("interrupted")
     return status if isinstance(status, int) else 0
+
+
+def _usage_message(error: Any) -> str:
+    """What a usage error says; for an option that other libraries have, ours."""
+    if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
+        from ..inputs import name_here
+
+        options = {
+            one.name: name for one in error.ctx.command.params for name in one.opts if name.startswith("--")
+        }
+        here = name_here(error.option_name.lstrip("-").replace("-", "_"), list(options))
+        if here is not None:
+            return f"No such option: {error.option_name}; did you mean {options[here]}?"
+        error.possibilities = None
+    message: str = error.format_message()
+    return message.rstrip(".")
 
 
 def run() -> None:

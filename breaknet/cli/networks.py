@@ -71,6 +71,8 @@ def train(
     from ..resources import check_disk, check_memory, check_time
 
     parse(break_)
+    if not 0 <= shuffle <= 1:
+        raise ValueError(f"shuffle: 0 to 1, not {shuffle:g}")
     check_count(epochs, "epochs")
     check_count(batch_size, "batch_size")
     data_seed = seed if shuffle_seed is None else check_seed(shuffle_seed, "shuffle_seed")

@@ -129,7 +129,8 @@ def show_lesson(results: dict[str, Any], folder: Path) -> None:
         found = "no fit" if fit is None else fit.capacity_text
         _print(f"{name}: carrying capacity of the train accuracy: {found}")
     for name in [name for name in MANY_RUNS if name in results]:
-        _print(f"{name.replace('_', ' ')}: {notice_of(results, name)[0]}")
+        said = notice_of(results, name)[0]
+        _print(f"{name.replace('_', ' ')}: {said[0].lower()}{said[1:]}")
     for line in alarms(results):
         _print(f"\n! {line}")
     _print(f"\n{_seconds(results['seconds'])}")

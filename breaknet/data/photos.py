@@ -45,7 +45,7 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         TypeError: for something else than a path.
     """
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path: the name of a picture file, not {path!r}")
+        raise TypeError(f"path: the name of a picture file, not a {type(path).__name__}")
     grey = _read_grey(Path(path))
     ink = _as_thick_as_mnist(_without_specks(_ink(grey)))
     if not ink.any():

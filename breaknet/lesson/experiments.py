@@ -308,7 +308,7 @@ class Lesson:
             "backend": "",
             "plan": "",
             "device": "",
-            "seconds": dict.fromkeys(PHASES, 0.0),
+            "seconds": {phase: 0.0 for phase in PHASES if phase != "capacity" or settings.capacity},
             "experiments": {},
         }
 

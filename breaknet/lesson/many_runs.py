@@ -58,9 +58,10 @@ def label_noise(
     shuffle_seed = seed if shuffle_seed is None else shuffle_seed
     check_count(epochs, "epochs")
     noisy = [shuffle_labels(digits.train, fraction=fraction, seed=shuffle_seed) for fraction in fractions]
+    names = [f"{100 * fraction:g} % shuffled" for fraction in fractions]
     jobs = [
-        Job(split, valid=digits.valid, epochs=epochs, every=epochs, seed=seed, **(network or {}))
-        for split in noisy
+        Job(split, valid=digits.valid, epochs=epochs, every=epochs, seed=seed, name=name, **(network or {}))
+        for split, name in zip(noisy, names, strict=True)
     ]
     runs = train_many(jobs, checkpoints="last", **(running or {}))
     return {
@@ -105,7 +106,7 @@ def capacity(
     batch_size = check_count((network or {}).get("batch_size", Job.batch_size), "batch_size")
     epochs = [max(1, round(steps / -(-count // batch_size))) for count in counts]
     jobs = [
-        Job(shuffled[:count], epochs=number, seed=seed, **(network or {}))
+        Job(shuffled[:count], epochs=number, seed=seed, name=f"{count:,} examples", **(network or {}))
         for count, number in zip(counts, epochs, strict=True)
     ]
     runs = train_many(jobs, checkpoints="last", **(running or {}))
@@ -148,7 +149,10 @@ def capacity_by_width(
     every = next(step for step in range(max(1, epochs // 100), epochs + 1) if epochs % step == 0)
     chosen = WIDTHS if widths is None else widths
     jobs = [
-        Job(part, epochs=epochs, every=every, hidden=hidden, learning_rate=rate, batch_size=batch_size, seed=seed)
+        Job(
+            part, epochs=epochs, every=every, hidden=hidden, learning_rate=rate, batch_size=batch_size, seed=seed,
+            name=f"{hidden[0]} and {hidden[1]} units",
+        )
         for hidden, rate in chosen.items()
     ]  # fmt: skip
     runs = train_many(jobs, checkpoints="last", **(running or {}))

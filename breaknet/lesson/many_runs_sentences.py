@@ -16,7 +16,8 @@ def _label_noise(noise: Mapping[str, Any]) -> list[str]:
         ]
     rows = zip(shares, unseen, strict=True)
     listed = ", ".join(f"{100 * share:g} %: {percent(value)}" for share, value in rows)
-    said = [f"Share of shuffled labels and validation accuracy after {noise['epochs']} epochs: {listed}."]
+    length = "1 epoch" if noise["epochs"] == 1 else f"{noise['epochs']:,} epochs"
+    said = [f"Share of shuffled labels and validation accuracy after {length}: {listed}."]
     mixed = [place for place, share in enumerate(shares) if 0 < share < 1]
     if not mixed:
         return said

@@ -140,8 +140,8 @@ def plot_mistakes(
     """
     from ..views import confidently_wrong
 
-    images = np.asarray(split[0] if isinstance(split, (tuple, list)) else split.images)
     wrong = [vars(one) for one in confidently_wrong(model, split, count)]
+    images = np.asarray(split[0] if isinstance(split, (tuple, list)) else split.images)
     return gallery(
         np.stack([images[one["index"]] for one in wrong]) if wrong else images[:0], wrong, title, names
     )
@@ -190,8 +190,16 @@ def plot_digit(
         model: a Run, Checkpoints (the last one) or an MLP.
         label: the right answer, whose bar is red.
         names: of the ten classes.
+
+    Raises:
+        TypeError, ValueError: for something else than one image.
     """
-    picture = np.asarray(image).reshape(28, 28)
+    picture = np.asarray(image)
+    if picture.dtype.kind not in "uif":
+        raise TypeError(f"image: numbers such as breaknet.read_image gives, not a {type(image).__name__}")
+    if picture.size != 28 * 28:
+        raise ValueError(f"image: one of shape [28, 28] or [784], not {list(picture.shape)}")
+    picture = picture.reshape(28, 28)
     figure = LessonFigure((7.2, 2.6) if model is not None else (2.6, 2.6))
     _image(
         figure.add_axes((0.01, 0.12, 0.28, 0.78) if model is not None else (0.04, 0.04, 0.92, 0.92)), picture

@@ -65,7 +65,8 @@ def render_report(results: Results, samples: bytes | None, figures: Path, *, ans
         for section in SECTIONS
         if section.name not in MANY_RUNS or section.name in results
     ]
-    contents = [*BEFORE, *((section.name, section.title) for section in shown), *AFTER]
+    numbered = [(section.name, f"{number}. {section.title}") for number, section in enumerate(shown, 1)]
+    contents = [*BEFORE, *numbered, *AFTER]
     sections = [_section(results, section, figures) for section in shown]
     for place, context in enumerate(sections, len(BEFORE)):
         context.update(before=contents[place - 1], next=contents[place + 1])

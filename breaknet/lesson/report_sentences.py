@@ -10,6 +10,7 @@ from typing import Any
 
 from ..kernels.jobs import Shape
 from ..model import INPUTS, OUTPUTS
+from .experiments import BATCH_SIZE, HIDDEN, LEARNING_RATE
 from .fits import FIRST_EPOCH_OF_LINES, Line, line_from, logistic_from
 from .many_runs_sentences import MANY_RUNS
 from .words import OF_DIGITS, cost, percent, slope_text, worded
@@ -86,7 +87,8 @@ def _too_short(results: Results) -> str:
     if max(run["train_accuracy"]) >= MEMORISED:
         return ""
     enough = "More epochs may do it"
-    if results["data_source"] in OF_DIGITS:
+    network = tuple(results["settings"].get(key) for key in ("hidden", "learning_rate", "batch_size"))
+    if results["data_source"] in OF_DIGITS and network == (list(HIDDEN), LEARNING_RATE, BATCH_SIZE):
         enough = f"With {FULL_LENGTH:,} epochs it does"
     return (
         f"hundred: {planned:,} epochs are too few to memorise 100 labels (the highest training accuracy is "

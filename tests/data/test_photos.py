@@ -135,7 +135,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         read_image(tmp_path / "missing.png")
     with pytest.raises(breaknet.DataError, match="not a plain file"):
         read_image("/dev/zero")
-    with pytest.raises(TypeError, match="path: the name of a picture file, not 7"):
+    with pytest.raises(TypeError, match="path: the name of a picture file, not a int"):
         read_image(7)
     monkeypatch.setattr("breaknet.data.photos.MAX_BYTES", 100)
     seven().save(tmp_path / "seven.png")

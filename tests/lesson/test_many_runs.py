@@ -25,6 +25,21 @@ def test_label_noise_trains_a_network_for_each_share():
         assert found["labels_right"][place] == (bad.labels == digits.train.labels).mean()
 
 
+def test_runs_are_named_by_what_differs(monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        "breaknet.lesson.many_runs.train_many",
+        lambda jobs, **running: (
+            names.append([job.name for job in jobs]) or breaknet.train_many(jobs, **running)
+        ),
+    )
+    digits = tiny_digits()
+    label_noise(digits, fractions=(0, 0.25), epochs=1, running=TORCH)
+    capacity(digits.train, examples=(50, 100), steps=1, running=TORCH)
+    capacity_by_width(digits.train, widths={(3, 4): 0.05}, epochs=1, running=TORCH)
+    assert names == [["0 % shuffled", "25 % shuffled"], ["50 examples", "100 examples"], ["3 and 4 units"]]
+
+
 def test_a_share_that_diverges_is_none():
     with pytest.warns(RuntimeWarning, match="diverged"):
         found = label_noise(

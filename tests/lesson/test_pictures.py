@@ -114,3 +114,12 @@ def test_a_picture_is_written_whole(tmp_path, run):
     with Image.open(tmp_path / "figures" / "clean_weights.png") as image:
         assert len(image.convert("RGB").getcolors(1 << 24)) > 100
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["clean_weights.png"]
+
+
+def test_what_is_no_picture_and_no_split_is_refused_by_name(digits, run):
+    with pytest.raises(TypeError, match=r"^image: numbers such as .*, not a str$"):
+        breaknet.plot_digit("mine.png")
+    with pytest.raises(ValueError, match=r"^image: one of shape \[28, 28\] or \[784\], not \[2, 784\]$"):
+        breaknet.plot_digit(digits.valid.images[:2])
+    with pytest.raises(TypeError, match="^split: a Split or a pair"):
+        breaknet.plot_mistakes(digits.valid, run)

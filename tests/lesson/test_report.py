@@ -303,7 +303,10 @@ def test_what_went_wrong_stands_at_the_top(page_of):
     assert below in text, "it stands under the figure as well"
     [said] = alarms(SHORT)
     assert "300 epochs are too few to memorise 100 labels (the highest training accuracy is 30.0 %)" in said
+    assert "With 1,000 epochs it does;" in said
     assert said in page_of(SHORT).text
+    slower = {**SHORT, "settings": {**SHORT["settings"], "learning_rate": 1e-4}}
+    assert "More epochs may do it;" in alarms(slower)[0]
     memorised = made_results(epochs=30, scale=0.3)
     memorised["experiments"]["hundred"]["train_accuracy"][-1] = 0.95
     assert alarms(memorised) == []
