@@ -265,8 +265,9 @@ def test_two_breakages_choose_their_rows_apart(split):
 
 
 @pytest.mark.parametrize("name", BREAKAGES)
-def test_documented(name):
+def test_documented(name, repository):
     """The docstring teaches in its second paragraph, and the sliders' values are inside their ranges."""
+    assert f"`{name}`" in (repository / "docs" / "sweeps.md").read_text()
     known = BREAKAGES[name]
     assert len(known.lesson) > 60
     assert "Args:" not in known.lesson

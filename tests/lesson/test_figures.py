@@ -131,7 +131,7 @@ def test_missing_fits_are_said_and_the_rest_is_drawn():
     ids=["an epoch", "short", "diverged at once", "diverged"],
 )
 def test_incomplete_runs_are_drawn(results, diverged, tmp_path):
-    assert len(draw_all(results, tmp_path)) == 16
+    assert len(draw_all(results, tmp_path)) == 2 * len(DRAWN)
     assert diverged in texts(figures.shuffled_cost(results))
     assert "diverged" not in texts(figures.clean_cost(results))
 
