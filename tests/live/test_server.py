@@ -159,8 +159,7 @@ def test_pages_are_bounded(monkeypatch):
             found = newest(second, lambda found: found.get("status", {}).get("phase") == "failed")
             assert "1 pages are open already" in found["status"]["text"]
         for _ in range(100):  # the first has gone, so that there is room again
-            with open_page(port) as third:
-                third.send(json.dumps({"link": "epochs=1&examples=50"}))
+            with open_page(port) as third:  # which says nothing: it may be closed already
                 if newest(third, lambda found: "status" in found)["status"]["phase"] != "failed":
                     return
             time.sleep(0.05)
