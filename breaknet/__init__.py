@@ -1,21 +1,23 @@
 """breaknet: what data does to a neural network, trained and broken in seconds.
 
-import breaknet
+    import breaknet
 
-digits = breaknet.load_mnist()
-run = breaknet.train(digits.train, valid=digits.valid)
+    digits = breaknet.load_mnist()
+    run = breaknet.train(digits.train, valid=digits.valid)
 
-training, evaluation, run   `train` and `train_many`, `evaluate`, and what they return
-model, checkpoints, reference   the network; its parameters after every epoch; the exact step in any dtype
-inputs, resources, errors   checks of arguments, estimates of memory and time, errors of breaknet's own
-fast_paths, failures        whether a fast backend gives what PyTorch would; warnings of stuck and diverged runs
-progress, versions, files   bars and notices; packages that change a result; output files, whole or not at all
-curves, html, views         `plot`; data and runs in a notebook's cell; what a network sees, as arrays
-notebook                    the names of the original classroom notebook
-data/, breakage/            labelled images; ways to break them
-backends/, kernels/         implementations of training and evaluation; Triton kernels
-sweeps/, lesson/, live/     grids of networks; the three experiments; the page of `breaknet play`
-cli/                        the command line
+The files:
+
+* `training`, `evaluation`, `run`: `train` and `train_many`, `evaluate`, and what they return
+* `model`, `checkpoints`, `reference`: the network; its parameters after every epoch; the exact step in any dtype
+* `inputs`, `resources`, `errors`: checks of arguments; estimates of memory and time; errors of breaknet's own
+* `fast_paths`, `failures`: whether a fast backend gives what PyTorch would; warnings of stuck and diverged runs
+* `progress`, `versions`, `files`: bars and notices; packages that change a result; output files, whole or not at all
+* `curves`, `html`, `views`: `plot`; data and runs in a notebook's cell; what a network sees, as arrays
+* `notebook`: the names of the original classroom notebook
+* `data/`, `breakage/`: labelled images; ways to break them
+* `backends/`, `kernels/`: implementations of training and evaluation; Triton kernels
+* `sweeps/`, `lesson/`, `live/`: grids of networks; the three experiments; the page of `breaknet play`
+* `cli/`: the command line
 """
 
 from importlib import import_module
