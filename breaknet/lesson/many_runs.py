@@ -151,7 +151,7 @@ def capacity_by_width(
     jobs = [
         Job(
             part, epochs=epochs, every=every, hidden=hidden, learning_rate=rate, batch_size=batch_size, seed=seed,
-            name=f"{hidden[0]} and {hidden[1]} units",
+            name=f"{hidden[0]}-{hidden[1]}",
         )
         for hidden, rate in chosen.items()
     ]  # fmt: skip

@@ -18,6 +18,12 @@ def _label_noise(noise: Mapping[str, Any]) -> list[str]:
     listed = ", ".join(f"{100 * share:g} %: {percent(value)}" for share, value in rows)
     length = "1 epoch" if noise["epochs"] == 1 else f"{noise['epochs']:,} epochs"
     said = [f"Share of shuffled labels and validation accuracy after {length}: {listed}."]
+    if unseen[0] < 0.2 and shares[0] == 0:
+        return [
+            *said,
+            "Even with true labels the network hardly learns within these epochs, so the curve says nothing about "
+            "shuffled ones.",
+        ]
     mixed = [place for place, share in enumerate(shares) if 0 < share < 1]
     if not mixed:
         return said
@@ -67,11 +73,14 @@ def _capacity(found: Mapping[str, Any]) -> list[str]:
     number = [value * count for count, value in zip(counts, best, strict=True)]
     above = [max(0.0, value - 0.1) * count / 0.9 for count, value in zip(counts, best, strict=True)]
     most = max(range(len(counts)), key=lambda place: above[place])
-    said.append(
-        f"A tenth is right by guessing. Beyond that, most was memorised of {counts[most]:,} examples: about "
-        f"{above[most]:,.0f} labels ({number[most]:,.0f} are right). More steps would raise it; this is what fits into "
-        f"{found['steps']:,}."
-    )
+    if max(best) < 0.2:
+        said.append("That is hardly more than the tenth that is right by guessing.")
+    else:
+        said.append(
+            f"A tenth is right by guessing. Beyond that, most was memorised of {counts[most]:,} examples: about "
+            f"{above[most]:,.0f} labels ({number[most]:,.0f} are right). More steps would raise it; this is "
+            f"what fits into {found['steps']:,}."
+        )
     results = [
         f"{percent(value)} with {first} and {second} units"
         for (first, second), value in zip(widths["hidden"], widths["best_train_accuracy"], strict=True)

@@ -37,7 +37,7 @@ def test_runs_are_named_by_what_differs(monkeypatch):
     label_noise(digits, fractions=(0, 0.25), epochs=1, running=TORCH)
     capacity(digits.train, examples=(50, 100), steps=1, running=TORCH)
     capacity_by_width(digits.train, widths={(3, 4): 0.05}, epochs=1, running=TORCH)
-    assert names == [["0 % shuffled", "25 % shuffled"], ["50 examples", "100 examples"], ["3 and 4 units"]]
+    assert names == [["0 % shuffled", "25 % shuffled"], ["50 examples", "100 examples"], ["3-4"]]
 
 
 def test_a_share_that_diverges_is_none():

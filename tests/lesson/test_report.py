@@ -218,6 +218,8 @@ EXTRAPOLATED = changed(
     lambda runs: runs["shuffled"]["fits"]["train_accuracy_logistic"].update(a=40.0, c=500.0)
 )
 UNLEARNED = changed(lambda runs: runs["hundred"].update(train_accuracy=[0.15] * 1000))
+DEAD = made_results()
+DEAD["label_noise"]["valid_accuracy"] = [0.106] * 6
 NARROW = with_capacity()["capacity"]["widths"] | {"best_train_accuracy": [0.36, 0.3, 0.1]}
 
 
@@ -268,6 +270,8 @@ SENTENCES = [
     ("label_noise", made_results(), "With 90 % of the labels shuffled, 81.0 % of them are wrong", ""),
     ("label_noise", made_results(), "Only 19.0 % of the labels are right, and yet", "diverged"),
     ("label_noise", noisy(0.3), "does not see through so much noise: its validation accuracy is 30.0 %", "and yet"),
+    ("label_noise", DEAD, "Even with true labels the network hardly learns", "does not see through"),
+    ("capacity", with_capacity(best_train_accuracy=[0.11] * 5), "hardly more than the tenth", "most was memorised"),
     ("label_noise", noisy(None), "diverged for some shares", "%"),
     ("capacity", with_capacity(), "99.0 % of 100, 95.7 % of 300, 70.9 % of 1,000", "diverged"),
     ("capacity", with_capacity(), "most was memorised of 1,000 examples: about 677 labels (709 are right)", ""),

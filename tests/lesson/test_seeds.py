@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import breaknet
+from breaknet.lesson.many_runs import label_noise
 
 SEEDS = 10
 
@@ -30,6 +31,10 @@ def test_what_holds_with_every_seed_and_what_does_not(mnist):
         above.add(bool(shuffled.valid_accuracy[-1] > 0.1))
         assert hundred.train_accuracy.max() >= 0.97
         assert 0.05 < hundred.valid_accuracy[-1] < 0.14
+    for seed in range(SEEDS):
+        half, most = label_noise(mnist, fractions=(0.5, 0.9), seed=seed)["valid_accuracy"]
+        assert 0.91 < half < 0.93
+        assert 0.5 < most < 0.75
     assert rises == above == {True, False}
     assert min(lowest) >= 10
     assert max(lowest) <= 65
