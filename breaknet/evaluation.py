@@ -13,6 +13,7 @@ from .backends import select
 from .backends.interface import Parameters, Scores
 from .backends.torch_backend import evaluate_modules, models_at_once
 from .checkpoints import Checkpoints
+from .errors import shown
 from .fast_paths import difference_in_outputs
 from .inputs import ExamplesReader, knows_other_names, with_labels
 from .model import MLP, PARAMETER_NAMES, hidden_widths, torch_settings
@@ -58,9 +59,9 @@ def evaluate(
     with torch_settings():
         parameters, own, reason = _read_models(models)
         if not isinstance(confusion, bool):
-            raise TypeError(f"confusion: True or False, not {confusion!r}")
+            raise TypeError(f"confusion: True or False, not {shown(confusion)}")
         if progress is not None and not isinstance(progress, bool):
-            raise TypeError(f"progress: None, True or False, not {progress!r}")
+            raise TypeError(f"progress: None, True or False, not {shown(progress)}")
         usable = select.choices(backend, device)
         examples = ExamplesReader().read(with_labels(data, labels), "data")
         obstacles = {

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .backends.interface import Examples
 from .data.splits import Digits, Split
+from .errors import shown
 from .model import INPUTS, OUTPUTS
 
 #: Floats that reach this are hardly pixels of about 0 to 1, whatever their mean and deviation were made.
@@ -283,17 +284,20 @@ def check_count(value: Any, name: str) -> int:
     """`value` as a whole number of 1 or more."""
     number = _whole_number(value, name)
     if number < 1:
-        raise ValueError(f"{name}: 1 or more, not {value!r}")
+        raise ValueError(f"{name}: 1 or more, not {shown(value)}")
     return number
 
 
 def check_learning_rate(value: Any) -> float:
     """`value` as a finite number over 0."""
     if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
-        raise TypeError(f"learning_rate: a number, not {value!r}")
-    learning_rate = float(value)
+        raise TypeError(f"learning_rate: a number, not {shown(value)}")
+    try:
+        learning_rate = float(value)
+    except TypeError:
+        raise TypeError(f"learning_rate: a number, not {shown(value)}") from None
     if not math.isfinite(learning_rate) or learning_rate <= 0:
-        raise ValueError(f"learning_rate: finite and over 0, not {value!r}")
+        raise ValueError(f"learning_rate: finite and over 0, not {shown(value)}")
     return learning_rate
 
 
@@ -301,14 +305,17 @@ def check_seed(value: Any, name: str = "seed") -> int:
     """`value` as a whole number from 0 to 2^63 - 1."""
     number = _whole_number(value, name)
     if not 0 <= number < 2**63:
-        raise ValueError(f"{name}: 0 to 2^63 - 1, not {value!r}")
+        raise ValueError(f"{name}: 0 to 2^63 - 1, not {shown(value)}")
     return number
 
 
 def _whole_number(value: Any, name: str) -> int:
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: a whole number, not {value!r}")
-    number: int = value.__index__()
+        raise TypeError(f"{name}: a whole number, not {shown(value)}")
+    try:
+        number: int = value.__index__()
+    except TypeError:  # an array, though it has the method
+        raise TypeError(f"{name}: a whole number, not {shown(value)}") from None
     return number
 
 

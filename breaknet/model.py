@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .errors import shown
+
 INPUTS = 784
 OUTPUTS = 10
 
@@ -60,10 +62,10 @@ _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 def check_hidden(hidden: object) -> tuple[int, int]:
     """Return `hidden` as two ints, or raise TypeError or ValueError with one line that names it."""
     if isinstance(hidden, (str, bytes)) or not hasattr(hidden, "__iter__"):
-        raise TypeError(f"hidden: two whole numbers such as (16, 16), not {hidden!r}")
+        raise TypeError(f"hidden: two whole numbers such as (16, 16), not {shown(hidden)}")
     widths = tuple(hidden)
     if len(widths) != 2:
-        raise ValueError(f"hidden: exactly two widths such as (16, 16), not {len(widths)}: {widths!r}")
+        raise ValueError(f"hidden: exactly two widths such as (16, 16), not {len(widths)}: {shown(widths)}")
     for width in widths:
         if isinstance(width, bool) or not hasattr(width, "__index__"):
             raise TypeError(f"hidden: whole numbers, not {width!r}")

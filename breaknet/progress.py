@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import Any
 
 from .backends.interface import TrainingJob
+from .errors import shown
 
 _COSTS_SHOWN = 4
 _NAMES_SHOWN = 3
@@ -168,7 +169,7 @@ class Progress:
         if not (progress is None or isinstance(progress, bool) or callable(progress)):
             raise TypeError(
                 "progress: True, False or a callable(epoch, epochs, train_cost), or None for a bar in notebooks "
-                f"only, not {progress!r}"
+                f"only, not {shown(progress)}"
             )
         self._callable: Any = progress if callable(progress) else None
         self._asked = progress is True

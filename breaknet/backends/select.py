@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from ..errors import BackendError
+from ..errors import BackendError, shown
 
 _log = logging.getLogger("breaknet")
 
@@ -112,20 +112,22 @@ def _check_backend(backend: object) -> str:
     if isinstance(backend, str) and backend in BACKENDS:
         return backend
     error = ValueError if isinstance(backend, str) else TypeError
-    raise error(f"backend: one of {', '.join(BACKENDS)}, not {backend!r}")
+    raise error(f"backend: one of {', '.join(BACKENDS)}, not {shown(backend)}")
 
 
 def _check_device(device: object) -> torch.device | None:
     if isinstance(device, torch.device):
         return device
     if not isinstance(device, str):
-        raise TypeError(f'device: "auto", a torch device or its name, not {device!r}')
+        raise TypeError(f'device: "auto", a torch device or its name, not {shown(device)}')
     if device == "auto":
         return None
     try:
         return torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f'device: "auto", "cpu", "cuda", "cuda:1" or the like, not {device!r}') from error
+        raise ValueError(
+            f'device: "auto", "cpu", "cuda", "cuda:1" or the like, not {shown(device)}'
+        ) from error
 
 
 def _usual_device(backend: str) -> torch.device:

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import overload
 
 from ..data.splits import Digits, Split
+from ..errors import shown
 from ..inputs import as_split, check_seed
 from .registry import BREAKAGES, PARTS, written
 
@@ -59,7 +60,7 @@ def parse(text: str) -> tuple[Step, ...]:
         ValueError: for text that is no recipe, with the step and what is allowed there.
     """
     if not isinstance(text, str):
-        raise TypeError(f"breakage: text such as 'shuffle_labels(0.3)', not {text!r}")
+        raise TypeError(f"breakage: text such as 'shuffle_labels(0.3)', not {shown(text)}")
     if len(text) > MAX_TEXT:
         raise ValueError(f"breakage: at most {MAX_TEXT:,} characters, not {len(text):,}")
     return _parsed(text)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data.splits import Split
+from ..errors import shown
 from ..inputs import as_split, check_seed, knows_other_names
 
 #: Parts of a data set that a breakage can apply to.
@@ -39,17 +40,17 @@ class Parameter:
         span = f"{self.low:,g} to {self.high:,g}"
         if self.whole:
             if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-                raise TypeError(f"{self.name}: a whole number from {span}, not {value!r}")
+                raise TypeError(f"{self.name}: a whole number from {span}, not {shown(value)}")
             number: float | int = operator.index(value)
         else:
             if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-                raise TypeError(f"{self.name}: a number from {span}, not {value!r}")
+                raise TypeError(f"{self.name}: a number from {span}, not {shown(value)}")
             try:
                 number = float(value)
             except OverflowError:
                 number = float("inf")
         if not self.low <= number <= self.high:
-            raise ValueError(f"{self.name}: {span}, not {value!r}")
+            raise ValueError(f"{self.name}: {span}, not {shown(value)}")
         return number
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import DataError
+from ..errors import DataError, shown
 from . import cache, idx
 from .arrays import from_arrays, is_pair
 from .local import open_local, recognised
@@ -59,7 +59,7 @@ def load_mnist(
     if is_pair(source):
         return recognised(from_arrays(source), "arrays")
     if source is not None and not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f'source: a folder, a file, "{SYNTHETIC}" or None, not {source!r}')
+        raise TypeError(f'source: a folder, a file, "{SYNTHETIC}" or None, not {shown(source)}')
     if source == "":
         raise ValueError(f'source: a folder, a file or "{SYNTHETIC}", not an empty string')
     servers = _checked_mirrors(mirrors)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import html
+from ..errors import shown
 
 #: Of a split, a notebook shows the first so many images.
 SHOWN = 12
@@ -57,7 +58,7 @@ class Split:
         chosen = np.asarray(index)
         if chosen.ndim != 1 or not (chosen.dtype == np.bool_ or np.issubdtype(chosen.dtype, np.integer)):
             raise TypeError(
-                f"index: a slice, a boolean mask or an array of row numbers, not {index!r}; "
+                f"index: a slice, a boolean mask or an array of row numbers, not {shown(index)}; "
                 "the arrays are .images and .labels"
             )
         return Split(self.images[chosen], self.labels[chosen], self.breakage)
