@@ -32,12 +32,12 @@ from ..run import Run
 from ..views import weight_images
 from .experiments import EXPERIMENTS, Lesson, Results, outcome
 from .figure_workers import Illustrator
-from .report_questions import SECTIONS
+from .report_questions import SECTIONS, place_of
 
 TITLES = {"clean": "Clean labels", "shuffled": "Shuffled labels", "hundred": "100 shuffled examples"}
 
 RESULTS = "results.json"
-FOLDERS = ("checkpoints", "figures")
+FOLDERS = ("checkpoints", "figures", "pictures")
 #: Every file that a lesson may write.
 FILES = {
     RESULTS,
@@ -45,15 +45,15 @@ FILES = {
     "answers.html",
     *(f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS),
     *(
-        f"figures/{name}.{kind}"
+        f"{place_of(name)}/{name}.{kind}"
         for section in SECTIONS
         for name, _ in section.figures
         for kind in ("png", "svg")
     ),
-    *(f"figures/{name}.png" for section in SECTIONS for name, _ in section.pictures),
+    *(f"{place_of(name)}/{name}.png" for section in SECTIONS for name, _ in section.pictures),
 }
 #: What `written_whole` leaves of one of them when it is killed.
-_PARTIAL = re.compile(r"(checkpoints/|figures/)?\.[a-z_]+\.[a-z]+\.[0-9a-f]{8}")
+_PARTIAL = re.compile(r"(checkpoints/|figures/|pictures/)?\.[a-z_]+\.[a-z]+\.[0-9a-f]{8}")
 
 _log = logging.getLogger("breaknet")
 
@@ -174,17 +174,16 @@ class LessonFolder:
         self._write_results(results)
         self.finished.extend(runs)
         as_they_are = copy.deepcopy(results)
-        figures = self.unfinished / "figures"
         for section in SECTIONS:
             if section.name in self._drawn or outcome(results, section.name) is None:
                 continue
             self._drawn.add(section.name)
             for name, _ in section.figures:
-                self._drawings.append(illustrator.figure(as_they_are, name, figures))
+                self._drawings.append(illustrator.figure(as_they_are, name, self.unfinished / place_of(name)))
             for name, _ in section.pictures if section.name in runs else ():
                 arguments = _drawn_from(name, runs[section.name], results, valid)
                 if arguments is not None:
-                    file = figures / f"{name}.png"
+                    file = self.unfinished / place_of(name) / f"{name}.png"
                     self._drawings.append(illustrator.picture(name.rpartition("_")[2], file, arguments))
 
     def _illustrate(

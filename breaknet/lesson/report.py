@@ -15,7 +15,7 @@ from .many_runs_sentences import MANY_RUNS
 from .page_template import TEMPLATES, template
 from .predictions import UNITS
 from .report_predictions import asked, lesson_data
-from .report_questions import SECTIONS, Section
+from .report_questions import SECTIONS, Section, place_of
 from .report_sentences import alarms, closing, notice, parameter_count
 from .words import class_names, cost, percent, slope_text, worded
 
@@ -39,7 +39,7 @@ def write_report(
     Args:
         results: what results.json holds; experiments that are not in it are left out of the page.
         samples: the sample digits as PNG or SVG; None leaves the picture out.
-        folder: the lesson's folder. Figures are read from `folder`/figures/NAME.svg.
+        folder: the lesson's folder. What is shown is read from its figures/ and pictures/.
         answers: the page for a teacher, which shows and prints all outcomes; else they are folded away, and printing
             gives a worksheet.
 
@@ -47,14 +47,14 @@ def write_report(
         DataError: where the page cannot be written.
     """
     path = Path(folder) / ("answers.html" if answers else "report.html")
-    page = render_report(results, samples, Path(folder) / "figures", answers=answers)
+    page = render_report(results, samples, Path(folder), answers=answers)
     with written_whole(path) as unfinished:
         unfinished.write_text(page, encoding="utf-8")
     return path
 
 
-def render_report(results: Results, samples: bytes | None, figures: Path, *, answers: bool = False) -> str:
-    """The page's HTML; arguments as for `write_report`, `figures` being the folder of drawn figures."""
+def render_report(results: Results, samples: bytes | None, folder: Path, *, answers: bool = False) -> str:
+    """The page's HTML; arguments as for `write_report`."""
     from markupsafe import Markup
 
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def render_report(results: Results, samples: bytes | None, figures: Path, *, ans
     ]
     numbered = [(section.name, f"{number}. {section.title}") for number, section in enumerate(shown, 1)]
     contents = [*BEFORE, *numbered, *AFTER]
-    sections = [_section(results, section, figures) for section in shown]
+    sections = [_section(results, section, folder) for section in shown]
     for place, context in enumerate(sections, len(BEFORE)):
         context.update(before=contents[place - 1], next=contents[place + 1])
     return template("report.html.j2").render(
@@ -102,7 +102,7 @@ def _section(results: Results, section: Section, folder: Path) -> dict[str, Any]
     failure = _failure(results, section.name)
     pictures = []
     for name, caption in section.figures:
-        svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+        svg = (folder / place_of(name) / f"{name}.svg").read_text(encoding="utf-8")
         drawn = inlined(svg, name, describe(results, name))
         text = f"{caption} {failure}".strip()
         pictures.append({"name": name, "caption": text, "svg": drawn, "axes": axes_of(svg)})
@@ -122,7 +122,7 @@ def _pictures(results: Results, section: Section, folder: Path) -> list[dict[str
     """The template's data of what the network sees: pixels, so PNG."""
     shown = []
     for name, caption in section.pictures:
-        image = (folder / f"{name}.png").read_bytes()
+        image = (folder / place_of(name) / f"{name}.png").read_bytes()
         width, height = (int.from_bytes(image[place : place + 4]) for place in (16, 20))
         alt = f"{caption} {_said(results, section.name, name.rpartition('_')[2])}".strip()
         shown.append(

@@ -29,6 +29,16 @@ class Section:
         return replace(self, setup=setup, before=before, after=after)
 
 
+#: Experiments of one run, whose curves over epochs are in figures/; every other drawing is in pictures/.
+ONE_RUN = ("clean", "shuffled", "hundred")
+
+
+def place_of(name: str) -> str:
+    """The folder of a drawing within the lesson's folder: figures or pictures."""
+    curves = (figure for section in SECTIONS if section.name in ONE_RUN for figure, _ in section.figures)
+    return "figures" if name in curves else "pictures"
+
+
 SECTIONS = (
     Section(
         "clean",

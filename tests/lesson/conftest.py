@@ -5,15 +5,17 @@ from report_page import SVG, Page
 
 from breaknet.lesson.figures import FIGURES
 from breaknet.lesson.report import render_report
+from breaknet.lesson.report_questions import place_of
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """A folder of substitutes for all figures."""
-    folder = tmp_path_factory.mktemp("lesson") / "figures"
-    folder.mkdir()
+    """A lesson's folder with substitutes for all figures."""
+    folder = tmp_path_factory.mktemp("lesson")
     for name in FIGURES:
-        (folder / f"{name}.svg").write_bytes(SVG % name.encode())
+        path = folder / place_of(name) / f"{name}.svg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(SVG % name.encode())
     return folder
 
 

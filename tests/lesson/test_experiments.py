@@ -12,7 +12,7 @@ import breaknet
 from breaknet import DataError
 from breaknet.lesson.experiments import CURVES, EXPERIMENTS, PHASES, Lesson, Settings
 from breaknet.lesson.output_folder import LessonFolder
-from breaknet.lesson.report_questions import SECTIONS
+from breaknet.lesson.report_questions import SECTIONS, place_of
 from breaknet.views import confidently_wrong
 
 QUICK = Settings(epochs_scale=0.25, backend="torch", device="cpu", learning_rate=0.05)
@@ -33,8 +33,8 @@ def made(tmp_path_factory):
 def test_the_folder_holds_what_the_design_lists(made):
     folder, _ = made
     expected = {"report.html", "results.json"}
-    expected |= {f"figures/{name}.{kind}" for name in DRAWN for kind in ("png", "svg")}
-    expected |= {f"figures/{name}.png" for section in SECTIONS for name, _ in section.pictures}
+    expected |= {f"{place_of(name)}/{name}.{kind}" for name in DRAWN for kind in ("png", "svg")}
+    expected |= {f"pictures/{name}.png" for section in SECTIONS for name, _ in section.pictures}
     expected |= {f"checkpoints/{experiment.name}.safetensors" for experiment in EXPERIMENTS}
     assert files_of(folder.folder) == expected
     assert not folder.unfinished.exists()
@@ -206,7 +206,7 @@ def test_every_setting_reaches_every_run(tmp_path):
     assert results["label_noise"]["train_accuracy"][-1] == again.train_accuracy[-1]
     assert results["capacity"]["examples"] == [100, 300]
     assert results["capacity"]["epochs"] == [15, 5], "30 steps of 50"
-    drawn = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    drawn = {path.name for path in (tmp_path / "out" / "pictures").iterdir()}
     assert {"capacity.svg", "capacity_widths.png"} <= drawn
 
 

@@ -27,10 +27,10 @@ def picture(attributes: dict[str, str | None]) -> tuple[str, bytes]:
 
 
 def test_the_page_is_whole_and_holds_the_drawn_figures(tmp_path, drawn):
-    shutil.copytree(drawn, tmp_path / "figures")
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     path = write_report(made_results(), b"\x89PNG samples", tmp_path)
     assert path == tmp_path / "report.html"
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "report.html"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "pictures", "report.html"]
     page = Page(path.read_text(encoding="utf-8"))
     images = page.all("img")
     assert [picture(image) for image in images] == [("image/png", b"\x89PNG samples")]
@@ -173,7 +173,7 @@ def test_the_diagram_shows_every_layer():
 
 
 def test_an_older_page_stays_when_the_new_one_fails(tmp_path, drawn):
-    shutil.copytree(drawn, tmp_path / "figures")
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     path = write_report(made_results(), None, tmp_path)
     before = path.read_bytes()
     broken = made_results()
@@ -181,11 +181,11 @@ def test_an_older_page_stays_when_the_new_one_fails(tmp_path, drawn):
     with pytest.raises(Exception, match="batch_size"):
         write_report(broken, None, tmp_path)
     assert path.read_bytes() == before
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "report.html"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["figures", "pictures", "report.html"]
 
 
 def test_folder_that_cannot_be_written(drawn, tmp_path):
-    shutil.copytree(drawn, tmp_path / "figures")
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     (tmp_path / "report.html").mkdir()
     with pytest.raises(DataError, match=r"report\.html: cannot be written"):
         write_report(made_results(), None, tmp_path)

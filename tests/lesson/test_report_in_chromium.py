@@ -15,6 +15,7 @@ from lesson_results import with_capacity
 from breaknet.lesson.figures import FIGURES, draw_figure, png_bytes, sample_digits
 from breaknet.lesson.predictions import POINTS, allowed_miss, points, questions
 from breaknet.lesson.report import write_report
+from breaknet.lesson.report_questions import place_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -47,7 +48,7 @@ def test_no_horizontal_overflow_in_chromium(width, source, tmp_path):
     samples = png_bytes(sample_digits(np.zeros((20, 784), np.uint8), np.arange(20) % 10, np.zeros(20, int)))
     results = with_capacity() | {"data_source": source}
     for name in FIGURES:
-        draw_figure(results, name, tmp_path / "figures")
+        draw_figure(results, name, tmp_path / place_of(name))
     page = write_report(results, samples, tmp_path).read_text(encoding="utf-8")
     unfolded = html.escape(page.replace("<details", "<details open"))
     # Chromium's windows are never narrower than 500 pixels, a frame in one can be
@@ -126,7 +127,7 @@ addEventListener("load", async () => {
 def test_a_student_predicts_looks_comes_back_and_saves(tmp_path):
     results = with_capacity()
     for name in FIGURES:
-        draw_figure(results, name, tmp_path / "figures")
+        draw_figure(results, name, tmp_path / place_of(name))
     write_report(results, None, tmp_path)
     (tmp_path / "student.html").write_text(STUDENT, encoding="utf-8")
     flags = "--allow-file-access-from-files", "--virtual-time-budget=20000"
@@ -171,7 +172,7 @@ def test_printed_it_is_a_worksheet_with_answers_only_on_the_teachers_page(tmp_pa
     playwright = pytest.importorskip("playwright.sync_api")
     results = with_capacity()
     for name in FIGURES:
-        draw_figure(results, name, tmp_path / "figures")
+        draw_figure(results, name, tmp_path / place_of(name))
     pages = [write_report(results, None, tmp_path, answers=answers) for answers in (False, True)]
     hidden = "details.outcome, path.outcome, .guess, #run-section, nav, input"
     with playwright.sync_playwright() as driver:

@@ -15,7 +15,7 @@ from breaknet.lesson.report_predictions import lesson_data
 
 
 def test_the_page_with_answers_is_another_file_and_hides_nothing(tmp_path, drawn):
-    shutil.copytree(drawn, tmp_path / "figures")
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
     path = write_report(made_results(), None, tmp_path, answers=True)
     assert path == tmp_path / "answers.html"
     page = Page(path.read_text(encoding="utf-8"))
