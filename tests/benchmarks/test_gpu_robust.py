@@ -116,7 +116,7 @@ def test_the_chosen_tests_are_collected_with_hypothesis_or_without_and_property_
         command, cwd=repository, env=environment_for(None, rehearse=True), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 skipped" in done.stdout
+    assert "4 skipped" in done.stdout
 
 
 def test_tests_run_side_by_side_where_they_can(monkeypatch):

@@ -220,7 +220,9 @@ def _launch(trainer: Trainer, jobs: list[RunningJob], steps: int, buffer: Tensor
     start = _event(device)
     trainer.launch(buffer, rows)
     trained = _event(device)
-    checkpoints = buffer[:first] if len(kept) == first else buffer[torch.tensor(kept, device=device)]
+    checkpoints = (
+        buffer[:first] if len(kept) == first else buffer[torch.tensor(kept, dtype=torch.int64, device=device)]
+    )
     scores = {"train": _evaluate(parts, "train", checkpoints, shape)}
     if any(job.valid is not None for job in jobs):
         scores["valid"] = _evaluate(parts, "valid", checkpoints, shape)
