@@ -17,6 +17,9 @@ from .settings import Settings
 FIRST_PIECE = 0.15
 PIECE = 0.6
 
+#: ... and its most steps with the torch backend.
+FIRST_STEPS = 400
+
 #: FMAs a second, of all cores together, to guess the first piece.
 GUESSED_SPEED = 1.6e10
 
@@ -69,6 +72,8 @@ def train_in_pieces(
 
     progress = Progress(settings.epochs)
     length = max(1, int(FIRST_PIECE * GUESSED_SPEED / settings.work * settings.epochs))
+    if backend == "torch":  # whose steps take long, however small they are
+        length = max(1, min(length, FIRST_STEPS // -(-len(train) // settings.batch_size)))
     while not progress.finished:
         with slot:
             ask(0, 0, 0)

@@ -61,8 +61,7 @@ def serving(data: Path | str, folder: Path, *options: str) -> Iterator[tuple[str
     connections = folder / "connections.txt"
     connections.touch()
     command = [sys.executable, "-c", RECORDING, str(connections), "play", "--no-browser", "--data", str(data)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         assert line.startswith("Open http://127.0.0.1:"), line
