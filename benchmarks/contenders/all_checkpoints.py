@@ -30,7 +30,7 @@ def evaluator_by_fma(models: Parameters, problem: Problem) -> Evaluator:
 
 
 def form_of(tile: Tile) -> str:
-    """How such a tile multiplies, for a row's conditions."""
+    """The form of a tile's products, for a row's conditions."""
     return "tensor cores" if tile.tensor else "FMA"
 
 

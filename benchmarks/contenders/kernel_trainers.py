@@ -48,7 +48,7 @@ def packed_forms(capability: int, batch: int) -> dict[str, PackedConfig]:
 
 
 def form_of(config: PackedConfig) -> dict[str, Any]:
-    """How such a configuration multiplies, for a row's conditions."""
+    """The form of a configuration's products, for a row's conditions."""
     form = "tensor cores" if config.form == "tensor" else "FMA"
     return {"form": form, "networks_a_program": config.networks, "chunk": config.chunk}
 

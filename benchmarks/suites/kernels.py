@@ -92,7 +92,7 @@ def _barrier(context: Context) -> Ready:
 
 
 def _transfer(context: Context) -> Ready:
-    """What moving the images of an evaluation takes at least: `evaluation/cuda/triton` less the launch beside it."""
+    """The least time of moving an evaluation's images: `evaluation/cuda/triton` less the launch beside it."""
     problem = context.evaluation(context.size.evaluated_images)
     source = torch.from_numpy(problem.images)
     source = source.pin_memory() if context.place.type == "cuda" else source

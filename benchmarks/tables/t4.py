@@ -19,9 +19,9 @@ def table_of(rows: Sequence[tuple[Machine, Sequence[Row]]], counted: Counted | N
     found = checks(rows, counted)
     lines = []
     for title, predict, rests_on in FIGURES.values():
-        judged = verdict(rests_on, found)
-        figure = time(predict(T4, counted.present["T4"]), 2) if judged.shown else "not shown"
-        lines.append([title, figure, judged.reason])
+        checked = verdict(rests_on, found)
+        figure = time(predict(T4, counted.present["T4"]), 2) if checked.shown else "not shown"
+        lines.append([title, figure, checked.reason])
     ratios = [
         [
             f"{check.gpu}: {check.row}",

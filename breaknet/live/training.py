@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from ..backends import select
 from ..data.splits import Split
 from ..model import MLP
 from ..training import Job, train_many
@@ -72,7 +73,7 @@ def train_in_pieces(
 
     progress = Progress(settings.epochs)
     length = max(1, int(FIRST_PIECE * GUESSED_SPEED / settings.work * settings.epochs))
-    if backend == "torch":  # whose steps take long, however small they are
+    if select.choices(backend, device)[0].name == "torch":  # whose steps take long, however small they are
         length = max(1, min(length, FIRST_STEPS // -(-len(train) // settings.batch_size)))
     while not progress.finished:
         with slot:

@@ -31,7 +31,7 @@ def file() -> Path | None:
 def solved(known: list[str], tag: str | None = None) -> list[str]:
     """The solved ones of the `known` exercises, in their order, after `tag` was solved as well.
 
-    A file that cannot be read or written is no reason to fail: the exercises of this session count.
+    A file that cannot be read or written is no reason to fail: what was solved since the kernel started counts.
     """
     place = file()
     if place is not None:
