@@ -1,5 +1,6 @@
 """On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads evaluate."""
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +17,8 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     from breaknet.backends.numba_cpu.sparse_images import by_column, compress
 
     first, hidden = problems[0], problems[0].hidden
-    pool = ThreadPoolExecutor(min(backend.thread_count(), len(problems)))
+    threads = backend.thread_count()
+    pool = ThreadPoolExecutor(threads)
     compressed = compress(first.images, pool)
     batches = by_column(compressed, first.batch_size, pool)
     starts = {name: torch.stack([one.start[name] for one in problems]) for name in first.start}
@@ -26,7 +28,7 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
     learning_rates = np.array([one.learning_rate for one in problems], np.float32)
     stop = np.zeros(1, np.int64)
     # as the scheduler has it: side by side where enough are left for every thread
-    at_once = training.SIDE_BY_SIDE if len(problems) > backend.thread_count() else 1
+    at_once = training.SIDE_BY_SIDE if len(problems) > threads else 1
 
     def train_some(number: int) -> None:
         models, rows, theirs = (
@@ -36,11 +38,21 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
         done = np.zeros(len(rates), np.int64)
         training.train_epochs(models, rows, 1, compressed, batches, theirs, rates, *hidden, stop, done)
 
+    def train_the_rest(numbers: deque[int]) -> None:
+        while True:
+            try:
+                number = numbers.popleft()
+            except IndexError:
+                return
+            train_some(number)
+
     def train() -> None:
-        if len(problems) == 1:
-            train_some(0)
-        else:
-            list(pool.map(train_some, range(0, len(problems), at_once)))
+        numbers = deque(range(0, len(problems), at_once))
+        # each thread takes its next networks itself: a task for each takes a tenth of so short a training
+        others = [pool.submit(train_the_rest, numbers) for _ in range(min(threads, len(numbers)) - 1)]
+        train_the_rest(numbers)
+        for other in others:
+            other.result()
 
     def parameters() -> list[Parameters]:
         return unstacked(unpack(checkpoints[:, -1].copy(), hidden))
