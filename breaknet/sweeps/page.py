@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ def write_page(
         axes=table.axes,
         rows=_rows(table),
         cells=len(table.cells()),
+        networks=len(table),
+        stuck=_stuck(table, range(len(table))),
         facts=facts(result, table),
     )
     path = result.folder / "report.html"
@@ -69,11 +71,16 @@ def _rows(table: Table) -> list[list[str]]:
     return [
         [
             *(str(value) or "none" for value in cell.place),
-            str(len(cell.rows)),
+            str(len(cell.rows)) + (f", {stuck} stuck" if (stuck := _stuck(table, cell.rows)) else ""),
             *(_percent(*one) for one in figures),
         ]
         for _, cell, figures in found[:MAX_ROWS]
     ]
+
+
+def _stuck(table: Table, rows: Iterable[int]) -> int:
+    """The number of these networks that learned nothing any more at their end."""
+    return sum(table.columns["stuck_at"][row] is not None for row in rows)
 
 
 def _percent(mean: float, spread: float) -> str:

@@ -158,6 +158,7 @@ def trained(
                 **ends,
                 "gap": ends["train_accuracy"] - ends["valid_accuracy"],
                 "diverged_at": run.diverged_at,
+                "stuck_at": run.stuck_at,
                 "backend": run.backend,
                 "plan": run.plan,
                 "device": run.device,

@@ -52,8 +52,8 @@ def schema(parameters: bool = False) -> Any:
         ("key", text), ("break", text), ("examples", whole), ("hidden", text), ("learning_rate", real),
         ("batch_size", whole), ("epochs", whole), ("seed", whole), ("points", whole), ("steps", whole),
         ("train_cost", real), ("valid_cost", real), ("train_accuracy", real), ("valid_accuracy", real),
-        ("gap", real), ("diverged_at", whole), ("backend", text), ("plan", text), ("device", text),
-        ("curve_epoch", pa.list_(whole)), *((name, pa.list_(real)) for name in curves),
+        ("gap", real), ("diverged_at", whole), ("stuck_at", whole), ("backend", text), ("plan", text),
+        ("device", text), ("curve_epoch", pa.list_(whole)), *((name, pa.list_(real)) for name in curves),
         *([("parameters", pa.binary())] if parameters else []),
     ]  # fmt: skip
     return pa.schema(columns, metadata={"breaknet": FORMAT})
@@ -173,16 +173,15 @@ class Store:
         """The results of jobs by their keys, each once and in the order of `keys`; those not kept are left out."""
         import pyarrow as pa
 
-        names = schema(parameters).names
-        tables = [self._read(path, names) for path in self._files(parameters)]
-        if not tables:
-            return {name: [] for name in names}
-        table = pa.concat_tables(tables)
+        columns = schema(parameters)
+        tables = [self._read(path, columns.names) for path in self._files(parameters)]
+        # files of earlier versions have no stuck_at: it is null in them
+        table = pa.concat_tables([columns.empty_table(), *tables], promote_options="default")
         places: dict[str, int] = {}
         for place, key in enumerate(table["key"].to_pylist()):
             places.setdefault(key, place)
-        chosen = table.take([places[key] for key in keys if key in places])
-        return {name: chosen[name].to_pylist() for name in names}
+        chosen = table.take(pa.array([places[key] for key in keys if key in places], pa.int64()))
+        return {name: chosen[name].to_pylist() for name in columns.names}
 
     def _files(self, parameters: bool = False) -> list[Path]:
         """The result files; with `parameters`, those that hold them."""

@@ -28,8 +28,9 @@ def made_up(given: dict, accuracy) -> Table:
         train, valid = accuracy(one)
         row = {
             **one.columns(), "key": one.key, "train_cost": 0.1, "valid_cost": 0.2, "train_accuracy": train,
-            "valid_accuracy": valid, "gap": train - valid, "diverged_at": None, "backend": "numba",
-            "plan": "threads", "device": "cpu", "curve_epoch": [one.epochs // 2 - 1, one.epochs - 1],
+            "valid_accuracy": valid, "gap": train - valid, "diverged_at": None, "stuck_at": None,
+            "backend": "numba", "plan": "threads", "device": "cpu",
+            "curve_epoch": [one.epochs // 2 - 1, one.epochs - 1],
         }  # fmt: skip
         for name in columns:
             kind = 0 if name.endswith("cost") else 1
@@ -146,6 +147,7 @@ def test_page_and_table(tmp_path):
     assert "local: tiny, not MNIST" in page
     assert page.count("data:image/svg+xml;base64,") == 4
     assert not re.search(r"(src|href)=.http", page)  # nothing is fetched
+    assert "stuck" not in page
     rows = list(csv.DictReader((tmp_path / "a" / "table.csv").open()))
     columns = result.results.columns
     assert [float(row["valid_accuracy"]) for row in rows] == columns["valid_accuracy"]
@@ -153,6 +155,17 @@ def test_page_and_table(tmp_path):
     assert {path.name for path in (tmp_path / "a" / "figures").iterdir()} == {
         "map_valid_accuracy.svg", "map_train_accuracy.svg", "map_gap.svg", "learning_curves.svg",
     }  # fmt: skip
+
+
+def test_the_page_counts_networks_that_are_stuck(tmp_path):
+    grid = {"learning_rate": [0.1, 100.0], "epochs": 3, "seed": [0, 1]}
+    with pytest.warns(RuntimeWarning, match="learned nothing"):
+        result = breaknet.sweep(grid, data=tiny_digits(), out=tmp_path / "a", backend="torch")
+    page = write_page(result).read_text()
+    assert "2 of the 4 networks ended stuck" in page
+    assert page.count("<td>2, 2 stuck</td>") == 1  # seeds of one setting
+    rows = list(csv.DictReader((tmp_path / "a" / "table.csv").open()))
+    assert [bool(row["stuck_at"]) for row in rows] == [row["learning_rate"] == "100.0" for row in rows]
 
 
 @pytest.fixture

@@ -148,6 +148,37 @@ def test_diverged_jobs_are_rows(digits, tmp_path):
     assert columns["curve_epoch"] == [[1], []]
 
 
+def test_stuck_jobs_are_rows_that_say_since_when(digits, tmp_path):
+    with pytest.warns(RuntimeWarning, match=r" / rate 100 / seed 0 learned nothing"):
+        done = breaknet.sweep(
+            {"learning_rate": [0.1, 100.0], "epochs": 4, "points": 2},
+            data=digits, out=tmp_path / "a", backend="torch",
+        )  # fmt: skip
+    assert done.results.columns["stuck_at"] == [None, 1]
+    assert done.results.columns["diverged_at"] == [None, None]
+
+
+@pytest.mark.parametrize("parameters", [False, True])
+def test_results_without_stuck_at_are_read_and_gone_on_with(digits, tmp_path, parameters):
+    """So the first version wrote them."""
+    import pyarrow.parquet
+
+    def sweep(*seeds):
+        grid = {"seed": list(seeds), "epochs": 1, "hidden": [2, 2]}
+        return breaknet.sweep(grid, data=digits, out=tmp_path / "a", backend="torch", parameters=parameters)
+
+    new = sweep(0, 1).results.columns
+    (path,) = (tmp_path / "a" / "shards").iterdir()
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns(["stuck_at"]), path)
+    old = sweep(0, 1)
+    assert old.trained == 0
+    assert old.results.columns == new | {"stuck_at": [None, None]}
+    more = sweep(0, 1, 2)
+    assert more.trained == 1
+    assert more.results.columns["seed"] == [0, 1, 2]
+    assert more.results.columns["stuck_at"] == [None, None, None]
+
+
 def test_jobs_share_what_can_be_shared(digits):
     given = {
         "break": ["", "flip_labels(0.1)", "pixel_noise(0.1)"],
