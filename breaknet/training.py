@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from .model import (
     check_hidden,
     hidden_widths,
     parameter_bytes,
+    parameter_shapes,
     seeded_parameters,
     stuck_since,
     torch_settings,
@@ -167,12 +168,15 @@ def train_checked(
         with shown or nullcontext():
             for numbers in _by_backend(checked, usable, checkpoints == "last"):
                 group = [checked[number] for number in numbers]
+                _draw_starts(group)
                 report = partial(_report, shown, numbers)
                 trained, used = _train_group(group, usable, backend != "auto", plan, report)
                 for number, job, one in zip(numbers, group, trained, strict=True):
                     runs[number] = _as_run(one, used, job, last_only=checkpoints == "last")
+                    job.start = _shapes_alone(hidden_widths(job.start))
                     if checkpoints == "last":
                         job.checkpoints = {}
+                del trained  # before the next group's parameters are made
     failed = [run.diverged_at is not None or run.stuck_at is not None for run in runs.values()]
     if any(failed):
         warn_of_failures(runs, checked)
@@ -215,7 +219,6 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
     hidden = check_hidden(job.hidden)
     if job.init is None:
         _check_room([(epochs // every, hidden)])
-    state: Mapping[str, torch.Tensor]
     if job.init is not None:
         if not isinstance(job.init, MLP):
             raise TypeError(f"init: a breaknet.MLP, not a {type(job.init).__name__}")
@@ -225,19 +228,35 @@ def _check_job(job: Job, reader: ExamplesReader) -> TrainingJob:
         if reason is not None:
             raise ValueError(f"init: {reason}; an MLP as it is, or else breaknet.notebook.train_model")
         obstacle = difference_in_training(job.init)
-        state = dict(job.init.named_parameters(remove_duplicate=False))
+        state: Mapping[str, torch.Tensor] = dict(job.init.named_parameters(remove_duplicate=False))
         if not all_finite(state):
             raise ValueError("init: finite parameters only, but some are NaN or infinite")
+        start = {name: state[name].detach().to("cpu", torch.float32, copy=True) for name in PARAMETER_NAMES}
     else:
-        state, obstacle = seeded_parameters(seed, hidden), None
-    start = {name: state[name].detach().to("cpu", torch.float32, copy=True) for name in PARAMETER_NAMES}
+        start, obstacle = _shapes_alone(hidden), None
     train_examples = reader.read(job.data, "data")
     valid_examples = None if job.valid is None else reader.read(job.valid, "valid")
     module = job.init if obstacle is not None else None
     return TrainingJob(
         train_examples, valid_examples, epochs, batch_size, learning_rate, start, every, module, obstacle,
-        _check_name(job.name),
+        _check_name(job.name), seed if job.init is None else None,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _shapes_alone(hidden: tuple[int, int]) -> dict[str, torch.Tensor]:
+    """Parameters without values: the start of a job before and after its turn, which takes no memory."""
+    return {
+        name: torch.empty(shape, dtype=torch.float32, device="meta")
+        for name, shape in parameter_shapes(hidden).items()
+    }
+
+
+def _draw_starts(jobs: list[TrainingJob]) -> None:
+    """Values for the starts that have shapes alone."""
+    for job in jobs:
+        if job.seed is not None:
+            job.start = seeded_parameters(job.seed, hidden_widths(job.start))
 
 
 def _check_name(name: object) -> str:
@@ -274,12 +293,12 @@ def _by_backend(jobs: list[TrainingJob], usable: list[select.Choice], in_parts: 
 
 
 def _parts(jobs: list[TrainingJob], numbers: list[int]) -> list[list[int]]:
-    """The numbers cut where the checkpoints of all epochs would take over `_BYTES_AT_ONCE`."""
+    """The numbers cut where starts, current parameters and checkpoints would take over `_BYTES_AT_ONCE`."""
     parts: list[list[int]] = []
     room = 0
     for number in numbers:
         job = jobs[number]
-        size = 4 * (job.epochs // job.every) * sum(tensor.numel() for tensor in job.start.values())
+        size = 4 * (job.epochs // job.every + 2) * sum(tensor.numel() for tensor in job.start.values())
         if not parts or size > room:
             parts.append([])
             room = _BYTES_AT_ONCE

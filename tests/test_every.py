@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from checks import assert_same_parameters, random_labels, sparse_images
 
 import breaknet
 from breaknet import training
+from breaknet.model import seeded_parameters
 
 DATA = sparse_images(25), random_labels(25)
 VALID = sparse_images(20, seed=1), random_labels(20, seed=1)
@@ -64,6 +67,28 @@ def test_last_parameters_only(monkeypatch):
         assert len(other.checkpoints) == 1
         assert_same_parameters(other.checkpoints.stacked, one.checkpoints[-1:].stacked)
         assert other.checkpoints.stacked["hidden1.weight"].untyped_storage().nbytes() == 4 * 3 * 784
+
+
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_starts_are_drawn_as_their_turn_comes_and_then_forgotten(backend, monkeypatch):
+    """So that they take no memory beside the final parameters, however many jobs there are."""
+    drawn: list[weakref.ref[torch.Tensor]] = []
+    alive = []
+
+    def draw(seed, hidden):
+        alive.append(sum(one() is not None for one in drawn))
+        start = seeded_parameters(seed, hidden)
+        drawn.append(weakref.ref(start["hidden1.weight"]))
+        return start
+
+    monkeypatch.setattr(training, "seeded_parameters", draw)
+    monkeypatch.setattr(training, "_BYTES_AT_ONCE", 2 * 4 * 3 * 2425)  # two jobs at a time
+    many = [breaknet.Job(DATA, epochs=1, hidden=(3, 4), seed=seed) for seed in range(7)]
+    runs = breaknet.train_many(many, backend=backend, checkpoints="last")
+    assert alive == [0, 1, 0, 1, 0, 1, 0]
+    for seed in (0, 6):
+        alone = breaknet.train(DATA, epochs=1, hidden=(3, 4), seed=seed, backend=backend)
+        assert_same_parameters(runs[seed].checkpoints.stacked, alone.checkpoints.stacked)
 
 
 def test_wrong_arguments():

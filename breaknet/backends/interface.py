@@ -61,6 +61,7 @@ class TrainingJob:
     module: nn.Module | None = None  # the caller's own, to be copied and trained as it is, by PyTorch only
     obstacle: str | None = None  # why so
     name: str = ""  # the caller's, for a progress bar and warnings
+    seed: int | None = None  # draws `start` when the job's turn has come; until then that has shapes alone
     checkpoints: Parameters = field(default_factory=dict, init=False)  # CPU float32 [epochs // every, ...]
 
 
