@@ -56,6 +56,20 @@ def test_neighbours_and_rounds_change_no_bit(plan, where, monkeypatch):
         assert np.array_equal(run.train_cost, alone.train_cost)
 
 
+def test_a_round_may_end_before_its_first_checkpoint(where, monkeypatch):
+    job = breaknet.Job((IMAGES[:20], LABELS[:20]), epochs=2, every=2, batch_size=20, hidden=(3, 4))
+    (whole,) = breaknet.train_many([job], **where)
+    launched = []
+    launch = rounds._launch
+    monkeypatch.setattr(rounds, "_launch", lambda *given: launched.append(launch(*given)) or launched[-1])
+    monkeypatch.setitem(rounds.FIRST_STEPS, torch.device(where["device"]).type, 1)
+    (cut,) = breaknet.train_many([job], **where)
+    assert [len(one.checkpoints) for one in launched] == [0, 1]
+    assert np.array_equal(cut.train_cost, whole.train_cost)
+    for name, tensor in whole.checkpoints.stacked.items():
+        assert torch.equal(cut.checkpoints.stacked[name], tensor)
+
+
 def test_progress_is_reported_each_epoch_in_order_and_one_round_late(where, monkeypatch):
     monkeypatch.setitem(rounds.FIRST_STEPS, torch.device(where["device"]).type, 3)
     monkeypatch.setattr(rounds, "ROUND_SECONDS", 0.0)

@@ -9,6 +9,7 @@ from made_up_page import Page
 from tiny import tiny_digits
 
 import breaknet
+from breaknet.backends import select
 from breaknet.live import session as sessions
 from breaknet.live import training
 from breaknet.live.pictures import DRAWN_SIDE
@@ -57,6 +58,17 @@ def test_pieces_give_the_bits_of_one_run(monkeypatch):
     assert progress.curves["train_accuracy"] == whole.train_accuracy.tolist()
     for mine, theirs in zip(progress.model.parameters(), whole.checkpoints[-1].parameters(), strict=True):
         assert np.array_equal(mine.detach().numpy(), theirs.detach().numpy())
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_the_first_piece_is_short_on_the_torch_backend_however_it_was_chosen(backend, monkeypatch):
+    digits, settings = tiny_digits(), Settings(examples=300, epochs=10)
+    some = settings, digits.train[:300], digits.valid, lambda: False, threading.Lock()
+    assert next(training.train_in_pieces(*some, "numba")).done == 10
+    only = select.choices("torch", "cpu")
+    monkeypatch.setattr(select, "choices", lambda *_: only)
+    monkeypatch.setattr(training, "FIRST_STEPS", 7)  # of which an epoch takes 3
+    assert next(training.train_in_pieces(*some, backend)).done == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*learned nothing")
