@@ -62,6 +62,7 @@ def test_pieces_give_the_bits_of_one_run(monkeypatch):
 
 @pytest.mark.parametrize("backend", ["torch", "auto"])
 def test_the_first_piece_is_short_on_the_torch_backend_however_it_was_chosen(backend, monkeypatch):
+    monkeypatch.setattr(training, "FIRST_PIECE", 10.0)
     digits, settings = tiny_digits(), Settings(examples=300, epochs=10)
     some = settings, digits.train[:300], digits.valid, lambda: False, threading.Lock()
     assert next(training.train_in_pieces(*some, "numba")).done == 10
