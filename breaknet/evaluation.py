@@ -39,6 +39,9 @@ def evaluate(
 ) -> Evaluation:
     """Cost, accuracy and, if asked, confusion counts of every model on `data`.
 
+    Images are copied to a GPU at every call, but for those of `load_mnist`: they stay there until somebody reads
+    `images` of their Split, and with it gets an array to write to.
+
     Args:
         models: a Run or Checkpoints, one MLP, or a list of MLPs of the same widths. Models that may compute something
             else than an MLP does are called as they are, with one notice that names the reason.

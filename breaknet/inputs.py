@@ -88,9 +88,9 @@ class ExamplesReader:
             ValueError: for wrong shapes, dtypes, lengths or values.
         """
         if isinstance(data, Split):
-            images, labels = data.images, data.labels
+            images, labels, unseen = data._images, data.labels, next(iter(data._unseen), None)
         elif isinstance(data, (tuple, list)) and len(data) == 2:
-            images, labels = data
+            (images, labels), unseen = data, None
         else:
             raise TypeError(f"{name}: a Split or a pair (images, labels), not {_kind_of_data(data)}")
         images_tensor = self._read_images(images, f"{name} images")
@@ -101,7 +101,9 @@ class ExamplesReader:
             )
         if len(images_tensor) == 0:
             raise ValueError(f"{name}: at least one example, not 0")
-        return Examples(images_tensor, labels_tensor)
+        if unseen is not None and images_tensor.data_ptr() != images.ctypes.data:
+            unseen = None  # a copy, at an address that another may have next
+        return Examples(images_tensor, labels_tensor, unseen)
 
     def _read_images(self, images: Any, name: str) -> Tensor:
         """Images as `Examples` have them: uint8 or float32, [N, 784]."""

@@ -83,7 +83,7 @@ class Run:
         Raises:
             TypeError, ValueError: for images of another kind, and for a run without a model.
         """
-        images = images.images if isinstance(images, Split) else images
+        images = images._images if isinstance(images, Split) else images
         single = tuple(getattr(images, "shape", ())) in ((784,), (28, 28))
         checked = checked_images(images[None] if single else images, "images").cpu()
         model = self.model

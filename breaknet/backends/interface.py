@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..data.splits import Unseen
+
 #: report(job index, epoch from 0, train cost), called in the thread that called `train`, once an epoch of
 #: each job and soon after the epoch is known; an exception it raises ends training and reaches the caller.
 Report = Callable[[int, int, float], None]
@@ -33,10 +35,14 @@ class Examples:
 
     The images share the caller's memory where its dtype allows: never write to them. Jobs that were given
     the same images hold the same tensor object, so a backend can upload or compress them once.
+
+    As long as `unseen` lives, nobody has the images but breaknet, and they are what they were. None: they may change
+    between two calls.
     """
 
     images: Tensor
     labels: Tensor
+    unseen: Unseen | None = None
 
     def __len__(self) -> int:
         return self.images.shape[0]

@@ -21,7 +21,7 @@ def _in_blocks(split: Split, change: Callable[[Bytes], Bytes]) -> Split:
     """A Split of new images: `change` of uint8 [n, 28, 28], block by block in order."""
     images = np.empty((len(split), SIDE * SIDE), np.uint8)
     for first in range(0, len(split), BLOCK):
-        block = split.images[first : first + BLOCK].reshape(-1, SIDE, SIDE)
+        block = split._images[first : first + BLOCK].reshape(-1, SIDE, SIDE)
         images[first : first + len(block)] = change(block).reshape(-1, SIDE * SIDE)
     return Split(images, split.labels)
 
@@ -192,7 +192,7 @@ def leak(split: Split, fraction: float = 1.0, seed: int = 0) -> Split:
         TypeError, ValueError: for an argument of the wrong kind or outside its range.
     """
     chosen = random_for("leak", seed).permutation(len(split))[: round(fraction * len(split))]
-    images = split.images.copy()
+    images = split._images.copy()
     images[chosen, :10] = 0
     images[chosen, split.labels[chosen]] = 255
     return Split(images, split.labels)

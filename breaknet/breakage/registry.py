@@ -126,7 +126,7 @@ def random_for(name: str, seed: int, split: Split | None = None) -> np.random.Ge
     """
     words = [seed, zlib.crc32(name.encode())]
     if split is not None:
-        words.append(zlib.crc32(split.images[:1].tobytes()))
+        words.append(zlib.crc32(split._images[:1].tobytes()))
     return np.random.default_rng(words)
 
 

@@ -10,7 +10,7 @@ from ..errors import DataError, shown
 from . import cache, idx
 from .arrays import from_arrays, is_pair
 from .local import open_local, recognised
-from .splits import Digits
+from .splits import Digits, just_loaded
 
 #: Where MNIST is asked for, in this order: PyTorch's copy, the CVDF's, and the file of PyTorch's tutorial.
 MIRRORS = (
@@ -69,18 +69,17 @@ def load_mnist(
     if source == SYNTHETIC:
         from .synthetic import synthetic_digits
 
-        return synthetic_digits(kept_in)
+        return just_loaded(synthetic_digits(kept_in))
     if source is not None:
-        return open_local(Path(source).expanduser())
+        return just_loaded(open_local(Path(source).expanduser()))
 
     def fetch() -> Digits:
         from .download import download
 
         return download(servers or _mirrors_in_environment() or MIRRORS)
 
-    return cache.opened_or_made(
-        (kept_in or cache.folder(None)) / KEPT_AS, "MNIST", fetch, idx.has_mnist_labels
-    )
+    file = (kept_in or cache.folder(None)) / KEPT_AS
+    return just_loaded(cache.opened_or_made(file, "MNIST", fetch, idx.has_mnist_labels))
 
 
 def _checked_mirrors(mirrors: object) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from ..errors import shown
 
 #: Of a split, a notebook shows the first so many images.
 SHOWN = 12
+
+
+class Unseen:
+    """Lasts as long as nobody but breaknet has some images that it loaded, so that none of them can have changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +36,13 @@ class Split:
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     breakage: str = ""
+    #: One `Unseen` at most, in a list that all slices share. Whoever reads `images`, a property set below this class,
+    #: empties it; `_images` is for readers here that neither write to the array nor pass it on.
+    _unseen: list[Unseen] = field(init=False, default_factory=list)
+    _images: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        images, labels = np.asarray(self._images), np.asarray(self.labels)
         if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 784:
             raise ValueError(f"images: uint8 [N, 784], not {images.dtype} {list(images.shape)}")
         if labels.dtype != np.uint8 or labels.ndim != 1:
@@ -54,14 +63,16 @@ class Split:
 
     def __getitem__(self, index: Any) -> Split:
         if isinstance(index, slice):
-            return Split(self.images[index], self.labels[index], self.breakage)
+            part = Split(self._images[index], self.labels[index], self.breakage)
+            object.__setattr__(part, "_unseen", self._unseen)
+            return part
         chosen = np.asarray(index)
         if chosen.ndim != 1 or not (chosen.dtype == np.bool_ or np.issubdtype(chosen.dtype, np.integer)):
             raise TypeError(
                 f"index: a slice, a boolean mask or an array of row numbers, not {shown(index)}; "
                 "the arrays are .images and .labels"
             )
-        return Split(self.images[chosen], self.labels[chosen], self.breakage)
+        return Split(self._images[chosen], self.labels[chosen], self.breakage)
 
     def __repr__(self) -> str:
         broken = f", broken by {self.breakage}" if self.breakage else ""
@@ -70,8 +81,30 @@ class Split:
     def _repr_html_(self) -> str:
         return html.page(
             f"{len(self):,} images", html.facts({"broken by": self.breakage}),
-            html.digits(self.images[:SHOWN], self.labels[:SHOWN]),
+            html.digits(self._images[:SHOWN], self.labels[:SHOWN]),
         )  # fmt: skip
+
+
+def _hand_out(split: Split) -> NDArray[np.uint8]:
+    split._unseen.clear()
+    return split._images
+
+
+def _take(split: Split, images: NDArray[np.uint8]) -> None:
+    object.__setattr__(split, "_images", images)
+
+
+# only now: in the class it would be the field's default
+Split.images = property(_hand_out, _take)  # type: ignore[assignment]
+
+
+def just_loaded(digits: Digits) -> Digits:
+    """`digits`, whose images nobody but breaknet has yet; such ones may stay on a GPU between calls."""
+    splits = list(digits._parts().values())
+    if not any(np.may_share_memory(one._images, other._images) for one, other in combinations(splits, 2)):
+        for split in splits:
+            split._unseen.append(Unseen())
+    return digits
 
 
 #: The names of the ten classes where they are digits.
@@ -121,7 +154,7 @@ class Digits:
             shown.append(f"<div>{title}</div>")
             shown += [
                 html.facts({"broken by": split.breakage}),
-                html.digits(split.images[:SHOWN], split.labels[:SHOWN]),
+                html.digits(split._images[:SHOWN], split.labels[:SHOWN]),
             ]
         return html.page(self.source, *shown)
 

@@ -29,10 +29,12 @@ import breaknet
 from benchmarks import t4_gate
 from benchmarks.kernel_counts import counted
 from benchmarks.t4_model import T4
-from breaknet import Job
+from breaknet import Digits, Job, Split
 from breaknet.backends import check
 from breaknet.backends.triton_gpu import rounds
+from breaknet.backends.triton_gpu.kept_images import KEPT
 from breaknet.cli.doctor import examine
+from breaknet.data.splits import just_loaded
 from breaknet.kernels import fused_network_kernels
 from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer
@@ -257,9 +259,16 @@ def test_networks_are_evaluated_where_the_images_lie() -> None:
     with largest(TARGET):
         images, labels = (torch.from_numpy(np.asarray(part)).to("cuda") for part in (IMAGES, LABELS))
         found = breaknet.evaluate(networks, (images, labels), backend="triton", confusion=True)
+        split = Split(IMAGES.copy(), LABELS.astype(np.uint8))
+        just_loaded(Digits(split, split[:0], split[:0], ""))
+        kept = [breaknet.evaluate(networks, split, backend="triton", confusion=True) for _ in range(2)]
+        assert len(KEPT) == 1
     np.testing.assert_allclose(found.cost, exact.cost, rtol=1e-5)
-    assert np.array_equal(found.accuracy, exact.accuracy)
-    assert np.array_equal(found.confusion, exact.confusion)
+    for again in kept:
+        assert np.array_equal(again.cost, found.cost)
+    for one in (found, *kept):
+        assert np.array_equal(one.accuracy, exact.accuracy)
+        assert np.array_equal(one.confusion, exact.confusion)
 
 
 def test_data_moved_in_pieces_is_moved_again_after_every_change(monkeypatch: pytest.MonkeyPatch) -> None:

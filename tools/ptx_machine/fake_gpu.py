@@ -279,6 +279,7 @@ class FakeGpus(DeviceMemory):
             "is_available": lambda: True, "device_count": lambda: self.count, "current_device": lambda: self.current,
             "get_device_capability": lambda device=None: divmod(self.capability, 10),
             "get_device_name": lambda device=None: "fake", "get_device_properties": self._properties,
+            "mem_get_info": lambda device=None: (2**33, 2**34),
             "synchronize": lambda device=None: self.wait(), "Event": partial(Event, self),
             "device": self.device, "device_of": lambda tensor: self.device(tensor.device),
             "current_stream": self._stream, "Stream": self._stream,

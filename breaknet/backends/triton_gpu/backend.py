@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -87,8 +88,10 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         BackendError: a named plan cannot take some job, with the reason.
     """
     from ...kernels.host.trainers import NotResident
+    from .kept_images import KEPT
     from .rounds import RunningJob, run_rounds, upload
 
+    KEPT.clear()  # training may need the room
     began = perf_counter()
     asked, device = device, _numbered(device)
     groups = grouped(jobs, device, plan)
@@ -177,15 +180,24 @@ def _result(job: RunningJob, plan: str, device: torch.device) -> Trained:
 
 def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
-    from ...kernels.evaluation import evaluate_checkpoints
-    from .rounds import moved, upload
+    from .kept_images import KEPT
 
-    device = _numbered(device)
+    if KEPT:  # what is kept for speed must not be what is missing
+        with suppress(torch.OutOfMemoryError):
+            return _evaluate(parameters, examples, _numbered(device), confusion)
+        KEPT.clear()
+    return _evaluate(parameters, examples, _numbered(device), confusion)
+
+
+def _evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
+    from ...kernels.evaluation import evaluate_checkpoints
+    from .kept_images import keep, on_device
+    from .rounds import moved
+
     widths = [parameters[f"{layer}.bias"].shape[1] for layer in ("hidden1", "hidden2", "output")]
     shape = Shape(parameters["hidden1.weight"].shape[2], *widths)
     hidden = (shape.hidden1, shape.hidden2)
-    data = upload([examples], device)[id(examples)]
-    images, labels = data.own()
+    images, prepared, labels = on_device(examples, device)
     total = len(parameters["output.bias"])
     at_once = max(1, EVALUATION_BYTES // (4 * shape.parameters))
     found: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -194,14 +206,16 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
         rows = torch.cat(some, dim=1)
         found.append(
             evaluate_checkpoints(
-                rows, images, labels, hidden, shape.outputs, confusion=confusion, prepared=data.prepared()
+                rows, images, labels, hidden, shape.outputs, confusion=confusion, prepared=prepared
             )
         )
     count = len(images)
-    return Scores(
+    scores = Scores(
         cost=np.concatenate([cost.cpu().numpy() for cost, _, _ in found]) / count,
         accuracy=np.concatenate([hits.cpu().numpy() for _, hits, _ in found]) / count,
         confusion=np.concatenate([cells.cpu().numpy() for _, _, cells in found if cells is not None])
         if confusion
         else None,
     )
+    keep(examples, prepared)  # the results are here, so the device has finished
+    return scores
