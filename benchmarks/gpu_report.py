@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks import rows as stored_rows
 from benchmarks.rows import Machine, Row, load, save
-from benchmarks.tables.text import launches, ratio, spread, time
+from benchmarks.tables.text import launches, ratio, spread
+from breaknet.cli.output import time
 
 
 @dataclass(frozen=True)

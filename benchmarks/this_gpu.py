@@ -22,6 +22,7 @@ from benchmarks.gpu_report import Part
 from benchmarks.processes import ROOT
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.tables import text
+from breaknet.cli import output
 from breaknet.data.splits import Digits
 from breaknet.errors import DataError
 from breaknet.lesson.notebook_display import Markdown, table
@@ -163,7 +164,7 @@ def _stored_ladders() -> list[tuple[Machine, list[Row]]]:
 
 
 def _time(row: Row | None) -> str:
-    return "–" if row is None else f"{text.time(row.median)} ({text.spread(row)}){text.mark(row)}"
+    return "–" if row is None else f"{output.time(row.median)} ({text.spread(row)}){text.mark(row)}"
 
 
 def _prediction(row: Row | None, gpu_here: t4_model.Gpu | None) -> str:
@@ -171,7 +172,7 @@ def _prediction(row: Row | None, gpu_here: t4_model.Gpu | None) -> str:
     counted = t4_gate.load()
     if row is None or gpu_here is None or counted is None or (kernel := t4_gate.kernel_of(row)) is None:
         return "–"
-    return text.time(t4_gate.predicted(row, gpu_here, counted.present[gpu_here.name][kernel]), 2)
+    return output.time(t4_gate.predicted(row, gpu_here, counted.present[gpu_here.name][kernel]), 2)
 
 
 def _failed(failed: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """`breaknet bench`: checked, then timed in turn, within its time."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -44,6 +45,14 @@ def test_json_has_every_call_and_condition(data, capsys):
         assert 0 < row["low"] <= row["seconds"] <= row["high"]
         assert row["calls"] == bench.ROUNDS
         assert row["ratio"] == pytest.approx(found["rows"][0]["seconds"] / row["seconds"])
+
+
+def test_a_time_just_under_a_second_is_one_second(capsys):
+    row = {"title": "x", "seconds": 0.9996, "low": 0.9994, "high": 9.996, "calls": 3, "ratio": 1.0}
+    conditions = {"data_source": "MNIST", "device": "CPU", "cores": 2, "threads": 2, "load": None}
+    bench.show({"rows": [row], "images": [100, 10], "work": bench.WORK} | conditions)
+    shown = capsys.readouterr().out.splitlines()[-1]
+    assert re.split("  +", shown) == ["x", "1.00 s", "999 ms to 10.0 s", "1.00 s", "1.0"]
 
 
 @pytest.mark.parametrize("broken", ["update", "cost", "error"])
@@ -117,10 +126,11 @@ def test_a_busy_machine_is_named(capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(1.23456, "1.23 s"), (0.0456, "45.6 ms"), (7.89e-6, "7.89 us"), (0.123, "123 ms")]
+    ("seconds", "text"),
+    [(1.23456, "1.23 s"), (0.0456, "45.6 ms"), (7.89e-6, "7.89 us"), (0.123, "123 ms"), (0.9996, "1.00 s")],
 )
 def test_times_have_three_digits(seconds, text):
-    assert bench._time(seconds) == text
+    assert output.time(seconds) == text
 
 
 @pytest.mark.parametrize(

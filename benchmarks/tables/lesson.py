@@ -5,7 +5,8 @@ from dataclasses import replace
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.tables import listings
-from benchmarks.tables.text import count, machine, paragraphs, ratio, table, time
+from benchmarks.tables.text import count, machine, paragraphs, ratio, table
+from breaknet.cli.output import time
 
 #: Phases in their order, for readers; others keep their names.
 PHASES = {

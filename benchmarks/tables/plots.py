@@ -21,7 +21,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from benchmarks.processes import ROOT
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
-from benchmarks.tables.text import digits, machine, mark, time
+from benchmarks.tables.text import machine, mark
+from breaknet.cli.output import digits, time
 
 FOLDER = ROOT / "docs" / "images"
 OURS, OTHERS, DARK, FLOOR = "#1b4f9c", "#9aa0a8", "#555b63", "#d62f2f"

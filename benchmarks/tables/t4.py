@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from benchmarks.rows import Machine, Row
 from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, verdict
 from benchmarks.t4_model import T4
-from benchmarks.tables.text import digits, paragraphs, table, time
+from benchmarks.tables.text import paragraphs, table
+from breaknet.cli.output import digits, time
 
 NOT_COUNTED = "The counts are older than the stored rows: `make tables` makes them again."
 

@@ -15,9 +15,9 @@ from benchmarks.tables.text import (
     ratio,
     spread,
     table,
-    time,
     timed,
 )
+from breaknet.cli.output import time
 
 HEADINGS = {"cpu": "### On a CPU", "cuda": "### On a GPU"}
 #: The last parts of the names of breaknet's own rows, with which others are compared.

@@ -1,36 +1,16 @@
-"""Times, ratios, conditions and Markdown tables as text."""
+"""Ratios, conditions and Markdown tables as text."""
 
 from collections.abc import Iterable, Sequence
 
 from benchmarks.rows import Machine, Row
 from benchmarks.tables.stored import Sheet
-
-
-def digits(value: float, count: int = 3) -> str:
-    """`count` significant digits, never with an exponent: 0.0123, 4.56, 789, 12,300."""
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.{count - 1}e}")
-    decimals = max(0, count - 1 - int(f"{rounded:e}".partition("e")[2]))
-    return f"{rounded:,.{decimals}f}"
-
-
-def time(seconds: float, count: int = 3) -> str:
-    """With the unit that suits it: 62.0 us, 1.05 s."""
-    unit, scale = _unit(seconds)
-    return f"{digits(seconds / scale, count)} {unit}"
+from breaknet.cli.output import digits, unit_of_time
 
 
 def spread(row: Row) -> str:
     """The quartiles in the unit of the median."""
-    low, high = (digits(end / _unit(row.median)[1]) for end in (row.low, row.high))
+    low, high = (digits(end / unit_of_time(row.median)[1]) for end in (row.low, row.high))
     return low if low == high else f"{low} to {high}"
-
-
-def _unit(seconds: float) -> tuple[str, float]:
-    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-    # what rounds to 1,000 us is 1.00 ms
-    return next((one for one in units if seconds >= 0.9995 * one[1]), ("ns", 1e-9))
 
 
 def ratio(value: float) -> str:

@@ -348,8 +348,10 @@ def show(found: dict[str, Any]) -> None:
             lines.append((row["title"], row["problem"], "", "", ""))
             continue
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}"
-        spread = f"{_time(row['low'])} to {_time(row['high'])}"
-        lines.append((row["title"], _time(row["seconds"]), spread, _time(row["seconds"] / steps), ratio))
+        spread = f"{output.time(row['low'])} to {output.time(row['high'])}"
+        lines.append(
+            (row["title"], output.time(row["seconds"]), spread, output.time(row["seconds"] / steps), ratio)
+        )
     header = ("", "an epoch", f"of {_calls(found['rows'])} calls", "a step of it", "times as fast")
     print(output.table(header, lines))
     ours = found["rows"][-1]
@@ -364,13 +366,6 @@ def show(found: dict[str, Any]) -> None:
 def _calls(rows: Sequence[dict[str, Any]]) -> str:
     counts = sorted({row["calls"] for row in rows if "calls" in row}) or [0]
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-
-
-def _time(seconds: float) -> str:
-    """Three digits with a unit: 1.23 s, 45.6 ms, 7.89 us."""
-    unit, name = next((one for one in ((1.0, "s"), (1e-3, "ms")) if seconds >= one[0]), (1e-6, "us"))
-    value = seconds / unit
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {name}"
 
 
 def _device_name(device: torch.device) -> str:

@@ -248,3 +248,25 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     form = "  ".join(f"{{:{'>' if place else '<'}{width}}}" for place, width in enumerate(widths))
     return "\n".join(form.format(*row).rstrip() for row in (header, *rows))
+
+
+def digits(value: float, count: int = 3) -> str:
+    """`count` significant digits, never with an exponent: 0.0123, 4.56, 789, 12,300."""
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{count - 1}e}")
+    decimals = max(0, count - 1 - int(f"{rounded:e}".partition("e")[2]))
+    return f"{rounded:,.{decimals}f}"
+
+
+def time(seconds: float, count: int = 3) -> str:
+    """With the unit that suits it: 62.0 us, 1.05 s."""
+    unit, scale = unit_of_time(seconds)
+    return f"{digits(seconds / scale, count)} {unit}"
+
+
+def unit_of_time(seconds: float) -> tuple[str, float]:
+    """The unit that suits a time, and its seconds."""
+    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
+    # what rounds to 1,000 us is 1.00 ms
+    return next((one for one in units if seconds >= 0.9995 * one[1]), ("ns", 1e-9))

@@ -8,7 +8,8 @@ from made_up_rows import TIMED, everything, machine, row
 from benchmarks.rows import Machine, Row
 from benchmarks.tables.__main__ import contents
 from benchmarks.tables.stored import Evidence
-from benchmarks.tables.text import conditions, count, digits, launches, ratio, spread, table, time, timed
+from benchmarks.tables.text import conditions, count, launches, ratio, spread, table, timed
+from breaknet.cli.output import digits, time
 
 
 def text_of(name: str, rows) -> str:
@@ -25,6 +26,7 @@ def text_of(name: str, rows) -> str:
             time,
             {
                 3e-8: "30.0 ns", 6.2e-5: "62.0 us", 9.9949e-4: "999 us", 9.996e-4: "1.00 ms", 0.2: "200 ms",
+                0.9994: "999 ms", 0.9996: "1.00 s", 9.996: "10.0 s",
                 1.0: "1.00 s", 525: "525 s",
             },
         ),
