@@ -53,11 +53,11 @@ def _check(x: Tensor, target: Tensor, parameters: tuple[Tensor, ...]) -> None:
             raise ValueError(
                 f"parameters[{number}]: {dtype} on {device} as x is, not {tensor.dtype} on {tensor.device}"
             )
-        is_bias = number % 2 == 1
-        if tensor.ndim != 2 - is_bias or tensor.shape[-1] != width:
+        is_bias, shape = number % 2 == 1, tensor.shape
+        if len(shape) != 2 - is_bias or shape[-1] != width:
             kind = f"a bias [{width}]" if is_bias else f"a weight [N, {width}]"
-            raise ValueError(f"parameters[{number}]: {kind}, not {list(tensor.shape)}")
-        width = tensor.shape[0]
+            raise ValueError(f"parameters[{number}]: {kind}, not {list(shape)}")
+        width = shape[0]
     check_target("labels", target, (*x.shape[:-1], width), dtype, device)
 
 
@@ -194,25 +194,24 @@ def fused_network_cost(x: Tensor, labels: Tensor, parameters: Iterable[Tensor]) 
     if not parameters or len(parameters) % 2:
         raise ValueError(f"parameters: weight and bias of each layer, not {len(parameters)} tensors")
     ordinary = eager(x, labels, *parameters)
+    if ordinary and not on_kernel(x):
+        _check(x, labels, parameters)
+        for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+            x = linear_sigmoid_spec(x, weight, bias)
+        return cost_by_torch(x, labels, "labels")
     if not ordinary:
         check_plain(x=x, labels=labels, **{f"parameters[{n}]": one for n, one in enumerate(parameters)})
         if transformed():
             _check(x, labels, parameters)
             return fused_network_spec(x, labels, *parameters)
-    wanted = torch.is_grad_enabled() and (x.requires_grad or any(one.requires_grad for one in parameters))
     if not _whole(x, labels, parameters):
         _check(x, labels, parameters)
         for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
             x = linear_sigmoid(x, weight, bias)
         return summed_mse(x, labels)
-    if not ordinary:
-        return torch.ops.breaknet.fused_network_cost(x, labels, *parameters, wanted)[0]
-    if on_kernel(x):
-        return _around_dispatcher(x, labels, *parameters, wanted)[0]
-    _check(x, labels, parameters)
-    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        x = linear_sigmoid_spec(x, weight, bias)
-    return cost_by_torch(x, labels, "labels")
+    wanted = torch.is_grad_enabled() and (x.requires_grad or any(one.requires_grad for one in parameters))
+    function = _around_dispatcher if ordinary else torch.ops.breaknet.fused_network_cost
+    return function(x, labels, *parameters, wanted)[0]
 
 
 class FusedNetwork(nn.Module):

@@ -159,11 +159,10 @@ def _by_torch(prediction: Tensor, target: Tensor, with_gradient: bool) -> tuple[
 def cost_by_torch(prediction: Tensor, target: Tensor, name: str) -> Tensor:
     """The cost alone, its derivatives torch's own; the target, named so, is checked, but for the labels' range."""
     if not target.is_floating_point():
-        classes = prediction.shape[-1]
         try:
-            target = nn.functional.one_hot(target.long(), classes).to(prediction.dtype)
+            target = torch.zeros_like(prediction).scatter_(-1, target.long().unsqueeze(-1), 1)
         except RuntimeError:
-            check_labels(name, target, classes)
+            check_labels(name, target, prediction.shape[-1])
             raise
     return nn.functional.mse_loss(prediction, target, reduction="sum")
 

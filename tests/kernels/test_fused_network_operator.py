@@ -1,6 +1,7 @@
 """`fused_network_cost` and `FusedNetwork` as torch sees them: derivatives, dispatch, compiling, dtypes, errors."""
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -149,16 +150,14 @@ def test_torchs_own_check_of_operators():
         opcheck(operators.fused_network_backward.default, (*given, *wanted))
 
 
-@pytest.mark.parametrize(
-    ("sizes", "limited"),
-    [((5, 200, 4, 3), True), ((5, 7, 4, 20), True), ((5, 3), False), ((5, 6, 7, 8, 9, 3), False)],
-)
-def test_other_networks_go_layer_by_layer(monkeypatch, sizes, limited):
-    """Numbers of layers that the operator does not take, and on a GPU widths; with the same results."""
-    if limited:
-        monkeypatch.setattr(Tensor, "is_cuda", True)
-        for module in (_operators, fused_network, linear_sigmoid, summed_mse):
-            monkeypatch.setattr(module, "on_kernel", lambda tensor: False)
+@pytest.mark.parametrize("sizes", [(5, 200, 4, 3), (5, 7, 4, 20), (5, 3), (5, 6, 7, 8, 9, 3)])
+def test_other_networks_go_layer_by_layer(monkeypatch, sizes):
+    """Widths and numbers of layers that the kernels do not take, as on a GPU; with the same results."""
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    for module in (_operators, fused_network, linear_sigmoid, summed_mse):
+        monkeypatch.setattr(module, "on_kernel", lambda tensor, module=module: module is fused_network)
+    calls = Mock(wraps=linear_sigmoid.linear_sigmoid)
+    monkeypatch.setattr(fused_network, "linear_sigmoid", calls)
     monkeypatch.setattr(fused_network, "_around_dispatcher", None)
     torch.manual_seed(0)
     layers = [nn.Linear(*size) for size in pairwise(sizes)]
@@ -168,6 +167,17 @@ def test_other_networks_go_layer_by_layer(monkeypatch, sizes, limited):
     torch.testing.assert_close(
         found, torch.autograd.grad(fused_network_spec(x, labels, *parameters), parameters)
     )
+    assert calls.call_count == len(layers)
+
+
+@pytest.mark.parametrize("sizes", [(5, 3), (5, 7, 4, 3), (5, 6, 7, 8, 9, 3)])
+def test_where_there_is_no_kernel_nothing_but_torch_is_called(monkeypatch, sizes):
+    for name in ("_around_dispatcher", "linear_sigmoid", "summed_mse"):
+        monkeypatch.setattr(fused_network, name, None)
+    parameters = [torch.rand(size) for pair in pairwise(sizes) for size in (pair[::-1], pair[1:])]
+    x, labels = torch.rand(6, 5), torch.arange(6) % 3
+    found = fused_network_cost(x, labels, parameters)
+    torch.testing.assert_close(found, fused_network_spec(x, labels, *parameters))
 
 
 def test_empty_batches(on_kernels):
