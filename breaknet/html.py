@@ -107,9 +107,15 @@ def curves(
 
 
 def _png(image: NDArray[np.uint8]) -> str:
-    """An image [784] as an address that holds a PNG."""
+    """The address of an image [784]."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(image.reshape(28, 28)).save(buffer, "png")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri(buffer.getvalue())
+
+
+def data_uri(image: bytes) -> str:
+    """An address that holds the whole of a PNG or an SVG."""
+    kind = "png" if image.startswith(b"\x89PNG") else "svg+xml"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

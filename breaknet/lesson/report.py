@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import written_whole
+from ..html import data_uri
 from .experiments import PHASES, outcome
 from .fits import line_from, logistic_from
 from .inline_figures import axes_of, inlined
@@ -78,7 +79,7 @@ def render_report(results: Results, samples: bytes | None, folder: Path, *, answ
         said=lambda text: worded(text, results),
         parameters=parameter_count(settings["hidden"]),
         network=network_diagram(settings["hidden"]),
-        samples=None if samples is None else _data_uri(samples),
+        samples=None if samples is None else data_uri(samples),
         alarms=alarms(results),
         contents=contents,
         sections=sections,
@@ -126,7 +127,7 @@ def _pictures(results: Results, section: Section, folder: Path) -> list[dict[str
         width, height = (int.from_bytes(image[place : place + 4]) for place in (16, 20))
         alt = f"{caption} {_said(results, section.name, name.rpartition('_')[2])}".strip()
         shown.append(
-            {"uri": _data_uri(image), "caption": caption, "alt": alt, "width": width, "height": height}
+            {"uri": data_uri(image), "caption": caption, "alt": alt, "width": width, "height": height}
         )
     return shown
 
@@ -293,11 +294,6 @@ def _phases(results: Results) -> list[tuple[str, str]]:
         for phase, seconds in results["seconds"].items()
         if phase != "report" or seconds > 0
     ]
-
-
-def _data_uri(image: bytes) -> str:
-    kind = "png" if image.startswith(b"\x89PNG") else "svg+xml"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
 def network_diagram(hidden: list[int]) -> dict[str, Any]:

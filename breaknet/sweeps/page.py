@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files import written_whole
+from ..html import data_uri
 from .maps import pictures
 from .runner import SweepResult
 from .table import Table
@@ -44,10 +44,7 @@ def write_page(
         title=title,
         source=result.data_source,
         text=text,
-        pictures=[
-            {"title": heading, "uri": f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"}
-            for heading, svg in drawn.values()
-        ],
+        pictures=[{"title": heading, "uri": data_uri(svg)} for heading, svg in drawn.values()],
         axes=table.axes,
         rows=_rows(table),
         cells=len(table.cells()),

@@ -68,6 +68,6 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
 
 def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
     """Cost, accuracy and, if wanted, confusion counts of parameters [C, ...] on the examples."""
-    from .scheduler import evaluate_models
+    from .scheduler import evaluate_side_by_side
 
-    return evaluate_models(parameters, examples, thread_count(), confusion)
+    return evaluate_side_by_side(parameters, examples, thread_count(), confusion)

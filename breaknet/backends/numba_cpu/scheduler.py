@@ -277,7 +277,9 @@ def _prepare(jobs: list[TrainingJob], pool: Executor, stop: NDArray[np.int64]) -
     return runs
 
 
-def evaluate_models(parameters: Parameters, examples: Examples, threads: int, confusion: bool) -> Scores:
+def evaluate_side_by_side(
+    parameters: Parameters, examples: Examples, threads: int, confusion: bool
+) -> Scores:
     """`evaluate` of the backend protocol on a number of threads."""
     compile_kernels({examples.images.dtype}, training=False)
     with thread_pool(threads) as (pool, stop):
