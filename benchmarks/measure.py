@@ -169,7 +169,7 @@ class Context:
 
 @dataclass(eq=False)
 class Session:
-    """What is learnt while measuring, beside the rows."""
+    """Facts learnt while measuring, beside the rows."""
 
     times: dict[str, list[float]] = field(
         default_factory=dict

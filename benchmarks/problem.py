@@ -59,7 +59,7 @@ def size_of(name: str | None = None) -> Size:
 
 
 def digits(source: str | None = None) -> Digits:
-    """What `source` or BREAKNET_DATA names, else synthetic digits, else (their fonts need matplotlib) prototypes.
+    """Those that `source` or BREAKNET_DATA names, else synthetic digits, else (their fonts need matplotlib) prototypes.
 
     "synthetic" and "prototypes" (few of them, for rehearsals) are names, all else a folder or a file.
     """

@@ -121,13 +121,13 @@ class Row:
 
     @property
     def distance(self) -> float | None:
-        """How many times its floor the work takes; None where there is no floor."""
+        """The time as a multiple of the work's floor; None where there is no floor."""
         return self.median / self.floor["seconds"] if self.floor else None
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where, when and with which versions rows were measured, as `benchmarks.machine.here` finds it.
+    """The machine, the date and the versions that rows were measured with, as `benchmarks.machine.here` finds it.
 
     Raises:
         ValueError: for a value of another kind, naming the field.

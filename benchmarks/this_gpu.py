@@ -88,7 +88,7 @@ def measure(out: Path | str, *, seconds: float = SECONDS, rehearse: bool = False
 
 
 def checks(report: Path) -> str:
-    """What the report says of the checks against float64: a line for each plan of the backend, and for evaluation."""
+    """The report's lines on the checks against float64: one for each plan of the backend, and for evaluation."""
     found = report.read_text().partition("\nCHECKS\n")[2].partition("\n\n")[0] if report.exists() else ""
     return f"Checks against float64:\n{found or 'none were made'}"
 
@@ -168,7 +168,7 @@ def _time(row: Row | None) -> str:
 
 
 def _prediction(row: Row | None, gpu_here: t4_model.Gpu | None) -> str:
-    """What the model says of a row that it can predict for this GPU."""
+    """The model's prediction for this GPU of a row's time, as text."""
     counted = t4_gate.load()
     if row is None or gpu_here is None or counted is None or (kernel := t4_gate.kernel_of(row)) is None:
         return "–"

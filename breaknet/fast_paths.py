@@ -202,7 +202,7 @@ def _hooks(model: nn.Module, names: tuple[str, ...]) -> bool:
 
 
 def _own_methods(module: nn.Module) -> Iterator[str]:
-    """What a module, or its class below nn.Module and torch's own layers, puts in the place of nn.Module's methods."""
+    """The methods of nn.Module that a module, or its class below nn.Module and torch's own layers, replaces."""
     if type(type(module)) is not type:
         yield type(type(module)).__name__
     for name in module.__dict__:

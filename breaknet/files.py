@@ -30,7 +30,7 @@ _KINDS = (
 
 
 def real_path(path: str | os.PathLike[str], name: str) -> Path:
-    """Where `path` leads: its ~ and its links resolved, whether something is there or not; `name` is the argument's.
+    """`path` with its ~ and its links resolved, whether something is there or not; `name` is the argument's.
 
     Raises:
         ValueError: for an empty path, or one that no file can have.
@@ -75,7 +75,7 @@ def check_output_file(
     force: bool | None = False,
     name: str = "out",
 ) -> tuple[Path, bool]:
-    """Where a file will be written, and whether one of ours is replaced there; leaves nothing behind.
+    """The place where a file will be written, and whether one of ours is replaced there; leaves nothing behind.
 
     A plain file is replaced only where it is empty, `is_ours`, or with `force`; None: there is no such option.
 

@@ -326,7 +326,7 @@ def _kind(value: Any) -> str:
 
 
 def _kind_of_data(value: Any) -> str:
-    """What to say of something that is no Split and no pair, with what may have been meant."""
+    """A description of something that is no Split and no pair, with what may have been meant."""
     if isinstance(value, Digits):
         return "Digits; name a part of them, such as digits.train"
     return f"{_kind(value)} without labels" if hasattr(value, "dtype") else _kind(value)

@@ -80,7 +80,7 @@ def hidden_widths(parameters: Mapping[str, Tensor]) -> tuple[int, int]:
 
 
 def parameter_bytes(hidden: tuple[int, int]) -> int:
-    """How much memory the float32 parameters of one model take."""
+    """Bytes of the float32 parameters of one model."""
     first, second = hidden
     return 4 * (first * (INPUTS + 1) + second * (first + 1) + OUTPUTS * (second + 1))
 
@@ -249,7 +249,7 @@ def _pixels(images: Tensor, rows: NDArray[np.int64]) -> NDArray[np.float32]:
 def _saturated(
     parameters: Mapping[str, NDArray[np.float32]], values: NDArray[np.float32]
 ) -> NDArray[np.bool_]:
-    """Which of C networks have a saturated layer, [C], by images [B, 1, N, 784]."""
+    """Whether each of C networks has a saturated layer, [C], by images [B, 1, N, 784]."""
     found = np.zeros(len(parameters["output.bias"]), np.bool_)
     for layer in LAYERS:
         weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]

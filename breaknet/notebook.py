@@ -63,7 +63,7 @@ def accuracy(pred: Any, xy: Any) -> float:
 
 
 def _largest(rows: Any, name: str) -> NDArray[np.int64]:
-    """Where the largest entry of each row stands, the first of equal ones."""
+    """The column of each row's largest entry, the first of equal ones."""
     with torch_settings():
         if isinstance(rows, (list, tuple)) and rows and all(isinstance(row, Tensor) for row in rows):
             rows = torch.stack(list(rows))
@@ -264,7 +264,7 @@ _OURS: dict[str, Any] = {"activation_func": activation_func, "cost_func": cost_f
 
 
 def _of_callers(name: str) -> Any:
-    """What the nearest caller that has another `name` than ours means by it, else the main module; else ours."""
+    """The `name` of the nearest caller that has another than ours, else the main module; else ours."""
     ours = _OURS[name]
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -276,7 +276,7 @@ def _of_callers(name: str) -> Any:
 
 
 def _of_the_cells(name: str) -> Any:
-    """What the notebook calls `name`: another than ours where a caller, or whoever imported us, has another.
+    """The notebook's own `name`: another than ours where a caller, or whoever imported us, has another.
 
     In the notebook all functions share the cells' names. Here they are looked for in all callers, since a helper or a
     decorator may stand between. Below a thread that was started with one of our functions there is no cell: then
@@ -320,7 +320,7 @@ fast_paths.OUR_FORWARDS[NN_Model.forward] = _activation_difference
 
 
 def _difference(model: nn.Module, cost: Callable[[Tensor, Tensor], Tensor]) -> str | None:
-    """What of the model or the cost is not the lesson's; None if all is."""
+    """A difference of the model or the cost from the lesson's; None if there is none."""
     if cost is not _OURS["cost_func"] and not fast_paths.is_summed_squares(cost):
         return "this cost function is another than the lesson's"
     found = fast_paths.difference_in_outputs(model) or fast_paths.difference_in_training(model)

@@ -97,7 +97,7 @@ _printer = _Printer()
 
 
 class TimeLeft:
-    """How long the rest of some work takes, from how fast it has gone since it was first heard of."""
+    """The seconds that the rest of some work takes, from how fast it has gone since it was first heard of."""
 
     def __init__(self, total: float) -> None:
         self.total = total

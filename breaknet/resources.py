@@ -95,7 +95,7 @@ def _of_the_system() -> int | None:
 
 
 def _of_the_group() -> int | None:
-    """What a container's limit leaves."""
+    """Bytes that a container's limit leaves."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -75,7 +75,7 @@ class Run:
         return self.checkpoints[-1]
 
     def predict(self, images: Any) -> Any:
-        """What `model` takes images for: labels int64 [N], or one number for one image.
+        """The digits that `model` takes images for: labels int64 [N], or one number for one image.
 
         Args:
             images: a Split, or images as for `breaknet.train`, [N, 784] or [N, 28, 28]; one image is [784] or [28, 28].

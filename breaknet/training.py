@@ -376,7 +376,7 @@ def _stuck_at(trained: Trained, job: TrainingJob) -> int | None:
 
 
 def _breakages(job: Job) -> dict[str, str]:
-    """What was done to a job's Splits, as text that `breaknet.break_data` takes; "" for nothing."""
+    """The breakages of a job's Splits, as text that `breaknet.break_data` takes; "" for nothing."""
     return {
         "breakage": getattr(job.data, "breakage", ""),
         "valid_breakage": getattr(job.valid, "breakage", ""),

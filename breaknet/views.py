@@ -160,5 +160,5 @@ def centre_digit(grey: Any) -> NDArray[np.uint8]:
 
 
 def _centre(mass: NDArray[np.float32]) -> float:
-    """Where the centre of mass along one axis lies, from the edge of the first pixel."""
+    """The centre of mass along one axis, from the edge of the first pixel."""
     return float((mass @ (np.arange(len(mass)) + 0.5)) / mass.sum())

@@ -286,7 +286,7 @@ def _forward_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _backward_by_torch(
     grad: Tensor, y: Tensor, x: Tensor | None, weight: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """What `launch_backward` gives, in torch's own operations, differentiable again."""
+    """The gradients of `launch_backward` in torch's own operations, differentiable again."""
     dz = grad * (y * (1 - y))
     dx = None if weight is None else (dz @ weight).contiguous()
     if x is None:

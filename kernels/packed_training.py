@@ -75,14 +75,14 @@ def copy_parameters(from_ptr, to_ptr, count, BLOCK: tl.constexpr):
 
 @jit
 def job_batches(images_ptr, jobs_ptr, job, pitch):
-    """Where a job's images begin; its examples, examples a batch and epochs."""
+    """The first of a job's images; its examples, examples a batch and epochs."""
     image_row, _, examples, batch, epochs, _, _ = load_job(jobs_ptr, job)
     return images_ptr + image_row * pitch, examples, batch, epochs
 
 
 @jit
 def job_network(labels_ptr, live_ptr, checkpoints_ptr, jobs_ptr, rates_ptr, job, parameters):
-    """Where a job's labels, parameters and checkpoints begin; its learning rate."""
+    """The first of a job's labels, parameters and checkpoints; its learning rate."""
     _, first_label, _, _, _, live_row, checkpoint_row = load_job(jobs_ptr, job)
     live_ptr += live_row * parameters
     checkpoints_ptr += checkpoint_row * parameters
@@ -113,7 +113,7 @@ def widths(shape_ptr):
 
 @jit
 def small_layers(live_ptr, shape_ptr, h, o):
-    """Where all but W1 lie, weights as [in, out], and which units and outputs exist."""
+    """Places of all but W1, weights as [in, out], and which units and outputs exist."""
     K, H1, H2, O, _ = widths(shape_ptr)
     # torch's order: each weight [out, in], then its bias
     b1 = live_ptr + H1 * K + h

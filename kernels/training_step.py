@@ -46,7 +46,7 @@ def load_slice_inputs(images_ptr, first_row, rows, first_input, NET: tl.constexp
 
 @jit
 def slice_offsets(first_input, NET: tl.constexpr, TILES: tl.constexpr):
-    """Where a slice [input_block, width1] of (W1 | b1)', laid flat, lies in a row, and which part exists."""
+    """Places in a row of a slice [input_block, width1] of (W1 | b1)', laid flat, and which of them exist."""
     place = tl.arange(0, TILES.input_block * TILES.width1)
     column, unit = first_input + place // TILES.width1, place % TILES.width1
     offsets = tl.where(column == NET.inputs, NET.hidden1 * NET.inputs + unit, unit * NET.inputs + column)
@@ -132,7 +132,7 @@ def store_w2(row_ptr, w2, first_unit, NET: tl.constexpr, TILES: tl.constexpr):
 
 @jit
 def output_tiles(NET: tl.constexpr, TILES: tl.constexpr):
-    """Where b2 [width2], W3 [16, width2] and b3 [16] lie from a row's b2 on, and which of each exists."""
+    """Places of b2 [width2], W3 [16, width2] and b3 [16] from a row's b2 on, and which of each exist."""
     unit2 = tl.arange(0, TILES.width2)
     digit = tl.arange(0, OUTPUT_BLOCK)
     w3, w3_inside = matrix_tile(0, 0, NET.outputs, NET.hidden2, OUTPUT_BLOCK, TILES.width2)

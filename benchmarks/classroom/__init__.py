@@ -103,7 +103,7 @@ def run(notebook: NotebookNode, data_file: Path, timeout: int = 3600, **paramete
 
 
 def names_of(version: str) -> dict[str, Any]:
-    """What the imports, classes and functions of the "original" or of the "drop-in" give, by name.
+    """The names that the imports, classes and functions of the "original" or of the "drop-in" define.
 
     An import that is not installed is left out: training and accuracy use torch alone.
     """

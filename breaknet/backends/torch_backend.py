@@ -129,7 +129,7 @@ def evaluate(parameters: Parameters, examples: Examples, device: torch.device, c
 
 
 def models_at_once(hidden: tuple[int, int], examples: int) -> int:
-    """How many models are computed in one product; of whole such blocks the bits are the same in another call."""
+    """The number of models computed in one product; of whole such blocks the bits are the same in another call."""
     return max(1, _BYTES_AT_ONCE // (4 * max(*hidden, OUTPUTS) * min(examples, _IMAGES_AT_ONCE)))
 
 
@@ -137,7 +137,7 @@ def models_at_once(hidden: tuple[int, int], examples: int) -> int:
 def evaluate_modules(
     modules: list[nn.Module], examples: Examples, device: torch.device, confusion: bool
 ) -> Scores:
-    """What `evaluate` gives, by calling each module of images [N, 784]; modules are left where and as they are.
+    """The scores of `evaluate`, by calling each module of images [N, 784]; modules are left where and as they are.
 
     Raises:
         ValueError: for a module that does not give outputs [N, 10].

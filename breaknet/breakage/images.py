@@ -149,7 +149,7 @@ def shift(split: Split, right: int, down: int = 0, seed: int = 0) -> Split:
 
 
 def _overlap(step: int) -> tuple[slice, slice]:
-    """Where an axis moved by `step` is written, and where that is read from."""
+    """The part of an axis moved by `step` that is written, and the part that it is read from."""
     return slice(max(step, 0), SIDE + min(step, 0)), slice(max(-step, 0), SIDE + min(-step, 0))
 
 

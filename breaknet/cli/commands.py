@@ -312,7 +312,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _usage_message(error: Any) -> str:
-    """What a usage error says; for an option that other libraries have, ours."""
+    """The message of a usage error; for an option that other libraries have, with ours."""
     if type(error).__name__ == "NoSuchOption" and error.ctx is not None:
         from ..inputs import name_here
 

@@ -143,7 +143,7 @@ def evaluate(
 
 
 def _picture_file(plot: str, force: bool) -> Path:
-    """Where the curves will be drawn.
+    """The file that the curves will be drawn into.
 
     Raises:
         ValueError: for a name that ends in nothing they can be drawn as.

@@ -137,7 +137,7 @@ def _bytes(images: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def _scale(images: NDArray[Any]) -> str:
-    """What other scale floating images may have, as an end of a message."""
+    """Another scale that floating images may have, as the end of a message."""
     with np.errstate(all="ignore"):
         largest = float(np.max(images[:1000], initial=0))
         if 1 < largest <= 255 and np.array_equal(images[:1000], np.floor(images[:1000])):

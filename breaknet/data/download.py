@@ -192,7 +192,7 @@ def _transfer(url: str, folder: Path, name: str, patience: float) -> Path:
 
 
 def _reason(error: BaseException, name: str) -> str:
-    """Why a transfer failed, in a few words."""
+    """The reason why a transfer failed, in a few words."""
     from requests import exceptions
 
     text = str(error)

@@ -75,7 +75,7 @@ def _from_folder(folder: Path, source: str) -> Digits:
 
 
 def _from_this_folder(folder: Path, source: str) -> Digits | None:
-    """What the files of a folder hold; None where none of them is one of digits."""
+    """The digits in the files of a folder; None where none of them is one of digits."""
     try:
         present = set(os.listdir(folder))
     except OSError as error:
@@ -97,7 +97,7 @@ def _from_this_folder(folder: Path, source: str) -> Digits | None:
 
 
 def _from_tables(folder: Path, source: str, present: set[str]) -> Digits | None:
-    """What the tables of a folder hold, NAMEtrain.csv and, if its rows have labels, NAMEtest.csv; None without any."""
+    """The digits in a folder's tables, NAMEtrain.csv and, if its rows have labels, NAMEtest.csv; None without any."""
     trains = sorted(name for name in present if name.removesuffix(".gz").endswith("train.csv"))
     if not trains:
         return None
@@ -143,7 +143,7 @@ def _from_emnist(folder: Path, source: str, present: set[str]) -> Digits | None:
 
 
 def _idx_file(folder: Path, name: str, present: set[str]) -> Path | None:
-    """Where a folder has an IDX file, by any of its spellings, or a folder of that name that holds it.
+    """A folder's IDX file, by any of its spellings, or a folder of that name that holds it.
 
     What is empty stands back behind what is not: unpacking that breaks off leaves an empty file beside a whole one.
     """

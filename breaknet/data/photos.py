@@ -106,7 +106,7 @@ def _on_paper(picture: Any) -> Any:
 
 
 def _ink(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How much brighter or darker than the paper each pixel is, 0 where it is paper; all 0 where there is no ink."""
+    """Each pixel's difference from the paper, brighter or darker, 0 where it is paper; all 0 where there is no ink."""
     ndimage = _ndimage()
     smooth = ndimage.gaussian_filter(grey, 1) if grey.size > 10_000 else grey  # without most of the grain
     low, high = np.percentile(smooth, (0.1, 99.9))

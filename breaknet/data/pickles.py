@@ -32,11 +32,11 @@ _TUPLES = {b"\x85": 1, b"\x86": 2, b"\x87": 3}
 
 
 class _Mark:
-    """Where a tuple or a list begins on the stack."""
+    """The beginning of a tuple or a list on the stack."""
 
 
 class _Name:
-    """What a pickle calls, by its module and name."""
+    """A function or class that a pickle calls, by its module and name."""
 
     def __init__(self, module: str, name: str) -> None:
         self.whole = f"{module}.{name}"

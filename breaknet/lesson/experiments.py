@@ -119,7 +119,7 @@ class Settings:
 
     @property
     def labels_seed(self) -> int:
-        """What shuffles the labels."""
+        """The seed of the shuffled labels."""
         return self.seed if self.shuffle_seed is None else self.shuffle_seed
 
     def epochs(self, experiment: Experiment) -> int:
@@ -253,7 +253,7 @@ class Lesson:
         return {**by_examples, "widths": by_width}
 
     def _network(self) -> dict[str, Any]:
-        """What all runs have in common, as arguments of a Job."""
+        """Arguments of a Job that all runs have in common."""
         settings = self.settings
         rate = settings.learning_rate or (self._rates or [LEARNING_RATE])[-1]
         return {"batch_size": settings.batch_size, "learning_rate": rate, "hidden": settings.hidden}
@@ -314,7 +314,7 @@ class Lesson:
 
 
 def outcome(results: Mapping[str, Any], name: str) -> Any:
-    """What the results hold of an experiment, one of the three or one of many runs; None where it was not run."""
+    """The results of an experiment, one of the three or one of many runs; None where it was not run."""
     return results["experiments"].get(name, results.get(name))
 
 
@@ -331,7 +331,7 @@ def _add_runs(results: Results, runs: dict[str, Run]) -> None:
 
 
 def summary(name: str, run: Run) -> dict[str, Any]:
-    """What results["experiments"] holds of one run: four curves [epochs], `diverged_at`, `stuck_at` and its fits."""
+    """One run's entry of results["experiments"]: four curves [epochs], `diverged_at`, `stuck_at` and its fits."""
     curves = {key: getattr(run, key).tolist() for key in CURVES}
     ends = {"diverged_at": run.diverged_at, "stuck_at": getattr(run, "stuck_at", None)}
     return {**curves, **ends, "fits": fit_experiment(name, curves)}

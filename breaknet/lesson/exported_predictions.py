@@ -36,7 +36,7 @@ Values = dict[str, Any]  # question -> a number, or a list of POINTS numbers or 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of a run, by question, and where the axes of its curves begin and end."""
+    """The outcome of a run by question, and the ends of its curves' axes."""
 
     values: Values
     axes: dict[str, tuple[float, float]]
@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What one student predicted, and the outcome that the student's report showed."""
+    """One student's predictions, and the outcome that the student's report showed."""
 
     file: str
     student: str

@@ -82,7 +82,7 @@ class Illustrator:
 
 @contextmanager
 def _surroundings() -> Iterator[None]:
-    """What processes started in this block inherit: no module of the current folder, no window, no Ctrl-C.
+    """Surroundings that processes started in this block inherit: no module of the current folder, no window, no Ctrl-C.
 
     Python puts the current folder before its own library for `python -c`, by which processes are started; a backend
     of matplotlib's may be meant for a notebook that is not here; and Ctrl-C, which is the parent's to act on, would

@@ -62,7 +62,7 @@ def axes_text(figure: Figure) -> str:
 
 
 def axes_of(svg: str) -> dict[str, Any] | None:
-    """Where the axes of a figure are and what they span (`axes_text`); None for other pictures."""
+    """Places and spans of a figure's axes (`axes_text`); None for other pictures."""
     found = _DESCRIPTION.search(svg)
     try:
         axes = json.loads(found[1].replace("&quot;", '"')) if found else None

@@ -85,7 +85,7 @@ def noticed(results: Results, name: str) -> Markdown:
 
 
 def looking_back(results: Results) -> Markdown:
-    """What went wrong, named, and whether there was any of it in the clean run."""
+    """The faults of a run, named, and whether there was any of it in the clean run."""
     return _bullets(closing(results))
 
 

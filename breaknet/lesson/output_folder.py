@@ -216,7 +216,7 @@ class LessonFolder:
 
 
 def _drawn_from(name: str, run: Run, results: Results, valid: Split) -> dict[str, Any] | None:
-    """What the picture EXPERIMENT_KIND is drawn from, arrays alone; None where the run left no network."""
+    """The arrays that the picture EXPERIMENT_KIND is drawn from; None where the run left no network."""
     experiment, _, kind = name.rpartition("_")
     found = results["experiments"][experiment]
     if not len(run.checkpoints):

@@ -65,7 +65,7 @@ class Curve:
     along: str = "epoch"  # or "fractions", "examples"
 
     def places(self, run: Experiment) -> NDArray[np.float64]:
-        """Where the outcome was measured: epochs, shares in percent, or powers of ten of examples."""
+        """The places where the outcome was measured: epochs, shares in percent, or powers of ten of examples."""
         if self.along == "epoch":
             return np.arange(len(run[self.of]), dtype=np.float64)
         values = np.asarray(run[self.along], np.float64)
@@ -186,7 +186,7 @@ def written(unit: str, value: float) -> str:
 
 
 def query(unit: str, value: float) -> str:
-    """What to ask back about a prediction that may be meant otherwise, or cannot be; "" for any other."""
+    """A question back about a prediction that may be meant otherwise, or cannot be; "" for any other."""
     if unit == "percent" and not 0 <= value <= 100:
         return "an accuracy is between 0 and 100 %."
     if unit == "percent" and 0 < value < 1:

@@ -54,7 +54,7 @@ def axes_for(results: Results, curves: Sequence[tuple[Curve, Sequence[float]]]) 
 
 
 def lesson_data(results: Results, titles: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """What the page's script knows: the questions with their outcomes, and what an exported file says of the report.
+    """The data of the page's script: the questions with their outcomes, and what an exported file says of the report.
 
     `titles` are the experiments' names and titles, in the page's order.
     """

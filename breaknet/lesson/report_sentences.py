@@ -58,7 +58,7 @@ def _notice(results: Results, name: str) -> list[str]:
 
 
 def alarms(results: Results) -> list[str]:
-    """What went wrong so far that the lesson does not show what it should: a line each, none if all is well."""
+    """Faults because of which the lesson does not show what it should: a line each, none if all is well."""
     said = []
     rate = results["settings"].get("learning_rate")
     for name, run in results["experiments"].items():
@@ -226,7 +226,7 @@ def _shuffled(results: Results, run: Run) -> list[str]:
 
 
 def _examples(results: Results) -> int:
-    """How many training examples there are."""
+    """The number of training examples."""
     count: int = results["settings"].get("examples", 50_000)
     return count
 

@@ -39,7 +39,7 @@ _log = logging.getLogger("breaknet")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a page wants to see: the current settings, those pinned beside them, and a drawing."""
+    """A page's wishes: the current settings, those pinned beside them, and a drawing."""
 
     current: Settings
     pins: tuple[Settings, ...] = ()

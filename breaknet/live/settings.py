@@ -40,7 +40,7 @@ KNOBS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run is made with. `breakage` is a recipe (see `breaknet.break_data`) for the first `examples`."""
+    """The settings of one run. `breakage` is a recipe (see `breaknet.break_data`) for the first `examples`."""
 
     breakage: str = "shuffle_labels(0)"
     examples: int = 2_000
@@ -171,7 +171,7 @@ def _number(text: str, knob: Parameter) -> float | int:
 
 
 def described_knobs(most_examples: int) -> dict[str, Any]:
-    """What the page builds its knobs from: ranges of numbers, and every way to break data."""
+    """Data of the page's knobs: ranges of numbers, and every way to break data."""
 
     def described(parameter: Parameter) -> dict[str, Any]:
         high = min(parameter.high, most_examples) if parameter.name == "examples" else parameter.high

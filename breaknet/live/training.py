@@ -33,7 +33,7 @@ class Cancelled(BaseException):
 
 @dataclass
 class Progress:
-    """Where a run stands: epochs done, the four curves so far, the network after the last epoch."""
+    """The state of a run: epochs done, the four curves so far, the network after the last epoch."""
 
     epochs: int
     curves: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in CURVES})

@@ -44,7 +44,7 @@ class BrokenData:
 
 
 def _identity(step: Step, seed: int) -> tuple[str, int]:
-    """What a step does, seeds and all: equal where the results are."""
+    """An identity of a step, seeds and all: equal where the results are."""
     used = seed if step.seed is None else step.seed
     return str(step), used if BREAKAGES[step.name].seeded else 0
 

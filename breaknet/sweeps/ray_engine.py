@@ -67,7 +67,7 @@ class RayEngine:
         self._ray.init(address=address, **quiet)
 
     def _resources(self) -> dict[str, float]:
-        """What a task asks for; with one CPU each, shards run side by side."""
+        """Resources that a task asks for; with one CPU each, shards run side by side."""
         there = self._ray.cluster_resources()
         if there.get("GPU", 0) >= 1 and not str(self._asked[1]).startswith("cpu"):
             return {"num_gpus": 1}

@@ -38,7 +38,7 @@ Engine = Callable[[Digits, list[Shard]], Iterable[tuple[Shard, list[dict[str, An
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is going to do."""
+    """The jobs of a sweep: those finished, and the shards of those to do."""
 
     settings: list[Setting]
     finished: int  # of the settings, from earlier runs

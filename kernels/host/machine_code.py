@@ -82,7 +82,7 @@ def build(case: CompileCase, capability: int) -> Build:
 
 
 def builds(cases: Sequence[CompileCase], capability: int) -> list[Build | Exception]:
-    """What `build` returns or raises for each case; many at once take less time."""
+    """The result or the exception of `build` for each case; many at once take less time."""
     compiled: list[Any] = []
     for case in cases:
         try:
@@ -132,7 +132,7 @@ def disassembly(cubin: bytes) -> str:
 
 
 def _tool(name: str, *flags: str, content: bytes) -> str:
-    """What one of Triton's binary tools prints about `content`; RuntimeError with what it says where it fails."""
+    """The output of one of Triton's binary tools for `content`; RuntimeError with what it says where it fails."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name

@@ -60,7 +60,7 @@ class PackedTrainer(Trainer):
         kernel_of(self.config)[(programs,)](*data, self._rows.stride(0), rows, **launch_options(self.config))
 
     def _in_slots(self, values: Tensor, slots: Tensor, programs: int) -> Tensor:
-        """What belongs to each job in its slot of programs * networks, zero elsewhere."""
+        """Each job's entry in its slot of programs * networks, zero elsewhere."""
         placed = values.new_zeros(programs * self.config.networks, *values.shape[1:])
         placed[slots] = values
         return placed
@@ -118,7 +118,7 @@ def kernel_of(config: PackedConfig) -> Any:
 
 
 def compiler_options(config: PackedConfig) -> dict[str, Any]:
-    """What the compiler is told of a configuration."""
+    """The compiler's options for a configuration."""
     return OPTIONS | {"num_warps": config.num_warps, "num_stages": config.num_stages}
 
 

@@ -44,7 +44,7 @@ class ResourceRow:
 
     @classmethod
     def of(cls, case: CompileCase, built: Build, target: Target) -> ResourceRow:
-        """What `case` took when it was built for `target`, by the Triton at hand."""
+        """The resources that `case` took when it was built for `target`, by the Triton at hand."""
         import triton
 
         warps = case.options["num_warps"]

@@ -33,7 +33,7 @@ class Target:
         return f"sm_{self.capability}"
 
     def blocks_per_sm(self, registers: int, warps: int, shared: int) -> int:
-        """How many blocks of `warps` warps, `registers` a thread and `shared` bytes fit one SM."""
+        """The number of blocks of `warps` warps, `registers` a thread and `shared` bytes fit one SM."""
         # registers are given out per warp in units of 256, and a block's warps are spread over four quarters
         per_warp = -(-max(registers, 1) * THREADS_PER_WARP // 256) * 256
         by_registers = REGISTERS_PER_SM // 4 // per_warp * 4 // warps

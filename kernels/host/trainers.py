@@ -125,7 +125,7 @@ class CooperativeTrainer(_PhasedTrainer):
 
     @cached_property
     def at_once(self) -> int:
-        """How many jobs of this kind the GPU holds at once, by the needs of the compiled kernel.
+        """The number of jobs of this kind that the GPU holds at once, by the needs of the compiled kernel.
 
         Raises:
             NotResident: not even one.

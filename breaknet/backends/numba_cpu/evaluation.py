@@ -32,7 +32,7 @@ PART = 8192
 
 
 def table_for(terms: Images, hidden1: int) -> Floats:
-    """What `evaluate_models` keeps its models' tables in: [MODELS, planes of the first layer, rows, 16], flat.
+    """Room for the tables of `evaluate_models`: [MODELS, planes of the first layer, rows, 16], flat.
 
     Its rows begin at cache lines: most of them are fetched from the second cache, where one that straddles two lines
     costs two transfers and made the whole evaluation a fifth slower.

@@ -28,13 +28,13 @@ PLANE = INPUTS * LANES
 
 @register_jitable
 def planes(width):
-    """How many vectors hold `width` numbers."""
+    """The number of vectors that hold `width` numbers."""
     return (width + LANES - 1) // LANES
 
 
 @register_jitable
 def offsets(hidden1, hidden2):
-    """Where b1, W2, b2, W3 and b3 begin in a row (W1 begins at 0), and the row's length."""
+    """Offsets of b1, W2, b2, W3 and b3 in a row (W1's is 0), and the row's length."""
     v1, v2 = planes(hidden1), planes(hidden2)
     b1 = v1 * PLANE
     w2 = b1 + v1 * LANES

@@ -77,7 +77,7 @@ class Run:
         self.job.checkpoints = room_for(self.job.epochs // self.job.every, self.hidden)
 
     def chunk_length(self, threads: int) -> int:
-        """How many epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
+        """The number of epochs to train next: whole blocks of models for their evaluation, if there is time for one."""
         epochs = min(int(CHUNK * threads / self.epoch_seconds), CHUNK_BYTES // self.model.nbytes)
         if epochs > MODELS:
             epochs -= epochs % MODELS

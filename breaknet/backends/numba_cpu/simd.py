@@ -235,7 +235,7 @@ def level64(context, builder, address):
 
 @operation(types.int64, types.int64)
 def ones(context, builder, mask):
-    """How many bits of an int64 are set."""
+    """The number of set bits of an int64."""
     return builder.ctpop(mask)
 
 

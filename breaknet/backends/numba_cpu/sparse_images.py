@@ -170,7 +170,7 @@ def renumber(place, new):
 
 
 def starts_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of the lists of the given lengths begins, and where the last one ends."""
+    """The start of each of the lists of the given lengths, and the end of the last one."""
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)))
 
 
