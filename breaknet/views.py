@@ -109,7 +109,7 @@ def confidently_wrong(model: Any, split: Any, count: int = 12) -> list[Wrong]:
     check_count(count, "count")
     examples = split if isinstance(split, Split) else ExamplesReader().read(split, "split")
     labels = np.asarray(torch.as_tensor(examples.labels).cpu())
-    found = outputs(model, examples.images)
+    found = outputs(model, examples._images if isinstance(examples, Split) else examples.images)
     predicted = found.argmax(1)
     strength = np.where(predicted == labels, -np.inf, found.max(1))
     order = np.argsort(-strength, kind="stable")[:count]

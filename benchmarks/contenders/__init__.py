@@ -114,6 +114,10 @@ IMPLEMENTATIONS |= {
         "breaknet, the backend's evaluate", partial(public_calls.evaluator, "triton"), evaluates=True,
         together=True, **_TRITON,
     ),
+    "triton-evaluation-kept": Implementation(
+        "breaknet, the backend's evaluate, images kept", partial(public_calls.evaluator, "triton", loaded=True),
+        evaluates=True, together=True, **_TRITON,
+    ),
     "all-checkpoints-fma": Implementation(
         "all checkpoints in one launch, by FMAs", all_checkpoints.evaluator_by_fma, evaluates=True, together=True,
         describe=lambda problem, models: {"form": "FMA"}, **_TRITON,

@@ -22,7 +22,11 @@ def contenders(context: Context) -> list[Contender]:
     if context.gpu:
         launch = ("all-checkpoints", "breaknet, the launch alone", "images and checkpoints already there")
         fma = ("all-checkpoints-fma", "breaknet, the launch alone, by FMAs", launch[2])
-        chosen = {"triton": ("triton-evaluation", "", MOVED)} | chosen | {"kernel": launch, "fma": fma}
+        public = {
+            "triton": ("triton-evaluation", "", MOVED),
+            "triton-kept": ("triton-evaluation-kept", "", "packing, images kept from the call before"),
+        }
+        chosen = public | chosen | {"kernel": launch, "fma": fma}
         del chosen["numba"]
     return [
         Contender(

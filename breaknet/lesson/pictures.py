@@ -141,7 +141,7 @@ def plot_mistakes(
     from ..views import confidently_wrong
 
     wrong = [vars(one) for one in confidently_wrong(model, split, count)]
-    images = np.asarray(split[0] if isinstance(split, (tuple, list)) else split.images)
+    images = np.asarray(split[0] if isinstance(split, (tuple, list)) else split._images)
     return gallery(
         np.stack([images[one["index"]] for one in wrong]) if wrong else images[:0], wrong, title, names
     )
