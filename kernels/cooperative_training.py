@@ -90,15 +90,12 @@ def cooperative_training_kernel(
         epoch = step // steps
         done = (step - epoch * steps) * batch
         checkpoint += epoch.to(tl.int64) * P
-        epochs = tl.where(epoch < epochs, 1, 0)
+        if epoch >= epochs:
+            return
+        epochs = 1
         steps = 1
 
-    if PHASE == 2:
-        if (part < TILES.slices) & (epochs > 0):
-            # in no loop over epochs and steps: what the compiler moves out of those costs 16 registers
-            rows = tl.minimum(batch, examples - done)
-            row_deltas(live, labels + done, partials, deltas, part, rows, NET, TILES)
-    elif part < TILES.slices:
+    if part < TILES.slices:
         first_input = part * TILES.input_block
         own_partials = partials + part * (TILES.rows * TILES.width1)
         w1 = load_slice(live, first_input, NET, TILES)
@@ -111,11 +108,12 @@ def cooperative_training_kernel(
                 row = image_row + done
                 if HELD:
                     store_partials(own_partials, grouped_dot(x, w1, TILES.input_groups), TILES)
-                elif PHASE != 3:
+                elif PHASE < 2:
                     slice_forward(images_ptr, w1, own_partials, row, rows, first_input, NET, TILES)
                 if PHASE == 0:
                     target += PROGRAMS
                     grid_barrier(counter, target)
+                if (PHASE == 0) or (PHASE == 2):
                     row_deltas(live, labels + done, partials, deltas, part, rows, NET, TILES)
                 following = tl.where(done + batch < examples, done + batch, 0)
                 if HELD:
@@ -130,7 +128,7 @@ def cooperative_training_kernel(
                     d1 = load_d1(deltas, 0, rows, TILES)
                     w1 -= learning_rate * tl.trans(grouped_dot(tl.trans(d1), x, TILES.row_groups))
                     x = next_x
-                elif PHASE != 1:
+                elif (PHASE == 0) or (PHASE == 3):
                     w1 -= learning_rate * slice_gradient(
                         images_ptr, deltas, row, rows, first_input, NET, TILES
                     )
@@ -143,9 +141,9 @@ def cooperative_training_kernel(
         elif PHASE == 3:
             tl.debug_barrier()  # no thread stores before all have loaded
             store_slice(live, w1, first_input, NET, TILES)
-            if (epochs > 0) & (done == 0):
+            if done == 0:
                 store_slice(checkpoint, w1, first_input, NET, TILES)
-    elif PHASE != 1:
+    elif (PHASE == 0) or (PHASE == 3):
         if part < TILES.slices + OWNERS:
             unit = (part - TILES.slices) * TILES.hidden_block
             w2 = load_w2(live + W2, unit, NET, TILES)

@@ -36,10 +36,10 @@ from breaknet.backends.triton_gpu.kept_images import KEPT
 from breaknet.cli.doctor import examine
 from breaknet.data.splits import just_loaded
 from breaknet.kernels import fused_network_kernels
-from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles
-from breaknet.kernels.host.trainers import CooperativeTrainer
+from breaknet.kernels.host.tiles import PACKED, TENSOR, PackedConfig, cooperative_tiles, split_tiles
+from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
 from breaknet.kernels.jobs import Shape
-from tools.ptx_machine import Fault
+from tools.ptx_machine import Fault, Traffic
 from tools.ptx_machine.fake_gpu import FakeGpus
 
 TARGET = os.environ["BREAKNET_TEST_TARGET"]
@@ -313,6 +313,23 @@ def test_more_packed_jobs_than_the_gpu_has_room_for() -> None:
     runs = train(FakeGpus(largest(TARGET).capability, 2), jobs, steps=1, plan="packed")
     for run, job in zip(runs, jobs, strict=True):
         assert_run(run, job)
+
+
+@pytest.mark.slow
+def test_a_split_job_that_is_done_is_left_alone() -> None:
+    """What a graph replays past a job's last step touches none of its parameters, pixels and scratch."""
+    with largest(TARGET) as gpus:
+        problem = Problem(Shape(50, 5, 18, 3), 11, device=CUDA)
+        config = split_tiles(problem.shape, 7)
+        live = problem.start[None].to(CUDA)
+        checkpoints = torch.empty_like(live)
+        trainer = SplitTrainer(problem.shape, config, problem.images, problem.labels, live, capacity=1)
+        trainer.launch(checkpoints, [problem.job(7, 1)])
+        gpus.traffic = Traffic()
+        trainer._step(checkpoints, 1)
+    touched = {source for _, source, _ in gpus.traffic.counts}
+    assert any("cooperative_training.py" in source for source in touched)  # the job table and the counters
+    assert not [source for source in touched if "training_step.py" in source]
 
 
 @pytest.mark.slow
