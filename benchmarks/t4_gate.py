@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import t4_model
 from benchmarks.rows import Machine, Row, stored
-from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, PACKED, Counts, Gpu
+from benchmarks.t4_model import COOPERATIVE, EVALUATION, FLOAT16, GPUS, PACKED, Counts, Gpu
 from breaknet.files import written_whole
 
 PATH = Path(__file__).parent / "results" / "counts.json"
@@ -32,13 +32,17 @@ KERNELS = {
     r"step/cuda/packed|comparison/cuda/two/breaknet(-packed)?|models/cuda/breaknet(-packed)?/\d+"
     r"|kernels/cuda/packed/(training|fma)": PACKED,
     r"accuracy/cuda/all-checkpoints|evaluation/cuda/(kernel|fma)/\d+x\d+": EVALUATION,
+    r"evaluation/cuda/float16/\d+x\d+": FLOAT16,
 }
 #: The row that says most about each, in the words of its benchmark.
 WANTED = {
     COOPERATIVE: "step/cuda/cooperative",
     PACKED: "kernels/cuda/packed/fma",
     EVALUATION: "evaluation/cuda/fma/100x60000",
+    FLOAT16: "evaluation/cuda/float16/100x60000",
 }
+#: What a form is called in the conditions of rows, for kernels that have several.
+FORMS = {"FMA": EVALUATION, "float16 tensor cores": FLOAT16}
 
 #: Lines of the T4's table: title, prediction, and the kernels it rests on.
 FIGURES: dict[str, tuple[str, Callable[[Gpu, Mapping[str, Counts]], float], tuple[str, ...]]] = {
@@ -54,13 +58,18 @@ FIGURES: dict[str, tuple[str, Callable[[Gpu, Mapping[str, Counts]], float], tupl
     ),
     "evaluation": (
         "100 checkpoints on 60,000 images (one launch)",
+        lambda gpu, counts: t4_model.evaluation(gpu, counts[FLOAT16], 100, 60_000),
+        (FLOAT16,),
+    ),
+    "evaluation of floats": (
+        "the same by FMAs, as for float32 images",
         lambda gpu, counts: t4_model.evaluation(gpu, counts[EVALUATION], 100, 60_000),
         (EVALUATION,),
     ),
     "lesson": (
         "all training and evaluation of the lesson",
         t4_model.lesson,
-        (COOPERATIVE, EVALUATION),
+        (COOPERATIVE, FLOAT16),
     ),
 }
 
@@ -68,16 +77,17 @@ FIGURES: dict[str, tuple[str, Callable[[Gpu, Mapping[str, Counts]], float], tupl
 def kernel_of(row: Row) -> str | None:
     """The kernel that a row times, if the model can predict it; None for others, rehearsals and calls too short.
 
-    Others are what is on tensor cores, which a T4 has none of for this, and networks trained cooperatively in turn.
+    Others are what is on tensor cores that a T4 lacks, and networks trained cooperatively in turn.
     """
     conditions = row.conditions
     call = row.median * conditions.get("units_a_call", 1)
     if conditions.get("size") == "rehearse" or call < LEAST_CALL_SECONDS:
         return None
     kernel = next((kernel for name, kernel in KERNELS.items() if re.fullmatch(name, row.name)), None)
-    if conditions.get("form", "FMA") != "FMA" or (
-        kernel == PACKED and conditions.get("plan", PACKED) != PACKED
-    ):
+    form = conditions.get("form", "float16 tensor cores" if kernel == FLOAT16 else "FMA")
+    if kernel in (EVALUATION, FLOAT16):
+        return FORMS.get(form)
+    if form != "FMA" or (kernel == PACKED and conditions.get("plan", PACKED) != PACKED):
         return None
     return kernel
 
@@ -88,7 +98,7 @@ def predicted(row: Row, gpu: Gpu, counts: Counts) -> float:
     if kernel == COOPERATIVE:
         return t4_model.cooperative_step(gpu, counts)
     models = conditions["models"]
-    if kernel == EVALUATION:
+    if kernel in (EVALUATION, FLOAT16):
         whole = t4_model.evaluation(gpu, counts, models, conditions["images"])
         return whole / models if row.name.startswith("accuracy/") else whole
     step = t4_model.packed_step(gpu, counts, models) / models

@@ -10,12 +10,13 @@ float32 [N, K]. labels integer [N]. Results: cost float64 [C], hits int64 [C], c
 
 Grid: (N / BLOCK_M, C / BLOCK_C). A program takes BLOCK_M images and BLOCK_C checkpoints. The first layer, nearly all
 of the work, is one product [BLOCK_M, K] x [K, BLOCK_C * H1]: a tile of sums in registers, K walked in steps of
-BLOCK_K. It has two forms:
+BLOCK_K. It has three forms:
 
 - FMAs, for every GPU and both kinds of images (`first_layer_by_fma`). Nothing is loaded ahead by hand: that took 200
   registers a thread, and twice as many warps that wait in turn hide the loads better.
-- Tensor cores, for bytes where `has_tensor_form` says so (`first_layer_by_tensor_cores`). byte / 256 is exact in
+- Tensor cores, for bytes where `tensor_form` says so (`first_layer_by_tensor_cores`). byte / 256 is exact in
   bfloat16, and `bf16_parts` splits a weight into three without loss, so that three products are one of float32.
+- Tensor cores of sm_75, for bytes: likewise in float16, whose range asks for more care (`dot_of_bytes`).
 
 The other two layers are products batched over the checkpoints, the second in slices of BLOCK_H of its units so that W2
 need not fit in shared memory. Widths are padded to powers of two, 16 or more; loads beyond the real ones are zero, and
@@ -35,26 +36,29 @@ import torch
 from torch import Tensor
 
 from breaknet.kernels._triton import INTERPRETED, capability_of, jit, tl, triton
-from breaknet.kernels.device_functions import (
-    MANY_COLUMNS,
-    as_bf16,
-    bf16_parts,
-    keep_float32,
-    ordered_sum,
-    sigmoid,
+from breaknet.kernels.device_functions import MANY_COLUMNS, keep_float32, ordered_sum, sigmoid
+from breaknet.kernels.evaluation_tensor import (
+    BF16_INPUTS,
+    F16_INPUTS,
+    F16_WARP,
+    bf16_weights,
+    dot_of_bytes,
+    f16_images,
+    f16_weights,
+    first_layer_by_tensor_cores,
 )
 from breaknet.kernels.jobs import MAX_HIDDEN, MAX_OUTPUTS, Shape, padded
 
 
 class Tile(NamedTuple):
-    """What a program takes: checkpoints, images and inputs at a time, compiler options, and whether on tensor cores."""
+    """What a program takes: checkpoints, images and inputs at a time, compiler options, and how it multiplies."""
 
     block_c: int
     block_m: int
     block_k: int
     warps: int
     stages: int = 1
-    tensor: bool = False
+    tensor: str = ""  # the type of the operands of tensor cores, "bfloat16" or "float16"; FMAs without
     registers: int | None = None  # a thread may take, where the assembler would stop too early
 
 
@@ -65,19 +69,21 @@ TILES: dict[int, Tile] = {
     64: Tile(1, 64, 16, 4, registers=168), 128: Tile(1, 32, 16, 8),
 }  # fmt: skip
 TENSOR_TILES: dict[int, Tile] = {
-    16: Tile(8, 128, 32, 8, 3, True), 32: Tile(2, 128, 32, 8, 3, True),
-    64: Tile(1, 128, 32, 8, 3, True), 128: Tile(1, 64, 32, 8, 3, True),
+    16: Tile(8, 128, 32, 8, 3, "bfloat16"), 32: Tile(2, 128, 32, 8, 3, "bfloat16"),
+    64: Tile(1, 128, 32, 8, 3, "bfloat16"), 128: Tile(1, 64, 32, 8, 3, "bfloat16"),
 }  # fmt: skip
 #: On sm_120 eight checkpoints spill with Triton 3.6.
-TENSOR_TILES_120 = TENSOR_TILES | {16: Tile(4, 128, 32, 8, 3, True)}
+TENSOR_TILES_120 = TENSOR_TILES | {16: Tile(4, 128, 32, 8, 3, "bfloat16")}
+TENSOR_TILES_75: dict[int, Tile] = {
+    16: Tile(4, 64, 16, 4, 1, "float16"), 32: Tile(2, 64, 16, 4, 1, "float16"),
+    64: Tile(1, 64, 16, 4, 1, "float16"), 128: Tile(1, 32, 16, 4, 1, "float16"),
+}  # fmt: skip
 BLOCK_H = 16
 #: Images are padded to whole multiples of this, a multiple of every BLOCK_M, and inputs, by form, of every BLOCK_K.
 IMAGE_MULTIPLE = 128
-FMA_INPUTS, TENSOR_INPUTS = 16, 32
-_TENSOR_INPUTS = tl.constexpr(TENSOR_INPUTS)
+_INPUTS = {"": 16, "bfloat16": BF16_INPUTS, "float16": F16_INPUTS}
 #: More partial results than this are computed in several launches over checkpoints.
 PARTIAL_BYTES = 256 * 2**20
-SPLIT_BLOCK, SPLIT_OPTIONS = 1024, {"num_warps": 4, "num_stages": 1}
 
 
 @jit
@@ -100,37 +106,13 @@ def first_layer_by_fma(
     return z
 
 
-@jit
-def first_layer_by_tensor_cores(
-    image_ptr, part_ptr, image, unit, stride_image, stride_weight, scale,
-    INPUTS: tl.constexpr, BLOCK_K: tl.constexpr,
-):  # fmt: skip
-    """The same for bytes and the weights' three parts, which lie one behind the other; the small ones go first."""
-    k = tl.arange(0, BLOCK_K)
-    x_tile = image.to(tl.int64)[:, None] * stride_image + k[None, :]
-    w_tile = k[:, None] * stride_weight + unit[None, :]
-    part = tl.cdiv(INPUTS, _TENSOR_INPUTS) * _TENSOR_INPUTS * stride_weight
-    z = tl.zeros([image.shape[0], unit.shape[0]], tl.float32)
-    for _ in range(0, INPUTS, BLOCK_K):
-        x = as_bf16(tl.load(image_ptr + x_tile).to(tl.float32) * (1.0 / 256))
-        high = tl.load(part_ptr + w_tile)
-        middle = tl.load(part_ptr + part + w_tile)
-        low = tl.load(part_ptr + 2 * part + w_tile)
-        image_ptr += BLOCK_K
-        part_ptr += BLOCK_K * stride_weight
-        z = tl.dot(x, low, z, input_precision="ieee")
-        z = tl.dot(x, middle, z, input_precision="ieee")
-        z = tl.dot(x, high, z, input_precision="ieee")
-    return z * (256 * scale)
-
-
 # a first checkpoint or label at any address would otherwise be compiled again, to the same machine code
 @jit(
     do_not_specialize=["checkpoints", "images"],
     do_not_specialize_on_alignment=["checkpoint_ptr", "label_ptr"],
 )
 def evaluation_forward_kernel(
-    checkpoint_ptr, weight_ptr, image_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
+    checkpoint_ptr, weight_ptr, rest_ptr, image_ptr, label_ptr, cost_ptr, hits_ptr, confusion_ptr,
     checkpoints, images, stride_checkpoint, stride_weight, stride_image, scale,
     NET: tl.constexpr, WIDTH: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr,
     BLOCK_H: tl.constexpr, BLOCK_O: tl.constexpr, TENSOR: tl.constexpr, CONFUSION: tl.constexpr,
@@ -148,9 +130,20 @@ def evaluation_forward_kernel(
     base = checkpoint_ptr + checkpoint.to(tl.int64) * stride_checkpoint
 
     # first layer: column n of the tile is unit n % WIDTH of checkpoint n // WIDTH
-    n = tl.program_id(1) * (BLOCK_C * WIDTH) + tl.arange(0, BLOCK_C * WIDTH)
-    first_layer: tl.constexpr = first_layer_by_tensor_cores if TENSOR else first_layer_by_fma
-    z = first_layer(image_ptr, weight_ptr, image, n, stride_image, stride_weight, scale, NET.inputs, BLOCK_K)
+    first_unit = tl.program_id(1) * (BLOCK_C * WIDTH)
+    if TENSOR == "float16":
+        z = dot_of_bytes(
+            image_ptr, weight_ptr, rest_ptr, tl.program_id(0) * BLOCK_M, first_unit, stride_image, stride_weight,
+            tl.cdiv(checkpoints, BLOCK_C) * (BLOCK_C * WIDTH), scale, NET.inputs, BLOCK_M, BLOCK_C * WIDTH,
+        )  # fmt: skip
+    else:
+        n = first_unit + tl.arange(0, BLOCK_C * WIDTH)
+        first_layer: tl.constexpr = (
+            first_layer_by_tensor_cores if TENSOR == "bfloat16" else first_layer_by_fma
+        )
+        z = first_layer(
+            image_ptr, weight_ptr, image, n, stride_image, stride_weight, scale, NET.inputs, BLOCK_K
+        )
     h1 = tl.arange(0, WIDTH)
     h1_inside = (checkpoint_inside[:, None] & (h1 < NET.hidden1)[None, :])[:, None, :]
     z = tl.permute(tl.reshape(z, [BLOCK_M, BLOCK_C, WIDTH]), [1, 0, 2])
@@ -196,31 +189,28 @@ def evaluation_forward_kernel(
         tl.atomic_add(confusion_ptr + cell, 1, mask=counted, sem="relaxed")
 
 
-@jit
-def split_weights_forward_kernel(weight_ptr, part_ptr, count, BLOCK: tl.constexpr):
-    """The three parts of `count` float32 numbers, each whole after the one before."""
-    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = place < count
-    high, middle, low = bf16_parts(tl.load(weight_ptr + place, mask=inside))
-    tl.store(part_ptr + place, high, mask=inside)
-    tl.store(part_ptr + count + place, middle, mask=inside)
-    tl.store(part_ptr + 2 * count + place, low, mask=inside)
+def tensor_form(dtype: torch.dtype, capability: int) -> str:
+    """The type of operands in which images of this type are evaluated on tensor cores there; "" for FMAs.
 
-
-def has_tensor_form(dtype: torch.dtype, capability: int) -> bool:
-    """Whether images of this type are evaluated on tensor cores there.
-
-    sm_75 has none for bfloat16. On sm_100 these tiles fit, too, but its instructions do not say whether they round to
+    sm_75 has none for bfloat16. On sm_100 its tiles fit, too, but its instructions do not say whether they round to
     TF32 (`keep_float32`), and nothing has run them yet.
     """
-    return dtype == torch.uint8 and (80 <= capability < 100 or 120 <= capability < 130)
+    if dtype != torch.uint8 or not (75 <= capability < 100 or 120 <= capability < 130):
+        return ""
+    return "float16" if capability < 80 else "bfloat16"
 
 
 def tile_of(net: Shape, dtype: torch.dtype, capability: int) -> Tile:
     """The tile for such networks and images; nothing else decides it."""
-    if not has_tensor_form(dtype, capability):
-        return TILES[_width(net)]
-    return (TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[_width(net)]
+    form, width = tensor_form(dtype, capability), _width(net)
+    if form == "float16":
+        return TENSOR_TILES_75[width]
+    return (TILES if not form else TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[width]
+
+
+def _form(images: Tensor) -> str:
+    """`tensor_form` of their device; FMAs under the interpreter, which knows no sm_75's instructions."""
+    return "" if INTERPRETED else tensor_form(images.dtype, capability_of(images.device))
 
 
 def _width(net: Shape) -> int:
@@ -238,46 +228,51 @@ def tile_config(net: Shape, tile: Tile) -> tuple[dict[str, Any], dict[str, int]]
     return constants, options if tile.registers is None else options | {"maxnreg": tile.registers}
 
 
-def _prepared_shape(images: Tensor, tensor: bool) -> list[int]:
-    count, inputs = images.shape
-    multiple = TENSOR_INPUTS if tensor else FMA_INPUTS
-    shape = [triton.cdiv(count, IMAGE_MULTIPLE) * IMAGE_MULTIPLE, triton.cdiv(inputs, multiple) * multiple]
-    return shape if tensor else shape[::-1]
+def _padded(images: Tensor, tensor: str) -> tuple[int, int]:
+    """Images and inputs in whole tiles."""
+    sizes = zip(images.shape, (IMAGE_MULTIPLE, _INPUTS[tensor]), strict=True)
+    count, inputs = (triton.cdiv(size, multiple) * multiple for size, multiple in sizes)
+    return count, inputs
 
 
-def prepared_images(images: Tensor, tensor: bool | None = None) -> Tensor:
-    """What the kernel reads of images [N, K]: padded with zeros to whole tiles and, for FMAs, transposed to [K, N].
+def _prepared_shape(images: Tensor, tensor: str) -> list[int]:
+    count, inputs = _padded(images, tensor)
+    return {"": [inputs, count], "bfloat16": [count, inputs], "float16": [count // 16, inputs * 16]}[tensor]
 
-    `tensor` names the form; by default it is that of the images' type and device.
+
+def prepared_images(images: Tensor, tensor: str | None = None) -> Tensor:
+    """What the kernel reads of images [N, K]: padded with zeros to whole tiles; for FMAs transposed to [K, N].
+
+    `tensor` names the form, as in a tile; by default it is that of the images' type and device.
     """
     if tensor is None:
-        tensor = has_tensor_form(images.dtype, capability_of(images.device))
-    prepared = images.new_zeros(_prepared_shape(images, tensor))
+        tensor = _form(images)
+    prepared = images.new_zeros(_padded(images, tensor)[:: 1 if tensor else -1])
     count, inputs = images.shape
-    if tensor:
-        prepared[:count, :inputs] = images
-    else:
+    if not tensor:
         prepared[:inputs, :count] = images.T
-    return prepared
+        return prepared
+    prepared[:count, :inputs] = images
+    return f16_images(prepared) if tensor == "float16" else prepared
 
 
-def first_weights(checkpoints: Tensor, net: Shape, tile: Tile) -> Tensor:
-    """hidden1.weight of checkpoints [C, P] transposed to [K, C * width] and padded likewise.
+def first_weights(checkpoints: Tensor, net: Shape, tile: Tile) -> tuple[Tensor, Tensor]:
+    """hidden1.weight of checkpoints [C, P] transposed to [K, C * width] and padded likewise; and what it leaves out.
 
-    For tensor cores their parts: bfloat16 [3, K, C * width], float32 under the interpreter, which multiplies no other.
+    For tensor cores their parts: bfloat16 [3, K, C * width], float32 under the interpreter, which multiplies no other,
+    or what `dot_of_bytes` reads.
     """
-    count, multiple = len(checkpoints), TENSOR_INPUTS if tile.tensor else FMA_INPUTS
+    count, multiple = len(checkpoints), _INPUTS[tile.tensor]
     rows = triton.cdiv(net.inputs, multiple) * multiple
     weights = checkpoints.new_zeros(rows, triton.cdiv(count, tile.block_c) * tile.block_c, _width(net))
     given = checkpoints[:, : net.hidden1 * net.inputs].unflatten(1, (net.hidden1, net.inputs))
     weights[: net.inputs, :count, : net.hidden1] = given.permute(2, 0, 1)
+    weights = weights.flatten(1)
+    if tile.tensor == "float16":
+        return f16_weights(weights)
     if not tile.tensor:
-        return weights.flatten(1)
-    dtype = torch.float32 if INTERPRETED else torch.bfloat16
-    parts = torch.empty((3, rows, weights[0].numel()), dtype=dtype, device=weights.device)
-    grid = (triton.cdiv(weights.numel(), SPLIT_BLOCK),)
-    split_weights_forward_kernel[grid](weights, parts, weights.numel(), BLOCK=SPLIT_BLOCK, **SPLIT_OPTIONS)
-    return parts
+        return weights, weights
+    return bf16_weights(weights), weights
 
 
 def _check(
@@ -337,7 +332,7 @@ def evaluate_checkpoints(
         hidden, outputs: H1, H2 (1 to 128 each) and O (2 to 16).
         scale: what a pixel is multiplied by; by default 1/256 for uint8 images and 1 for float32.
         confusion: also count label against prediction, confusion[c, label, predicted].
-        prepared: `prepared_images(images)`, where it is at hand; else it is made.
+        prepared: `prepared_images(images)`, where it is at hand, and images are not read; else it is made.
         partial_bytes: the most that partial results, and transposed weights, may take; checkpoints are split over
             launches beyond it.
         tile: instead of that of `tile_of`, to measure another.
@@ -346,11 +341,15 @@ def evaluate_checkpoints(
         ValueError: a size beyond the kernel's, or a tensor that does not fit, naming the argument.
     """
     net = _check(checkpoints, images, labels, hidden, outputs)
-    tile = tile or tile_of(net, images.dtype, capability_of(images.device))
+    if tile is None:
+        tile = TILES[_width(net)] if INTERPRETED else tile_of(net, images.dtype, capability_of(images.device))
     if tile.tensor and images.dtype != torch.uint8:
         raise ValueError(f"tile: tensor cores take uint8 images, not {images.dtype}")
-    if IMAGE_MULTIPLE % tile.block_m or (TENSOR_INPUTS if tile.tensor else FMA_INPUTS) % tile.block_k:
+    if IMAGE_MULTIPLE % tile.block_m or _INPUTS[tile.tensor] % tile.block_k:
         raise ValueError(f"tile: block_m and block_k that divide what operands are padded to, not {tile}")
+    warp_tiles = tile.block_m * tile.block_c * _width(net) / F16_WARP**2
+    if tile.tensor == "float16" and (warp_tiles != tile.warps or tile.block_m % F16_WARP):
+        raise ValueError(f"tile: a warp for each 32 images and 32 columns, not {tile}")
     if prepared is not None:
         made, given = (
             (images.dtype, _prepared_shape(images, tile.tensor)),
@@ -373,18 +372,18 @@ def evaluate_checkpoints(
     labels = labels.contiguous()
     constants, options = tile_config(net, tile)
     tiles = triton.cdiv(len(images), tile.block_m)
-    # a weight is 4 bytes, its parts 6
+    # a weight is 4 bytes, its parts 6, or 12 while those are laid out
     bytes_each = max(8 * tiles, (10 if tile.tensor else 4) * net.inputs * constants["WIDTH"])
     at_once = max(1, min(partial_bytes // bytes_each // tile.block_c, 65_535)) * tile.block_c
     with torch.cuda.device_of(checkpoints):
         for first in range(0, count, at_once):
             chunk = slice(first, min(first + at_once, count))
             some = chunk.stop - first
-            weights = first_weights(checkpoints[chunk], net, tile)
+            weights, rests = first_weights(checkpoints[chunk], net, tile)
             partial_cost = torch.empty((tiles, some), dtype=torch.float32, device=device)
             partial_hits = torch.empty((tiles, some), dtype=torch.int32, device=device)
             evaluation_forward_kernel[(tiles, triton.cdiv(some, tile.block_c))](
-                checkpoints[chunk], weights, prepared, labels, partial_cost, partial_hits,
+                checkpoints[chunk], weights, rests, prepared, labels, partial_cost, partial_hits,
                 counts[chunk] if confusion else partial_hits,
                 some, len(images), checkpoints.stride(0), weights.stride(-2), prepared.stride(0), scale,
                 **constants, CONFUSION=confusion, **options,

@@ -122,6 +122,10 @@ IMPLEMENTATIONS |= {
         "all checkpoints in one launch, by FMAs", all_checkpoints.evaluator_by_fma, evaluates=True, together=True,
         describe=lambda problem, models: {"form": "FMA"}, **_TRITON,
     ),
+    "all-checkpoints-float16": Implementation(
+        "all checkpoints in one launch, in float16", all_checkpoints.evaluator_in_float16, evaluates=True,
+        together=True, describe=lambda problem, models: {"form": "float16 tensor cores"}, **_TRITON,
+    ),
     "numba-prepared": Implementation(
         "breaknet, images and networks prepared", numba_cpu.prepared_evaluator, evaluates=True, together=True,
         **_NUMBA,

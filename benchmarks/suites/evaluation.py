@@ -22,11 +22,12 @@ def contenders(context: Context) -> list[Contender]:
     if context.gpu:
         launch = ("all-checkpoints", "breaknet, the launch alone", "images and checkpoints already there")
         fma = ("all-checkpoints-fma", "breaknet, the launch alone, by FMAs", launch[2])
+        half = ("all-checkpoints-float16", "breaknet, the launch alone, in float16 as on a T4", launch[2])
         public = {
             "triton": ("triton-evaluation", "", MOVED),
             "triton-kept": ("triton-evaluation-kept", "", "packing, images kept from the call before"),
         }
-        chosen = public | chosen | {"kernel": launch, "fma": fma}
+        chosen = public | chosen | {"kernel": launch, "fma": fma, "float16": half}
         del chosen["numba"]
     return [
         Contender(

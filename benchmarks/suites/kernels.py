@@ -27,8 +27,13 @@ FMA_TILES = (
 )
 TENSOR_TILES = (
     evaluation.TENSOR_TILES[16],
-    Tile(4, 128, 32, 8, 3, True), Tile(4, 128, 32, 4, 3, True), Tile(8, 128, 32, 8, 2, True),
+    Tile(4, 128, 32, 8, 3, "bfloat16"), Tile(4, 128, 32, 4, 3, "bfloat16"), Tile(8, 128, 32, 8, 2, "bfloat16"),
 )  # fmt: skip
+FLOAT16_TILES = (
+    evaluation.TENSOR_TILES_75[16],
+    Tile(8, 64, 16, 8, 1, "float16"),
+    Tile(4, 128, 16, 8, 1, "float16"),
+)
 
 
 def contenders(context: Context) -> list[Contender]:
@@ -48,8 +53,8 @@ def contenders(context: Context) -> list[Contender]:
 
     # without its GPU, of one that has both
     here = capability_of(context.place) if torch.cuda.is_available() else 90
-    tensor = evaluation.has_tensor_form(torch.uint8, here)
-    tiles = TENSOR_TILES + FMA_TILES if tensor else FMA_TILES
+    form = evaluation.tensor_form(torch.uint8, here)
+    tiles = {"": FMA_TILES, "bfloat16": TENSOR_TILES + FMA_TILES, "float16": FLOAT16_TILES + FMA_TILES}[form]
     tiles = tiles[:2] if context.rehearsing else tiles
     # a rehearsal's batches are so small that they are for no tensor cores
     forms = kernel_trainers.packed_forms(here, 100 if context.rehearsing else size.batch_size)
@@ -114,7 +119,7 @@ def _tiles(context: Context, tile: evaluation.Tile) -> Ready:
 
 
 def _name(tile: Tile) -> str:
-    form = "tensor" if tile.tensor else "fma"
+    form = {"": "fma", "bfloat16": "tensor"}.get(tile.tensor, tile.tensor)
     return f"{form}-{tile.block_c}x{tile.block_m}x{tile.block_k}-{tile.warps}-warps-{tile.stages}-stages"
 
 

@@ -26,6 +26,7 @@ CATEGORIES: tuple[tuple[str, str], ...] = (
     ("fma", r"FFMA"),
     ("add_mul", r"FADD|FMUL|FMNMX|FSETP|FSEL"),
     ("tensor_bf16", r"HG?MMA\S*\.BF16"),  # exact products, of operands that the kernel itself has split
+    ("tensor_f16", r"HMMA\.\d+\.F32$"),  # likewise
     ("tensor", r"HMMA|HGMMA|QMMA|IMMA|UTC"),
     ("shared_load_32", r"LDS(\.U)?(\.U?[81][6]?|\.S[81][6]?)?$"),
     ("shared_load_64", r"LDS(\.U)?\.64"),

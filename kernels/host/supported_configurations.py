@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from breaknet.kernels import evaluation, fused_network_kernels, linear_sigmoid, summed_mse
+from breaknet.kernels import evaluation, evaluation_tensor, fused_network_kernels, linear_sigmoid, summed_mse
 from breaknet.kernels.cooperative_training import cooperative_training_kernel
 from breaknet.kernels.device_functions import (
     MANY_COLUMNS,
@@ -26,6 +26,8 @@ from breaknet.kernels.jobs import Shape
 SMS = {75: (16, 40), 80: (108,), 86: (28, 72), 89: (24, 58), 90: (132,), 100: (148,), 120: (36, 170)}
 
 _TRAINER_TYPES = {"labels_ptr": "*i32", "jobs_ptr": "*i64"}
+#: Of evaluation's first weights, by form.
+_OPERANDS = {"": "*fp32", "bfloat16": "*bf16", "float16": "*fp16"}
 
 
 def supported_configurations(capability: int) -> list[CompileCase]:
@@ -119,12 +121,14 @@ def _evaluation(capability: int) -> Iterator[CompileCase]:
             form = ", tensor cores" if tile.tensor else ""
             config = f"{width}-{width} {pixels}{' confusion' if confusion else ''}{form}"
             constexprs = constants | {"CONFUSION": confusion}
-            types |= {"image_ptr": f"*{pixels}", "weight_ptr": "*bf16" if tile.tensor else "*fp32"}
+            types |= {"image_ptr": f"*{pixels}", "weight_ptr": _OPERANDS[tile.tensor]}
             yield _case(kernel, "evaluation_forward", config, constexprs, options, types, divisible)
-    if evaluation.has_tensor_form(torch.uint8, capability):
-        block, options = {"BLOCK": evaluation.SPLIT_BLOCK}, evaluation.SPLIT_OPTIONS
-        kernel, types = evaluation.split_weights_forward_kernel, {"part_ptr": "*bf16"}
-        yield _case(kernel, "split_weights", "fp32", block, options, types, ("count",))
+    form = evaluation.tensor_form(torch.uint8, capability)
+    if form:
+        half, module = form == "float16", evaluation_tensor
+        kernel = module.split_f16_forward_kernel if half else module.split_bf16_forward_kernel
+        block, types = {"BLOCK": module.SPLIT_BLOCK}, {"part_ptr": _OPERANDS[form]}
+        yield _case(kernel, "split_weights", "fp32", block, module.SPLIT_OPTIONS, types, ("count",))
 
 
 def _cooperative_training(capability: int) -> list[CompileCase]:

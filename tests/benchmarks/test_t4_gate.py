@@ -9,7 +9,7 @@ from made_up_rows import everything, machine, row
 from benchmarks import t4_gate, t4_model
 from benchmarks.rows import Machine, Row
 from benchmarks.t4_gate import FIGURES, Counted, Verdict, checks, evidence, kernel_of, predicted, verdict
-from benchmarks.t4_model import COOPERATIVE, EVALUATION, GPUS, H200, PACKED, T4, Counts
+from benchmarks.t4_model import COOPERATIVE, EVALUATION, FLOAT16, GPUS, H200, PACKED, T4, Counts
 from benchmarks.tables.t4 import NOT_COUNTED, table_of
 from breaknet.cli.output import time
 
@@ -20,6 +20,7 @@ ROWS = {
     COOPERATIVE: "step/cuda/cooperative",
     PACKED: "step/cuda/packed",
     EVALUATION: "accuracy/cuda/all-checkpoints",
+    FLOAT16: "evaluation/cuda/float16/40x50000",
 }
 
 
@@ -62,8 +63,8 @@ def test_the_gate_closes_beyond_it(factor: float):
 
 
 def test_one_kernel_that_is_off_closes_it_for_what_rests_on_it():
-    right, wrong = measured(1.0, kernels=(PACKED, COOPERATIVE)), measured(2.1, kernels=(EVALUATION,))
-    assert checked(right + wrong) == {"step", "packed"}
+    right, wrong = measured(1.0, kernels=(PACKED, COOPERATIVE, EVALUATION)), measured(2.1, kernels=(FLOAT16,))
+    assert checked(right + wrong) == {"step", "packed", "evaluation of floats"}
     assert not verdicts(wrong)["lesson"].shown, "though no row checks its training"
 
 
@@ -77,14 +78,14 @@ def test_without_a_known_gpu_nothing_is_shown(gpu: str | None):
 def test_a_figure_needs_a_row_of_each_kernel_that_it_rests_on():
     rows = measured(1.0, kernels=(COOPERATIVE,))
     assert checked(rows) == {"step"}
-    missing = "no row of the present kernel on a measured GPU, such as evaluation/cuda/fma/100x60000"
+    missing = "no row of the present kernel on a measured GPU, such as evaluation/cuda/float16/100x60000"
     assert verdicts(rows)["lesson"] == Verdict(shown=True, reason=f"unchecked: {missing}")
 
 
-@pytest.mark.parametrize("name", ["programs", "instructions", "fmas", "shared"])
+@pytest.mark.parametrize("name", ["programs", "instructions", "fmas", "shared", "matrix_fmas"])
 def test_a_row_counts_only_for_the_kernel_it_was_measured_with(name: str):
     """Whatever was counted of the present kernel differs, be it not what sets the time."""
-    then = Counts(units=2, programs=100, instructions=1_000, fmas=1_000, shared=1_000)
+    then = Counts(units=2, programs=100, instructions=1_000, fmas=1_000, shared=1_000, matrix_fmas=1_000)
     for share, same in ((1.02, True), (0.96, False), (1.04, False)):
         assert t4_gate.same(then, replace(then, **{name: getattr(then, name) * share})) is same
 
@@ -98,7 +99,7 @@ def test_rows_of_an_earlier_kernel_say_nothing(factor: float):
 
 def test_every_measurement_counts():
     rows = measured(1.0) + measured(2.1, kernels=(COOPERATIVE,), commit="def5678")
-    assert len(checks(rows, made(rows))) == 4
+    assert len(checks(rows, made(rows))) == 5
     assert not verdicts(rows)["step"].shown
 
 
@@ -114,6 +115,7 @@ def test_every_measurement_counts():
         ("kernels/cuda/packed/tensor-2x64", None),
         ("evaluation/cuda/kernel/100x60000", EVALUATION),
         ("evaluation/cuda/fma/100x60000", EVALUATION),
+        ("evaluation/cuda/float16/100x60000", FLOAT16),
         ("comparison/cuda/two/breaknet-packed", PACKED),
         ("step/cuda/fused", None),
         ("step/cuda/cooperative-2", None),
@@ -128,6 +130,7 @@ def test_rows_that_the_model_predicts(name: str, kernel: str | None):
 def test_rows_of_a_form_that_a_t4_has_not():
     assert kernel_of(row("evaluation/cuda/kernel/9x9", 1.0, form="FMA")) == EVALUATION
     assert kernel_of(row("evaluation/cuda/kernel/9x9", 1.0, form="tensor cores")) is None
+    assert kernel_of(row("evaluation/cuda/kernel/9x9", 1.0, form="float16 tensor cores")) == FLOAT16
     assert kernel_of(row("models/cuda/breaknet/4", 1.0, plan="packed")) == PACKED
     assert kernel_of(row("models/cuda/breaknet/64", 1.0, plan="packed", form="tensor cores")) is None
     assert kernel_of(row("step/cuda/packed", 1.0, form="tensor cores")) is None
@@ -143,6 +146,7 @@ def test_calls_that_are_mostly_launches_are_no_evidence():
     ("name", "milliseconds"),
     [
         ("evaluation/cuda/kernel/4x1000", 31),
+        ("evaluation/cuda/float16/4x1000", 31),
         ("accuracy/cuda/all-checkpoints", 31 / 4),
         ("models/cuda/breaknet/4", 1 / 4),
         ("kernels/cuda/packed/training", 1 / 4 * 3 * 7),
@@ -159,7 +163,7 @@ def test_the_table_shows_figures_with_their_checks():
     text = table_of(measured(1.25), made(measured(1.25)))
     assert "predicted, not measured" in text
     assert text.count("| yes, the worst ratio is 0.80 |") == len(FIGURES)
-    assert text.count("| 0.80 | yes |") == 3
+    assert text.count("| 0.80 | yes |") == len(ROWS)
 
 
 def test_the_table_shows_no_figure_that_the_rows_contradict():
@@ -176,7 +180,7 @@ def test_the_table_labels_a_figure_that_no_row_checks():
     assert text.count("ms | unchecked: no row") + text.count(" s | unchecked: no row") == len(FIGURES)
     seconds = t4_model.lesson(T4, dict.fromkeys(ROWS, now))
     assert f"the lesson | {time(seconds, 2)} | unchecked: no row" in text
-    assert text.count("| 0.48 | no, an earlier kernel") == 3
+    assert text.count("| 0.48 | no, an earlier kernel") == len(ROWS)
 
 
 def test_rows_that_are_newer_than_the_counts_show_nothing():

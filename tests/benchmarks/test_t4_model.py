@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.t4_model import (
     COOPERATIVE,
-    EVALUATION,
+    FLOAT16,
     GPUS,
     H200,
     T4,
@@ -30,9 +30,10 @@ COUNTS = Counts(units=2, programs=1, instructions=400, fmas=100, shared=1_000)
         (COUNTS, 2_000),
         (replace(COUNTS, fmas=5_000), 2_500),
         (replace(COUNTS, instructions=16_000), 4_000),
+        (replace(COUNTS, matrix_fmas=512 * 3_000), 3_000),
         (replace(COUNTS, programs=4), 500),
     ],
-    ids=["shared memory", "float32 lanes", "schedulers", "mean of the programs"],
+    ids=["shared memory", "float32 lanes", "schedulers", "tensor cores", "mean of the programs"],
 )
 def test_the_busiest_unit_sets_the_time(counts: Counts, nanoseconds: int):
     assert counts.seconds(GPU) == pytest.approx(nanoseconds * 1e-9)
@@ -59,7 +60,7 @@ def test_evaluation_grows_with_checkpoints_and_images():
 @pytest.mark.parametrize(("programs", "steps"), [(10, 101_000), (5, 51_000), (3, 50_000)])
 def test_the_lesson_is_made_of_its_parts(programs: int, steps: int):
     """One run after another, two side by side, or all three."""
-    counts = {COOPERATIVE: replace(COUNTS, programs=programs), EVALUATION: COUNTS}
+    counts = {COOPERATIVE: replace(COUNTS, programs=programs), FLOAT16: COUNTS}
     parts = evaluation(GPU, COUNTS, 200, 60_000) + evaluation(GPU, COUNTS, 1_000, 10_100)
     parts += steps * cooperative_step(GPU, counts[COOPERATIVE])
     assert lesson(GPU, counts) == pytest.approx(parts)
@@ -75,9 +76,11 @@ def test_gpus_are_known_by_their_drivers_names(driver_says: str | None, name: st
 
 
 def test_data_sheets_agree():
-    """Peak float32 rates, in TFLOP/s, as the data sheets round them."""
+    """Peak rates, in TFLOP/s, as the data sheets round them; an H200's of tensor cores is at a lower clock."""
     peaks = {gpu.name: 2 * gpu.fp32_lanes * gpu.sms * gpu.clock_hz / 1e12 for gpu in GPUS}
     assert peaks == pytest.approx({"T4": 8.1, "H200": 66.9}, rel=0.01)
+    peaks = {gpu.name: 2 * gpu.matrix_fmas * gpu.sms * gpu.clock_hz / 1e12 for gpu in GPUS}
+    assert peaks == pytest.approx({"T4": 65, "H200": 989 * 1.98 / 1.83}, rel=0.01)
 
 
 def test_a_grid_barrier_takes_what_was_measured():

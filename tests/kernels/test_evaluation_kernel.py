@@ -23,6 +23,7 @@ from breaknet.kernels import evaluation
 from breaknet.kernels._triton import HAVE_TRITON
 from breaknet.kernels.evaluation import (
     TENSOR_TILES,
+    TENSOR_TILES_75,
     TILES,
     Tile,
     evaluate_checkpoints,
@@ -69,6 +70,7 @@ def test_against_float64(device, case):
 def test_another_tile(device, monkeypatch):
     monkeypatch.setattr(evaluation, "TILES", {})  # none of its own
     monkeypatch.setattr(evaluation, "TENSOR_TILES", {})
+    monkeypatch.setattr(evaluation, "TENSOR_TILES_75", {})
     check(device, (5, 70, 20, (7, 16), 10, False), tile=Tile(2, 32, 16, 4))
 
 
@@ -157,15 +159,15 @@ def test_transposed_operands_are_padded_with_zeros(device, images, inputs, count
     case: Case = (count, images, inputs, (hidden, 6), 10, False)
     rows, pixels, _ = example(case)
     width = padded(hidden)
-    for tensor, multiple in ((False, 16), (True, 32)):
+    for tensor, multiple in (("", 16), ("bfloat16", 32)):
         padded_inputs = -(-inputs // multiple) * multiple
         columns = prepared_images(pixels.to(device), tensor).cpu()
         columns = columns.T if tensor else columns
         assert columns.shape == (padded_inputs, -(-images // 128) * 128)
         assert torch.equal(columns[:inputs, :images], pixels.T)
         assert int(columns.long().sum()) == int(pixels.long().sum())
-        parts = first_weights(rows.to(device), net_of(case), Tile(4, 64, 16, 4, tensor=tensor)).cpu()
-        assert parts.shape == (*[3] * tensor, padded_inputs, -(-count // 4) * 4 * width)
+        parts = first_weights(rows.to(device), net_of(case), Tile(4, 64, 16, 4, tensor=tensor))[0].cpu()
+        assert parts.shape == (*[3] * bool(tensor), padded_inputs, -(-count // 4) * 4 * width)
         weights = parts.double().sum(0).float() if tensor else parts
         for index, row in enumerate(rows):
             here = weights[:inputs, index * width :][:, :hidden]
@@ -173,11 +175,13 @@ def test_transposed_operands_are_padded_with_zeros(device, images, inputs, count
         assert torch.count_nonzero(weights) == torch.count_nonzero(rows[:, : hidden * inputs])
 
 
-@pytest.mark.parametrize(("tensor", "shape"), [(False, [32, 128]), (True, [128, 32])])
+@pytest.mark.parametrize(
+    ("tensor", "shape"), [("", [32, 128]), ("bfloat16", [128, 32]), ("float16", [8, 512])]
+)
 def test_prepared_images_at_hand(device, tensor, shape):
-    on_tensor_cores(device)
+    on_tensor_cores(device, tensor)
     _, images, *_ = given = given_on(device, SMALL)
-    tile = (TENSOR_TILES if tensor else TILES)[16]
+    tile = {"": TILES, "bfloat16": TENSOR_TILES, "float16": TENSOR_TILES_75}[tensor][16]
     prepared = prepared_images(images, tensor)
     expected = evaluate_checkpoints(*given, tile=tile)[0]
     assert torch.equal(evaluate_checkpoints(*given, tile=tile, prepared=prepared)[0], expected)
@@ -248,7 +252,7 @@ def check_every_maximum(device):
 
 MUTATIONS = {
     check_ragged: [
-        ("n = tl.program_id(1)", "n = 0"),
+        ("first_unit = tl.program_id(1)", "first_unit = 0"),
         ("z + b1", "z - b1"),
         ("(h2 < NET.hidden2)[None, :]", "(h2 < NET.hidden2 - 1)[None, :]"),
         ("range(0, WIDTH, BLOCK_H, num_stages=1)", "range(0, BLOCK_H, BLOCK_H)"),

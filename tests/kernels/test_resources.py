@@ -165,6 +165,7 @@ def test_the_command_line_reports_rows_and_problems(monkeypatch, capsys):
         ({"blocks_per_sm": 0}, "fit an SM"),
         ({"instructions": {"fma": 60, "tensor": 1}}, "TF32"),
         ({"instructions": {"fma": 60, "tensor_bf16": 1}}, None),
+        ({"instructions": {"fma": 60, "tensor_f16": 1}}, None),
     ],
 )
 def test_what_must_not_be_supported(change, word):
@@ -191,6 +192,7 @@ def test_the_table():
         ("BAR.SYNC.DEFER_BLOCKING", "barrier"), ("MEMBAR.SC.GPU", "fence"), ("CCTL.IVALL", "fence"),
         ("RED.E.ADD", "atomic"), ("MUFU.EX2", "special"), ("SHFL.BFLY", "shuffle"), ("I2F.U8", "convert"),
         ("I2FP.F32.U32", "convert"), ("IMAD.MOV.U32", "integer"), ("HMMA.1688.F32.TF32", "tensor"),
+        ("HMMA.1688.F32", "tensor_f16"), ("HMMA.1688.F16", "tensor"),
         ("HMMA.16816.F32.BF16", "tensor_bf16"), ("HGMMA.64x16x16.F32.BF16.gsb0", "tensor_bf16"),
         ("NOP", "other"),
     ],

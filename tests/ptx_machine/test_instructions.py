@@ -18,6 +18,10 @@ def signed(number: int, bits: int = 32) -> int:
     return (number + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1)
 
 
+def half_bits(number: int) -> int:
+    return int(np.float16(number).view(np.uint16))
+
+
 def truncated(a: int, b: int) -> int:
     return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
@@ -71,6 +75,9 @@ INTEGERS: dict[str, Callable[[int, int], int]] = {
         (signed(a % 2**16, 16) >> 8) % 2**16
     ),
     "mov.b64 %rd7, {%r1, %r2}; mov.b64 {_, %r3}, %rd7": lambda a, b: b,
+    "mov.b32 %r5, 0x64006400; prmt.b32 %r4, %r1, %r5, 0x5351; sub.rn.f16x2 %r3, %r4, %r5": lambda a, b: (
+        half_bits(a >> 8 & 255) | half_bits(a >> 24) << 16
+    ),
 }
 
 
@@ -96,6 +103,9 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
         b * b + b
     ),
     "mov.b32 %r4, 7; cvt.rn.f32.u32 %r3, %r4": lambda a, b: 7.0,
+    "cvt.rn.f16.f32 %rs1, %r1; cvt.f32.f16 %r3, %rs1": lambda a, b: (
+        math.inf if a > 65_519 else float(np.float16(a))
+    ),
 }
 for name in ("eq", "ne", "lt", "le", "gt", "ge"):
     text = "setp.{}.f32 %p1, %r1, %r2; selp.f32 %r3, 0f3F800000, 0f00000000, %p1"

@@ -44,6 +44,31 @@ def test_each_warp_multiplies_two_matrices() -> None:
     assert torch.equal(found, exact.float())
 
 
+#: The same with two numbers of A in two registers and one register of B.
+HALF_PRODUCT = PRODUCT.replace("{ %r1, %r2, %r3, %r4 }, { %r5, %r6 }", "{ %r1, %r2 }, { %r5 }").replace(
+    "m16n8k16.row.col.f32.bf16.bf16", "m16n8k8.row.col.f32.f16.f16"
+)
+for unused in ("ld.global.b32 { %r3 }, [ %rd4 + 512 ]; ld.global.b32 { %r4 }, [ %rd4 + 768 ];",
+               "ld.global.b32 { %r6 }, [ %rd5 + 256 ];"):  # fmt: skip
+    HALF_PRODUCT = HALF_PRODUCT.replace(unused, "")
+
+
+def test_each_warp_multiplies_matrices_of_float16() -> None:
+    """Of A rows 8 apart, of B one register: 8 numbers are summed."""
+    random = torch.Generator().manual_seed(1)
+    a = torch.randn(WARPS, 16, 8, generator=random).half()
+    b = torch.randn(WARPS, 8, 8, generator=random).half() * 2.0**-24  # some of float16's subnormal numbers
+    lane = torch.arange(32)
+    group, place = lane // 4, lane % 4 * 2
+    of_a = torch.stack([a[:, group + 8 * i][:, lane, place + j] for i in (0, 1) for j in (0, 1)], 2)
+    of_a = of_a.reshape(THREADS, 2, 2).transpose(0, 1).contiguous()
+    of_b = torch.stack([b[:, place + j, group] for j in (0, 1)], 2).reshape(1, THREADS, 2).contiguous()
+    sums = torch.zeros(4, THREADS)
+    run(HALF_PRODUCT, of_a.view(torch.int32), of_b.view(torch.int32), sums)
+    found = sums.view(2, 2, WARPS, 8, 4).permute(2, 0, 3, 4, 1).reshape(WARPS, 16, 8)
+    assert torch.equal(found, (a.double() @ b.double()).float())
+
+
 def test_matrices_are_read_transposed() -> None:
     """Rows of 8 numbers, at eight lanes' addresses; lane i gets those of column i / 4, row 2 (i % 4) and the next."""
     rows = torch.arange(THREADS * 8, dtype=torch.int16).view(THREADS, 8)

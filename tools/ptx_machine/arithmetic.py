@@ -23,6 +23,7 @@ Step = Callable[[], Any]
 
 _DTYPES = {
     "b8": "u1", "u8": "u1", "s8": "i1", "b16": "u2", "u16": "u2", "s16": "i2",
+    "f16": "f2", "f16x2": "2f2",
     "b32": "u4", "u32": "u4", "s32": "i4", "f32": "f4", "f32x2": "2f4",
     "b64": "u8", "u64": "u8", "s64": "i8", "f64": "f8", "pred": "?",
 }  # fmt: skip
@@ -256,8 +257,11 @@ def _move_parts(instruction: Instruction, registers: Registers) -> Step:
     return step
 
 
-#: The one product of matrices that is known: 16 x 16 times 16 x 8 for each warp, of bfloat16, added to float32.
-_MMA = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
+#: Products of matrices that are known: 16 x K times K x 8 for each warp, added to float32, by the type of numbers.
+_MMA = {
+    "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32": "bf16",
+    "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32": "f16",
+}
 
 
 def _multiply_matrices(instruction: Instruction, registers: Registers) -> Step:
@@ -266,7 +270,8 @@ def _multiply_matrices(instruction: Instruction, registers: Registers) -> Step:
     A register holds two of A's or B's, one of C's. Those that follow lie 8 rows below, then 8 columns to the right.
     Sums are those of float64, rounded: how a tensor core rounds in between is not modelled.
     """
-    if ".".join(instruction.parts) != _MMA:
+    kind = _MMA.get(".".join(instruction.parts))
+    if kind is None:
         raise ValueError(instruction.text)
     out, a, b, c = (
         [registers.register(one) for one in operand.parts]
@@ -275,11 +280,14 @@ def _multiply_matrices(instruction: Instruction, registers: Registers) -> Step:
     )
 
     def numbers(files: list[NDArray[Any]], rows: int) -> NDArray[Any]:
-        """float64 [warps, rows, 8 len(files) / (rows / 8)] of bfloat16 fragments."""
+        """float64 [warps, rows, 8 len(files) / (rows / 8)] of fragments."""
         pairs = np.stack(files).reshape(
             -1, rows // 8, files[0].size // WARP, 8, 4
         )  # right, below, warp, row, lane
-        halves = np.stack([pairs << 16, pairs & 0xFFFF0000], axis=-1).astype(np.uint32).view(np.float32)
+        if kind == "f16":
+            halves = pairs.view(np.float16).reshape(*pairs.shape, 2)
+        else:
+            halves = np.stack([pairs << 16, pairs & 0xFFFF0000], axis=-1).astype(np.uint32).view(np.float32)
         return halves.transpose(2, 1, 3, 0, 4, 5).reshape(halves.shape[2], rows, -1).astype(np.float64)
 
     def step() -> None:

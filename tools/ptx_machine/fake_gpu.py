@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,7 @@ from tools.ptx_machine.machine import Machine
 from tools.ptx_machine.traffic import Traffic
 
 _POINTERS = {
-    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.uint8: "*u8",
+    torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.uint8: "*u8",
     torch.int8: "*i8", torch.int16: "*i16", torch.int32: "*i32", torch.int64: "*i64",
 }  # fmt: skip
 #: Registers and bytes of shared memory of an SM, which say how many cooperative programs are resident.
@@ -137,6 +137,7 @@ class FakeGpus(DeviceMemory):
     seed = 0  # of the order in which blocks take turns
     edit: Callable[[str], str] = staticmethod(lambda ptx: ptx)  # applied to the PTX before it is run
     traffic: Traffic | None = None  # counts accesses of memory, where it is given
+    uncounted: Sequence[str] = ()  # kernels whose accesses are not
     cooperative = True  # whether the driver launches cooperatively at all
     broken: Callable[[Kernel], bool] = staticmethod(lambda kernel: False)  # which need more than there is
 
@@ -222,7 +223,7 @@ class FakeGpus(DeviceMemory):
         self.tick()
         if kernel.machine is None:
             return
-        kernel.machine.traffic = self.traffic
+        kernel.machine.traffic = None if kernel.src.fn.__name__ in self.uncounted else self.traffic
         cooperative = bool(kernel.options["launch_cooperative_grid"])
         with torch._C.DisableTorchFunction(), torch.no_grad():
             kernel.machine.run(grid, arguments, cooperative=cooperative, seed=self.seed)

