@@ -372,8 +372,10 @@ def evaluate_checkpoints(
     labels = labels.contiguous()
     constants, options = tile_config(net, tile)
     tiles = triton.cdiv(len(images), tile.block_m)
-    # a weight is 4 bytes, its parts 6, or 12 while those are laid out
-    bytes_each = max(8 * tiles, (10 if tile.tensor else 4) * net.inputs * constants["WIDTH"])
+    # a weight is 4 bytes, its parts 6; of float16 both are there twice while they are laid out
+    bytes_each = max(
+        8 * tiles, {"": 4, "bfloat16": 10, "float16": 20}[tile.tensor] * net.inputs * constants["WIDTH"]
+    )
     at_once = max(1, min(partial_bytes // bytes_each // tile.block_c, 65_535)) * tile.block_c
     with torch.cuda.device_of(checkpoints):
         for first in range(0, count, at_once):

@@ -35,12 +35,15 @@ F16_WARP = 32
 SPLIT_BLOCK, SPLIT_OPTIONS = 1024, {"num_warps": 4, "num_stages": 1}
 
 
+# ---- bfloat16 ------------------------------------------------------------------------------------------------------
+
+
 @jit
 def first_layer_by_tensor_cores(
     image_ptr, part_ptr, image, unit, stride_image, stride_weight, scale,
     INPUTS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """The same for bytes and the weights' three parts, which lie one behind the other; the small ones go first."""
+    """scale x W1^T [BLOCK_M, N], as by FMAs, for bytes and what `bf16_weights` gives; small parts go first."""
     k = tl.arange(0, BLOCK_K)
     x_tile = image.to(tl.int64)[:, None] * stride_image + k[None, :]
     w_tile = k[:, None] * stride_weight + unit[None, :]
@@ -81,6 +84,9 @@ def _split(kernel: Any, weights: Tensor, dtype: torch.dtype) -> Tensor:
     grid = (triton.cdiv(weights.numel(), SPLIT_BLOCK),)
     kernel[grid](weights, parts, weights.numel(), BLOCK=SPLIT_BLOCK, **SPLIT_OPTIONS)
     return parts
+
+
+# ---- float16 on sm_75 ----------------------------------------------------------------------------------------------
 
 
 @jit
@@ -206,17 +212,11 @@ def _products_by_dots(
         k = first + tl.arange(0, 16)
         x = _byte(image_ptr, row, k[None, :], stride_image)
         k = k[:, None]
-        at = (
-            column // 8 * stride_part
-            + k // 16 * 384
-            + k % 4 // 2 * 64
-            + column % 8 * 8
-            + k % 16 // 4 * 2
-            + k % 2
-        )
+        w_tile = column // 8 * stride_part + k // 16 * 384 + k % 4 // 2 * 64
+        w_tile += column % 8 * 8 + k % 16 // 4 * 2 + k % 2
         y = tl.zeros([M, N], tl.float32)
         for part in range(2, -1, -1):
-            y = tl.dot(x, tl.load(part_ptr + part * 128 + at).to(tl.float32), y, input_precision="ieee")
+            y = tl.dot(x, tl.load(part_ptr + part * 128 + w_tile).to(tl.float32), y, input_precision="ieee")
         z += y
     return z
 
@@ -229,8 +229,9 @@ def dot_of_bytes(
     """scale x w [M, N] of images and weights that `f16_images` and `f16_weights` laid out, by M N / 1024 warps.
 
     A column's weights are scaled by a power of two, its largest to 2^14 or more, so that parts miss at most 2^-39 of
-    it, and at most 784 times that in a sum of pixels below 1. Where the column's rests could add up to 2^-24, half of
-    the last bit of numbers from 1/2 to 1, their products are added by FMAs; other columns add zeros.
+    it, and at most 784 times that in a sum of pixels below 1. Where the column's rests could add up to more than 2^-24,
+    half of the last bit of numbers from 1 to 2, their products are added by FMAs; other columns add zeros. Of 784
+    inputs that takes a weight of 64 or more.
     """
     image_ptr += (first_image // 16).to(tl.int64) * stride_image
     part_ptr += first_column // 8 * stride_part

@@ -111,6 +111,47 @@ def test_a_broken_split_is_noticed(device, mutate, old, new):
         assert_split(bits(0x7F800000, *range(0x40490FDB, 0x40490FDB + 99)), device)
 
 
+def cut(x, exponent):
+    """Towards zero to 24 bits, the first of them 2^exponent."""
+    unit = np.ldexp(1.0, exponent - 23)
+    return np.trunc(x / unit) * unit
+
+
+def added_and_cut(z, products):
+    """z [N] plus products [4, N], aligned to the largest of all and cut, as published tests found of tensor cores."""
+    largest = np.abs(np.concatenate([z[None], products])).max(0)
+    exponent = np.frexp(largest)[1] - 1
+    total = cut(z, exponent) + cut(products, exponent).sum(0)
+    return cut(total, np.frexp(total)[1] - 1)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_sums_that_are_cut(seed):
+    """By steps from zero they are as exact as float32 products of torch; in one long sum they are not."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (784, 500)) * (random.random((784, 500)) < 0.2)
+    weights = random.normal(0, 0.5, 784).astype(np.float32)
+    exact = pixels.T @ weights.astype(np.float64)
+    steps, straight = np.zeros(500, np.float32), np.zeros(500)
+    parts, rest = [], weights * np.float32(2**13)
+    for _ in range(3):
+        parts.append(rest.astype(np.float16).astype(np.float64))
+        rest = rest - parts[-1].astype(np.float32)
+    for first in range(0, 784, 16):
+        y = np.zeros(500)
+        for part in reversed(parts):
+            for k in range(first, first + 16, 4):
+                products = part[k : k + 4, None] * pixels[k : k + 4]
+                y, straight = added_and_cut(y, products), added_and_cut(straight, products)
+        steps += y.astype(np.float32)
+    of_torch = torch.from_numpy(pixels.T).float() @ torch.from_numpy(weights)
+    errors = [
+        float(np.abs(z - exact).mean()) for z in (steps / 2.0**13, straight / 2.0**13, of_torch.numpy())
+    ]
+    assert errors[0] < 3 * errors[2]
+    assert errors[1] > 3 * errors[0]
+
+
 def test_every_pixel_has_its_place():
     images = torch.randint(0, 256, (32, 48), dtype=torch.uint8)
     laid = f16_images(images).view(2, 3, 2, 8, 16)
