@@ -25,8 +25,8 @@ fixed order.
 
 FMAs read both operands with K as the slow axis: images and units then lie side by side in global memory, where a
 warp's load is one piece, and in shared memory, where threads read four at once from banks of their own. Tensor cores
-read images as they are, and weights likewise with K slow. `prepared_images` and `first_weights` lay them out so, padded
-with zeros to whole tiles, so that neither loop needs masks.
+read images as they are, and weights likewise with K slow; those of sm_75 both in the order of its threads.
+`prepared_images` and `first_weights` lay them out so, padded with zeros to whole tiles, so that no loop needs masks.
 Cost: C N (K H1 + H1 H2 + H2 O) FMAs, or three times the first term on tensor cores; their throughput is the limit.
 """
 
