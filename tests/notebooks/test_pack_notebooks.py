@@ -151,10 +151,15 @@ def test_what_pip_says_is_shown_where_it_fails(bare, tmp_path):
 @pytest.mark.slow
 def test_packed_notebooks_run_from_top_to_bottom(wheel, bare, repository, tmp_path):
     """Each in an empty folder, by the environment's own kernel."""
-    settings = ["--set", 'data="synthetic"', "--set", "epochs_all=24", "--set", "epochs_few=30"]
+    settings = {
+        "breaking_a_neural_network": ('data="synthetic"', "epochs_all=24", "epochs_few=30"),
+        "breaking_it_further": (
+            'data="synthetic"', "epochs=3", "steps=20", "width_epochs=2", "memorising_epochs=5",
+        ),
+    }  # fmt: skip
     for path in sorted(NOTEBOOKS.glob("*.py")):
         nbformat.write(with_wheel(path.stem, wheel), tmp_path / f"{path.stem}.ipynb")
-        some = settings if path.stem.startswith("breaking") else []
+        some = [word for setting in settings.get(path.stem, ()) for word in ("--set", setting)]
         command = [
             str(bare),
             str(repository / "scripts" / "run_notebooks.py"),

@@ -84,7 +84,7 @@ def main() -> None:
     folder, most = Path(sys.argv[1]), int(sys.argv[2])
     kills = 0
     for kill in range(most):
-        kills += in_child(lambda at=3 + 11 * kill % 83: sweep(folder, at)) != 0
+        kills += in_child(lambda at=3 + 11 * kill % 109: sweep(folder, at)) != 0
         if folder.exists() and in_child(lambda: note(folder)):
             raise SystemExit("what a killed sweep left cannot be read")
     if in_child(lambda: sweep(folder, None)):
