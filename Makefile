@@ -17,7 +17,7 @@ TARGET ?= sm_75
 # tests of what a launch does; those of dispatch, of interpreter and of host say nothing about compiled code
 COMPILED := tests/backends/test_triton_backend.py tests/kernels/test_trainers.py \
 	tests/kernels/test_trainer_jobs.py tests/kernels/test_evaluation_kernel.py \
-	tests/kernels/test_evaluation_forms.py tests/kernels/test_split_launches.py \
+	tests/kernels/test_evaluation_forms.py tests/kernels/test_f16_parts.py tests/kernels/test_split_launches.py \
 	tests/kernels/test_fused_network.py
 # what the API reference covers: the public interface
 DOCUMENTED := breaknet breaknet.notebook breaknet.kernels.linear_sigmoid breaknet.kernels.summed_mse \
