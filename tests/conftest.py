@@ -63,8 +63,9 @@ def _compiled(request: pytest.FixtureRequest) -> Iterator[None]:
     if not TARGET or request.path.parent.name == "ptx_machine":
         yield
         return
-    from fake_gpus import largest
+    from fake_gpus import forget_gpus, largest
 
+    forget_gpus()
     with largest(TARGET):
         yield
 

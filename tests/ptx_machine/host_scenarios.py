@@ -12,7 +12,7 @@ import pytest
 import torch
 import triton
 from checks import random_labels, sparse_images
-from fake_gpus import train
+from fake_gpus import forget_gpus, train
 
 import breaknet
 from breaknet import Job
@@ -241,8 +241,7 @@ def test_the_operators_are_launched_with_the_options_that_are_cross_compiled(
 @pytest.mark.parametrize("width", [16, 30, 64, 128])
 def test_the_fused_network_is_launched_as_it_is_cross_compiled(width: int) -> None:
     cases, shape = supported_configurations(75), Shape(784, width, width, 10)
-    fused_network_kernels._tickets.clear()  # of GPUs that are gone
-    fused_network_kernels._free_tickets.clear()
+    forget_gpus()
     with Gpus(*T4) as gpus:
         parameters = [torch.zeros(size, device="cuda") for size in shape.tensor_shapes()]
         x, labels = torch.zeros(100, 784, device="cuda"), torch.zeros(100, dtype=torch.int64, device="cuda")
@@ -258,8 +257,7 @@ def test_the_fused_network_is_launched_as_it_is_cross_compiled(width: int) -> No
 
 
 def test_captured_launches_have_tickets_of_their_own() -> None:
-    fused_network_kernels._tickets.clear()
-    fused_network_kernels._free_tickets.clear()
+    forget_gpus()
     device = torch.device("cuda", 0)
     with Gpus(*T4):
         of_stream = fused_network_kernels._ticket(device)
