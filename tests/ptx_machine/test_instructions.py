@@ -22,6 +22,11 @@ def half_bits(number: int) -> int:
     return int(np.float16(number).view(np.uint16))
 
 
+def as_half(number: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.float16(number))
+
+
 def truncated(a: int, b: int) -> int:
     return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
@@ -103,9 +108,9 @@ FLOATS: dict[str, Callable[[float, float], float]] = {
         b * b + b
     ),
     "mov.b32 %r4, 7; cvt.rn.f32.u32 %r3, %r4": lambda a, b: 7.0,
-    "cvt.rn.f16.f32 %rs1, %r1; cvt.f32.f16 %r3, %rs1": lambda a, b: (
-        math.inf if a > 65_519 else float(np.float16(a))
-    ),
+    "cvt.rn.f16.f32 %rs1, %r1; cvt.f32.f16 %r3, %rs1": lambda a, b: as_half(a),
+    "cvt.rn.f16x2.f32 %r4, %r1, %r2; mov.b32 {_, %rs1}, %r4; cvt.f32.f16 %r3, %rs1": lambda a, b: as_half(a),
+    "cvt.rn.f16x2.f32 %r4, %r1, %r2; mov.b32 {%rs1, _}, %r4; cvt.f32.f16 %r3, %rs1": lambda a, b: as_half(b),
 }
 for name in ("eq", "ne", "lt", "le", "gt", "ge"):
     text = "setp.{}.f32 %p1, %r1, %r2; selp.f32 %r3, 0f3F800000, 0f00000000, %p1"

@@ -224,10 +224,13 @@ def arithmetic(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _convert(instruction: Instruction, registers: Registers) -> Step:
-    (to, of), (target, source) = instruction.parts[-2:], instruction.operands
+    (to, of), (target, *sources) = instruction.parts[-2:], instruction.operands
     if to[0] != "f" and of[0] == "f":
         raise ValueError(instruction.text)
-    a, through = registers.read(source, of), dtype_of(to)
+    if to == "f16x2":  # the first goes to the upper half
+        (high, low), pair = (registers.read(one, of) for one in sources), registers.write(target, to)
+        return lambda: np.copyto(pair, np.stack((low, high), -1), casting="unsafe")
+    a, through = registers.read(sources[0], of), dtype_of(to)
     out = registers.write(target, f"{to[0]}{8 * registers.register(target).itemsize}")
     return lambda: np.copyto(out, a.astype(through), casting="unsafe")
 
