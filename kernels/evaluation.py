@@ -68,6 +68,8 @@ TILES: dict[int, Tile] = {
     16: Tile(4, 64, 16, 4), 32: Tile(2, 64, 16, 4, registers=128),
     64: Tile(1, 64, 16, 4, registers=168), 128: Tile(1, 32, 16, 8),
 }  # fmt: skip
+#: With other caps one of the two spills on sm_100 or sm_120 with some Triton from 3.5 to 3.9.
+TILES_100 = TILES | {64: Tile(1, 64, 16, 4, registers=176), 128: Tile(1, 32, 16, 8, registers=96)}
 TENSOR_TILES: dict[int, Tile] = {
     16: Tile(8, 128, 32, 8, 3, "bfloat16"), 32: Tile(2, 128, 32, 8, 3, "bfloat16"),
     64: Tile(1, 128, 32, 8, 3, "bfloat16"), 128: Tile(1, 64, 32, 8, 3, "bfloat16"),
@@ -203,9 +205,11 @@ def tensor_form(dtype: torch.dtype, capability: int) -> str:
 def tile_of(net: Shape, dtype: torch.dtype, capability: int) -> Tile:
     """The tile for such networks and images; nothing else decides it."""
     form, width = tensor_form(dtype, capability), _width(net)
+    if not form:
+        return (TILES if capability < 100 else TILES_100)[width]
     if form == "float16":
         return TENSOR_TILES_75[width]
-    return (TILES if not form else TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[width]
+    return (TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[width]
 
 
 def _form(images: Tensor) -> str:

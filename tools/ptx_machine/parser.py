@@ -76,7 +76,7 @@ _ENTRY = re.compile(r"\.visible \.entry (\w+)\((.*?)\)\s*\.reqntid (\d+)", re.DO
 _PARAMETER = re.compile(r"\.param \.(\w+) [^,]*?(\w+)\s*(?:,|$)")
 _REGISTERS = re.compile(r"\.reg \.\w+\s+%(\w+)<(\d+)>")
 _LABEL = re.compile(r"(\$\w+):")
-_INSTRUCTION = re.compile(r"(?:@(!?)%p(\d+)\s+)?([a-z][\w.]*)\s*(.*)", re.DOTALL)
+_INSTRUCTION = re.compile(r"(?:@(!?)%p(\d+)\s+)?([a-z][\w.:]*)\s*(.*)", re.DOTALL)
 _OPERAND = re.compile(r"\{[^}]*\}|\[[^\]]*\]|[^,\s][^,]*")
 
 
@@ -113,7 +113,9 @@ def _instruction(text: str, line: int, source: str) -> Instruction:
     negated, predicate, opcode, operands = match.groups()
     guard = None if predicate is None else (int(predicate), not negated)
     found = tuple(_operand(one.strip(), line) for one in _OPERAND.findall(operands))
-    return Instruction(tuple(opcode.split(".")), found, guard, line, text, source)
+    # a block's own shared memory, as Triton 3.9 writes it
+    parts = tuple(opcode.replace("shared::cta", "shared").split("."))
+    return Instruction(parts, found, guard, line, text, source)
 
 
 def _operand(text: str, line: int) -> Any:
