@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,9 +14,6 @@ from matplotlib.ticker import MaxNLocator
 
 from .files import MADE_BY, written_whole
 from .inputs import knows_other_names
-
-if TYPE_CHECKING:
-    from .run import Run
 
 #: Of one run: training and validation. Several runs have a colour each, with lightness that differs in print, too.
 TRAIN, VALID = "#d62f2f", "#1b4f9c"
@@ -95,7 +92,7 @@ def write_plot(figure: Figure, target: Path) -> None:
         figure.savefig(unfinished, format=ending[1:], metadata=MADE_BY[ending])
 
 
-def _named(runs: Any) -> dict[str, Run]:
+def _named(runs: Any) -> dict[str, Any]:
     if _is_run(runs):
         return {"": runs}
     if not isinstance(runs, Mapping):
@@ -113,7 +110,7 @@ def _is_run(value: Any) -> bool:
     return all(hasattr(value, name) for name in ("train_cost", "valid_accuracy", "epoch_numbers"))
 
 
-def _label(name: str, run: Run) -> str:
+def _label(name: str, run: Any) -> str:
     """A run's name, with what went wrong; matplotlib would leave out one that begins with a line below."""
     if run.diverged_at is not None:
         name += f" (diverged at epoch {run.diverged_at})"

@@ -51,7 +51,7 @@ from breaknet.kernels.jobs import MAX_HIDDEN, MAX_OUTPUTS, Shape, padded
 
 
 class Tile(NamedTuple):
-    """What a program takes: checkpoints, images and inputs at a time, compiler options, and how it multiplies."""
+    """The checkpoints, images and inputs that a program takes at a time, compiler options, and how it multiplies."""
 
     block_c: int
     block_m: int
@@ -212,9 +212,9 @@ def tile_of(net: Shape, dtype: torch.dtype, capability: int) -> Tile:
     return (TENSOR_TILES if capability < 120 else TENSOR_TILES_120)[width]
 
 
-def _form(images: Tensor) -> str:
-    """`tensor_form` of their device; FMAs under the interpreter, which knows no sm_75's instructions."""
-    return "" if INTERPRETED else tensor_form(images.dtype, capability_of(images.device))
+def _capability(images: Tensor) -> int:
+    """That of their device; 0, which has FMAs alone, under the interpreter, which knows no sm_75's instructions."""
+    return 0 if INTERPRETED else capability_of(images.device)
 
 
 def _width(net: Shape) -> int:
@@ -245,12 +245,12 @@ def _prepared_shape(images: Tensor, tensor: str) -> list[int]:
 
 
 def prepared_images(images: Tensor, tensor: str | None = None) -> Tensor:
-    """What the kernel reads of images [N, K]: padded with zeros to whole tiles; for FMAs transposed to [K, N].
+    """Images [N, K] as the kernel reads them: padded with zeros to whole tiles; for FMAs transposed to [K, N].
 
     `tensor` names the form, as in a tile; by default it is that of the images' type and device.
     """
     if tensor is None:
-        tensor = _form(images)
+        tensor = tensor_form(images.dtype, _capability(images))
     prepared = images.new_zeros(_padded(images, tensor)[:: 1 if tensor else -1])
     count, inputs = images.shape
     if not tensor:
@@ -345,8 +345,7 @@ def evaluate_checkpoints(
         ValueError: a size beyond the kernel's, or a tensor that does not fit, naming the argument.
     """
     net = _check(checkpoints, images, labels, hidden, outputs)
-    if tile is None:
-        tile = TILES[_width(net)] if INTERPRETED else tile_of(net, images.dtype, capability_of(images.device))
+    tile = tile or tile_of(net, images.dtype, _capability(images))
     if tile.tensor and images.dtype != torch.uint8:
         raise ValueError(f"tile: tensor cores take uint8 images, not {images.dtype}")
     if IMAGE_MULTIPLE % tile.block_m or _INPUTS[tile.tensor] % tile.block_k:

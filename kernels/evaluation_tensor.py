@@ -43,7 +43,7 @@ def first_layer_by_tensor_cores(
     image_ptr, part_ptr, image, unit, stride_image, stride_weight, scale,
     INPUTS: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """scale x W1^T [BLOCK_M, N], as by FMAs, for bytes and what `bf16_weights` gives; small parts go first."""
+    """scale x W1^T [BLOCK_M, N], as by FMAs, for bytes and `bf16_weights`; small parts go first."""
     k = tl.arange(0, BLOCK_K)
     x_tile = image.to(tl.int64)[:, None] * stride_image + k[None, :]
     w_tile = k[:, None] * stride_weight + unit[None, :]
@@ -261,13 +261,13 @@ def split_f16_forward_kernel(weight_ptr, part_ptr, count, BLOCK: tl.constexpr):
 
 
 def f16_images(images: Tensor) -> Tensor:
-    """What `dot_of_bytes` reads of uint8 images [N, K], N and K multiples of 16: [N / 16, 16 K]."""
+    """uint8 images [N, K], N and K multiples of 16, as `dot_of_bytes` reads them: [N / 16, 16 K]."""
     count, inputs = images.shape
     return images.view(count // 16, 2, 8, inputs // 16, 16).permute(0, 3, 1, 2, 4).reshape(-1, 16 * inputs)
 
 
 def f16_weights(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """What `dot_of_bytes` reads of [K, N], K a multiple of 16, N of 32: float16 [N / 8, 24 K] and rests [2 + K, N].
+    """Weights [K, N], K a multiple of 16, N of 32, for `dot_of_bytes`: float16 [N / 8, 24 K] and rests [2 + K, N].
 
     A column is scaled by a power of two, its largest finite number to 2^14 or more (less, if that is below 2^-100, so
     that all factors are normal numbers). The first rows of rests are what undoes it, and what the sum of 255 times each

@@ -1,7 +1,6 @@
 """On a CPU: breaknet's compiled kernels. A network is trained by one thread; all threads evaluate."""
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -38,19 +37,16 @@ def trainer(problems: Sequence[Problem], epochs: int) -> Trainer:
         done = np.zeros(len(rates), np.int64)
         training.train_epochs(models, rows, 1, compressed, batches, theirs, rates, *hidden, stop, done)
 
-    def train_the_rest(numbers: deque[int]) -> None:
-        while True:
-            try:
-                number = numbers.popleft()
-            except IndexError:
-                return
+    def train_the_rest(numbers: Iterator[int]) -> None:
+        for number in numbers:
             train_some(number)
 
     def train() -> None:
-        numbers = deque(range(0, len(problems), at_once))
-        # each thread takes its next networks itself: a task for each takes a tenth of so short a training
-        others = [pool.submit(train_the_rest, numbers) for _ in range(min(threads, len(numbers)) - 1)]
-        train_the_rest(numbers)
+        numbers = range(0, len(problems), at_once)
+        # all take from one iterator: a task of the pool for each training would take long beside one so short
+        rest = iter(numbers)
+        others = [pool.submit(train_the_rest, rest) for _ in range(min(threads, len(numbers)) - 1)]
+        train_the_rest(rest)
         for other in others:
             other.result()
 

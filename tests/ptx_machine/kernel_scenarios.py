@@ -320,7 +320,7 @@ def test_more_packed_jobs_than_the_gpu_has_room_for() -> None:
 
 @pytest.mark.slow
 def test_a_split_job_that_is_done_is_left_alone() -> None:
-    """What a graph replays past a job's last step touches none of its parameters, pixels and scratch."""
+    """Steps that a graph replays past a job's last one touch none of its parameters, pixels and scratch."""
     with largest(TARGET) as gpus:
         problem = Problem(Shape(50, 5, 18, 3), 11, device=CUDA)
         config = split_tiles(problem.shape, 7)

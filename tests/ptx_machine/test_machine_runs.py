@@ -61,6 +61,7 @@ PAIRS = """
 """
 SAME_PLACE = {
     "shared": (2, "st.shared.b32 [ %r11 + 0 ], %r13;"),
+    "shared, as Triton 3.9 writes": (2, "st.shared::cta.b32 [ %r11 + 0 ], %r13;"),
     "shared, two numbers": (3, "st.shared.v2.b32 [ %r11 + 0 ], {%r10, %r13};"),
     "global": (2, "st.global.b32 [ %rd4 + 0 ], { %r13 };"),
     "matrices": (4, "stmatrix.sync.aligned.m8n8.x1.shared.b16 [%r11], {%r13};"),

@@ -88,10 +88,11 @@ def train(jobs: list[TrainingJob], device: torch.device, plan: str | None, repor
         BackendError: a named plan cannot take some job, with the reason.
     """
     from ...kernels.host.trainers import NotResident
-    from .kept_images import KEPT
+    from .kept_images import KEEPING, KEPT
     from .rounds import RunningJob, run_rounds, upload
 
-    KEPT.clear()  # training may need the room
+    with KEEPING:
+        KEPT.clear()  # training may need the room
     began = perf_counter()
     asked, device = device, _numbered(device)
     groups = grouped(jobs, device, plan)
@@ -180,12 +181,13 @@ def _result(job: RunningJob, plan: str, device: torch.device) -> Trained:
 
 def evaluate(parameters: Parameters, examples: Examples, device: torch.device, confusion: bool) -> Scores:
     """Cost and accuracy of C checkpoints, and the confusion counts if asked."""
-    from .kept_images import KEPT
+    from .kept_images import KEEPING, KEPT
 
     if KEPT:  # what is kept for speed must not be what is missing
         with suppress(torch.OutOfMemoryError):
             return _evaluate(parameters, examples, _numbered(device), confusion)
-        KEPT.clear()
+        with KEEPING:
+            KEPT.clear()
     return _evaluate(parameters, examples, _numbered(device), confusion)
 
 

@@ -29,7 +29,7 @@ class Kept(NamedTuple):
 
 #: One set of each owner, the oldest first. It goes with its owner.
 KEPT: WeakKeyDictionary[Unseen, Kept] = WeakKeyDictionary()
-_keeping = Lock()
+KEEPING = Lock()  # for whoever changes it
 
 
 def on_device(examples: Examples, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,9 +47,12 @@ def on_device(examples: Examples, device: torch.device) -> tuple[Tensor, Tensor,
 
 def keep(examples: Examples, prepared: Tensor) -> None:
     """Keep what `on_device` gave, if it may be and there is room; the device must have finished with it."""
-    if examples.unseen is None or any(kept.prepared is prepared for kept in KEPT.values()):
+    if examples.unseen is None:
         return
-    with _keeping:
+    with KEEPING:
+        kept = KEPT.get(examples.unseen)
+        if kept is not None and kept.prepared is prepared:
+            return
         KEPT.pop(examples.unseen, None)
         room = _room(prepared.device)
         if prepared.nbytes <= room:
