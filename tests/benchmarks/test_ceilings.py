@@ -116,8 +116,8 @@ def test_on_a_gpu_the_backends_own_plans_are_taken(capability, sms, monkeypatch)
     images = np.zeros((100, 784), np.uint8)
     problem = Problem(images, np.zeros(100, np.int64), torch.device("cuda"))
     forms = kernel_trainers.packed_forms(10 * capability[0] + capability[1], 100)
-    assert list(forms) == (["tensor-2x64", "tensor-4x32", "fma"] if sms == 132 else ["fma"])
+    assert list(forms) == (["tensor-4x32", "fma"] if sms == 132 else ["fma"])
     assert next(iter(forms.values())) == kernel_trainers.tiles(problem, "packed")
-    assert kernel_trainers.packed_capacity(problem) == sms * (2 if sms == 132 else 1)
+    assert kernel_trainers.packed_capacity(problem) == sms * (4 if sms == 132 else 1)
     assert kernel_trainers.packed_capacity(problem, forms["fma"]) == sms
     assert 1 < kernel_trainers.tiles(problem, "cooperative").programs <= sms

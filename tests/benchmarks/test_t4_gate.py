@@ -112,7 +112,7 @@ def test_every_measurement_counts():
         ("models/cuda/breaknet/4096", PACKED),
         ("kernels/cuda/packed/training", PACKED),
         ("kernels/cuda/packed/fma", PACKED),
-        ("kernels/cuda/packed/tensor-2x64", None),
+        ("kernels/cuda/packed/tensor-4x32", None),
         ("evaluation/cuda/kernel/100x60000", EVALUATION),
         ("evaluation/cuda/fma/100x60000", EVALUATION),
         ("evaluation/cuda/float16/100x60000", FLOAT16),

@@ -150,9 +150,9 @@ def check(plan: str, package: str, device: torch.device) -> None:
     if plan == "tensor":
         tiles = TENSOR[90][1]
         starts = torch.cat([starts, -starts[:1]])
-        # two that share a program, and one in a program of its own
+        # two that share a program, and one of other epochs in a program of its own
         jobs = [replace(job, epochs=2, checkpoint_row=2 + 2 * job.live_row) for job in jobs]
-        jobs.append(replace(jobs[0], learning_rate=0.2, label=1105, live_row=2, checkpoint_row=0))
+        jobs.append(replace(jobs[0], epochs=1, learning_rate=0.2, label=1105, live_row=2, checkpoint_row=0))
     else:
         tiles = next(tiles for tiles in PACKED if tiles.form == plan and tiles.rows == 16)
     checkpoints = train(problem, tiles, jobs, starts, launchers.PackedTrainer)

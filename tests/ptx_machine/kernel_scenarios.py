@@ -188,7 +188,7 @@ SHARING = TENSOR[90]
 
 
 @WITH_TENSOR_CORES
-@pytest.mark.parametrize("form", [*SHARING[:2], *map(slow, [*SHARING[2:], *TENSOR[86]])], ids=str)
+@pytest.mark.parametrize("form", [*SHARING, *map(slow, TENSOR[86])], ids=str)
 def test_networks_that_share_a_program(form: PackedConfig) -> None:
     train_together(form)
 
