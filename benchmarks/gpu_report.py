@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import rows as stored_rows
 from benchmarks.rows import Machine, Row, load, save
 from benchmarks.tables.text import launches, ratio, spread
-from breaknet.cli.output import time
+from breaknet.quantities import time
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from benchmarks.gpu_report import Part
 from benchmarks.processes import ROOT
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.tables import text
-from breaknet.cli import output
 from breaknet.data.splits import Digits
 from breaknet.errors import DataError
 from breaknet.lesson.notebook_display import Markdown, table
+from breaknet.quantities import time
 
 #: Seconds for everything: Colab lends a GPU for longer, but nobody watches for longer.
 SECONDS = 480.0
@@ -164,7 +164,7 @@ def _stored_ladders() -> list[tuple[Machine, list[Row]]]:
 
 
 def _time(row: Row | None) -> str:
-    return "–" if row is None else f"{output.time(row.median)} ({text.spread(row)}){text.mark(row)}"
+    return "–" if row is None else f"{time(row.median)} ({text.spread(row)}){text.mark(row)}"
 
 
 def _prediction(row: Row | None, gpu_here: t4_model.Gpu | None) -> str:
@@ -172,7 +172,7 @@ def _prediction(row: Row | None, gpu_here: t4_model.Gpu | None) -> str:
     counted = t4_gate.load()
     if row is None or gpu_here is None or counted is None or (kernel := t4_gate.kernel_of(row)) is None:
         return "–"
-    return output.time(t4_gate.predicted(row, gpu_here, counted.present[gpu_here.name][kernel]), 2)
+    return time(t4_gate.predicted(row, gpu_here, counted.present[gpu_here.name][kernel]), 2)
 
 
 def _failed(failed: dict[str, Any]) -> str:

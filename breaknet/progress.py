@@ -18,6 +18,7 @@ from typing import Any
 
 from .backends.interface import TrainingJob
 from .errors import shown
+from .quantities import duration
 
 _COSTS_SHOWN = 4
 _NAMES_SHOWN = 3
@@ -250,12 +251,3 @@ class Progress:
         """The last cost of each job, in order of jobs; of many jobs the first four."""
         costs = [f"{cost:.4f}" for _, cost in sorted(self._costs.items())[: _COSTS_SHOWN + 1]]
         return " ".join(costs[:_COSTS_SHOWN]) + (" ..." if len(costs) > _COSTS_SHOWN else "")
-
-
-def duration(seconds: float) -> str:
-    """A time in words: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:,.1f} h"

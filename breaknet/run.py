@@ -17,6 +17,7 @@ from .data.splits import Split
 from .files import check_output_file, open_plain, written_whole
 from .inputs import checked_images
 from .model import MLP, torch_settings
+from .quantities import number_of
 
 CURVES = ("train_cost", "valid_cost", "train_accuracy", "valid_accuracy")
 
@@ -54,7 +55,7 @@ class Run:
         elif self.stuck_at is not None:
             end = f"stuck from epoch {self.stuck_at} on"
         cost = f", train cost {self.train_cost[-1]:.4f}" if len(self.train_cost) else ""
-        epochs = f"{len(self.train_cost)} epoch{'' if len(self.train_cost) == 1 else 's'}"
+        epochs = number_of(len(self.train_cost), "epoch")
         return f"Run({epochs}{cost}, {end}, {self.backend} on {self.device})"
 
     @property

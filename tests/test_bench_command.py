@@ -126,14 +126,6 @@ def test_a_busy_machine_is_named(capsys):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(1.23456, "1.23 s"), (0.0456, "45.6 ms"), (7.89e-6, "7.89 us"), (0.123, "123 ms"), (0.9996, "1.00 s")],
-)
-def test_times_have_three_digits(seconds, text):
-    assert output.time(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--seconds", "0"], "seconds: 5 to 3600, not 0"), (["--device", "gpu"], "device: ")],
 )

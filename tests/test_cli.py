@@ -151,7 +151,18 @@ WRONG = {
     "scale of nothing": (["lesson", "--epochs-scale", "0"], 1, "epochs_scale: finite and over 0"),
     "missing data": (["lesson", "--data", "nowhere"], 1, "nowhere"),
     "missing file": (["evaluate", "nowhere.safetensors"], 1, "nowhere.safetensors: cannot be read"),
-    "no epochs": (["train", "--epochs", "0", "--data", "DATA"], 1, "epochs: 1 or more, not 0"),
+    # what is wrong is said before data are looked for
+    "no epochs": (["train", "--epochs", "0", "--data", "nowhere"], 1, "epochs: 1 or more, not 0"),
+    "no examples": (["train", "--examples", "0", "--data", "nowhere"], 1, "examples: 1 or more, not 0"),
+    "negative rate": (
+        ["train", "--learning-rate", "-1", "--data", "nowhere"], 1, "learning_rate: finite and over 0, not -1",
+    ),
+    "unknown breakage": (["data", "--break", "blur", "--data", "nowhere"], 1, "breakage: one of pixel_noise, "),
+    "unknown part": (
+        ["train", "--break", "leak:3", "--data", "nowhere"], 1, "not 'leak' before the ':' in 'leak:3'",
+    ),
+    "unknown engine": (["atlas", "--engine", "slurm", "--data", "nowhere"], 2, "engine: local or ray, not"),
+    "unknown backend of an atlas": (["atlas", "--backend", "jax", "--data", "nowhere"], 2, "backend: one of auto"),
     "wrong hidden": (["train", "--hidden", "16", "--data", "DATA"], 1, "hidden: exactly two widths"),
     "hidden of text": (["train", "--hidden", "a,b", "--data", "DATA"], 1, "hidden: two whole numbers"),
     "too many examples": (["train", "--examples", "601", "--data", "DATA"], 1, "examples: 1 to 600, not 601"),
@@ -177,6 +188,14 @@ def test_errors_are_one_line(name, data, tmp_path, capsys):
     assert shown.err.count("\n") == 1, shown.err
     assert line in shown.err
     assert list(tmp_path.iterdir()) == [], "something half-written"
+
+
+def test_without_pyarrow_a_sweep_ends_before_data_are_looked_for(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert main(["atlas", "--data", "nowhere"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("breaknet: sweeps need pyarrow: pip install 'breaknet[sweep]'")
+    assert shown.count("\n") == 1
 
 
 def test_verbose_shows_the_traceback(capsys):

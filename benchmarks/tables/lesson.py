@@ -5,8 +5,8 @@ from dataclasses import replace
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.tables import listings
-from benchmarks.tables.text import count, machine, paragraphs, ratio, table
-from breaknet.cli.output import time
+from benchmarks.tables.text import machine, paragraphs, ratio, table
+from breaknet.quantities import number_of, time
 
 #: Phases in their order, for readers; others keep their names.
 PHASES = {
@@ -96,7 +96,7 @@ def sentence(evidence: Evidence) -> str:
     warm = whole(sheet, "process-warm") if sheet else None
     if sheet is None or warm is None:
         return ""
-    said = f"The whole lesson takes {time(warm.median, 2)} on {count(sheet.machine.cores, 'CPU core')}"
+    said = f"The whole lesson takes {time(warm.median, 2)} on {number_of(sheet.machine.cores, 'CPU core')}"
     ours, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
     if ours and notebook:
         said += f"; its computing takes {time(ours.median, 2)}, {_factor(notebook, ours)} times less than "

@@ -22,7 +22,7 @@ from benchmarks.processes import ROOT
 from benchmarks.rows import Row
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.text import machine, mark
-from breaknet.cli.output import digits, time
+from breaknet.quantities import digits, time
 
 FOLDER = ROOT / "docs" / "images"
 OURS, OTHERS, DARK, FLOOR = "#1b4f9c", "#9aa0a8", "#555b63", "#d62f2f"

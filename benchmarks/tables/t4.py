@@ -6,7 +6,7 @@ from benchmarks.rows import Machine, Row
 from benchmarks.t4_gate import FIGURES, Counted, checks, evidence, verdict
 from benchmarks.t4_model import T4
 from benchmarks.tables.text import paragraphs, table
-from breaknet.cli.output import digits, time
+from breaknet.quantities import digits, time
 
 NOT_COUNTED = "The counts are older than the stored rows: `make tables` makes them again."
 

@@ -8,7 +8,6 @@ from benchmarks.tables import plots
 from benchmarks.tables.stored import Evidence, Sheet
 from benchmarks.tables.text import (
     conditions,
-    count,
     launches,
     mark,
     paragraphs,
@@ -17,7 +16,7 @@ from benchmarks.tables.text import (
     table,
     timed,
 )
-from breaknet.cli.output import time
+from breaknet.quantities import number_of, time
 
 HEADINGS = {"cpu": "### On a CPU", "cuda": "### On a GPU"}
 #: The last parts of the names of breaknet's own rows, with which others are compared.
@@ -102,7 +101,7 @@ def kernels(sheet: Sheet) -> str:
     if training is None:
         return listings(sheet)
     facts = training.conditions
-    said = f"Networks, {count(facts['epochs'], 'epoch')} of {facts['images']:,} images each: "
+    said = f"Networks, {number_of(facts['epochs'], 'epoch')} of {facts['images']:,} images each: "
     said += f"{ratio(1 / training.median)} a second trained"
     if evaluation is not None:
         both = ratio(1 / (training.median + evaluation.median))

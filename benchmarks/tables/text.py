@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.rows import Machine, Row
 from benchmarks.tables.stored import Sheet
-from breaknet.cli.output import digits, unit_of_time
+from breaknet.quantities import digits, number_of, unit_of_time
 
 
 def spread(row: Row) -> str:
@@ -53,12 +53,7 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1)
 
 def machine(one: Machine) -> str:
     """The GPU, or the CPU and its cores."""
-    return one.gpu or f"{one.cpu}, {count(one.cores, 'core')}"
-
-
-def count(number: float, what: str) -> str:
-    """ "1 core", "2 cores"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return one.gpu or f"{one.cpu}, {number_of(one.cores, 'core')}"
 
 
 def conditions(sheet: Sheet) -> str:
@@ -75,7 +70,7 @@ def conditions(sheet: Sheet) -> str:
     small = [] if sheet.size == "full" else [f"{sheet.size} size: a first look"]
     line = "; ".join([", ".join(where), ", ".join(versions), ", ".join(work), *small])
     few, *_, many = 2 * sorted(row.repeats for row in sheet.rows)
-    calls = count(few, "call") if few == many else f"{few} to {many} calls"
+    calls = number_of(few, "call") if few == many else f"{few} to {many} calls"
     return f"Measured on {line}; commit {one.commit}, {one.date}. Medians of {calls} with quartiles."
 
 

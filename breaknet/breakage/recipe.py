@@ -81,10 +81,10 @@ def _step(text: str) -> Step:
     if match is None:
         raise ValueError(f"breakage: a step such as 'shuffle_labels(0.3)', not {text!r}")
     part, name, inside = match.groups()
-    if name not in BREAKAGES:
-        raise ValueError(f"breakage: {_unknown(name, list(BREAKAGES))}")
     if part is not None and part not in PARTS:
         raise ValueError(f"breakage: {_unknown(part, list(PARTS))} before the ':' in {text!r}")
+    if name not in BREAKAGES:
+        raise ValueError(f"breakage: {_unknown(name, list(BREAKAGES))}")
     known = BREAKAGES[name]
     positional, named = _numbers(inside or "", text)
     seed = named.pop("seed", None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..quantities import time
 from . import output
 from .options import AsJson, Data, Device, Quiet, Verbose, check_backend, load_digits
 
@@ -348,10 +349,8 @@ def show(found: dict[str, Any]) -> None:
             lines.append((row["title"], row["problem"], "", "", ""))
             continue
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.1f}"
-        spread = f"{output.time(row['low'])} to {output.time(row['high'])}"
-        lines.append(
-            (row["title"], output.time(row["seconds"]), spread, output.time(row["seconds"] / steps), ratio)
-        )
+        spread = f"{time(row['low'])} to {time(row['high'])}"
+        lines.append((row["title"], time(row["seconds"]), spread, time(row["seconds"] / steps), ratio))
     header = ("", "an epoch", f"of {_calls(found['rows'])} calls", "a step of it", "times as fast")
     print(output.table(header, lines))
     ours = found["rows"][-1]

@@ -176,7 +176,7 @@ def data(
         str,
         typer.Option(
             "--break",
-            help="Describe the training images as broken by this, or by a bare name.",
+            help="Describe the training images as broken by this; a name alone stands for its typical numbers.",
             metavar="TEXT",
         ),
     ] = "",
@@ -199,14 +199,18 @@ def data(
         return
     if out is not None and not break_:
         raise ValueError("out: only with --break")
+    from ..breakage import BREAKAGES, parse
+
+    text = BREAKAGES[break_].example if break_ in BREAKAGES else break_
+    parse(text)
     target = None
     if out is not None:
         from ..files import check_output_file, is_picture_file
 
         target, _ = check_output_file(out, is_picture_file, force)
     digits = load_digits(data)
-    if break_:
-        digits = _broken(digits, break_, seed, target)
+    if text:
+        digits = _broken(digits, text, seed, target)
     if json:
         output.show_json({"data_source": digits.source, "splits": output.count_labels(digits)})
     else:
@@ -258,11 +262,10 @@ def kernels(
 
 
 def _broken(digits: Digits, text: str, seed: int, out: Path | None) -> Digits:
-    """The digits broken by `text`, of which a bare name stands for its typical numbers; pictured in `out`."""
-    from ..breakage import BREAKAGES, break_data, parse
+    """The digits broken by `text`; pictured in `out`."""
+    from ..breakage import break_data, parse
     from ..files import written_whole
 
-    text = BREAKAGES[text].example if text in BREAKAGES else text
     broken = break_data(digits, text, seed)
     if out is not None:
         from ..breakage.picture import before_and_after

@@ -67,7 +67,7 @@ def train(
     from ..breakage import parse
     from ..checkpoints import is_checkpoint_file
     from ..files import check_output_file
-    from ..inputs import check_count, check_seed
+    from ..inputs import check_count, check_learning_rate, check_seed
     from ..resources import check_disk, check_memory, check_time
 
     parse(break_)
@@ -75,6 +75,9 @@ def train(
         raise ValueError(f"shuffle: 0 to 1, not {shuffle:g}")
     check_count(epochs, "epochs")
     check_count(batch_size, "batch_size")
+    check_learning_rate(learning_rate)
+    if examples is not None:
+        check_count(examples, "examples")
     data_seed = seed if shuffle_seed is None else check_seed(shuffle_seed, "shuffle_seed")
     picture = None if plot is None else _picture_file(plot, force)
     target, replaces = check_output_file(out, is_checkpoint_file, force)
@@ -88,7 +91,7 @@ def train(
     good = digits.train
     split = breaknet.shuffle_labels(good, fraction=shuffle, seed=data_seed) if shuffle else good
     if examples is not None:
-        if not 1 <= examples <= len(split):
+        if examples > len(split):
             raise ValueError(f"examples: 1 to {len(split)}, not {examples}")
         split = split[:examples]
     split = breaknet.break_data(split, break_, data_seed)

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..quantities import number_of
+
 if TYPE_CHECKING:
     from ..data.splits import Digits
     from ..run import Evaluation, Run
@@ -96,7 +98,7 @@ def show_json(value: Any) -> None:
 
 
 def show_class(rows: Sequence[tuple[str, ...]], students: int, page: str) -> None:
-    _print(f"Predictions of {students} {'student' if students == 1 else 'students'}:\n")
+    _print(f"Predictions of {number_of(students, 'student')}:\n")
     if rows:
         _print(table(("question", "predictions", "median", "outcome"), rows))
     _print(f"\nRead {page}")
@@ -152,7 +154,7 @@ def show_run(run: Run, source: str, files: Mapping[str, str | None]) -> None:
 
 def show_evaluation(result: Evaluation, on: str) -> None:
     count = len(result.cost)
-    _print(f"{count} checkpoints on {on} ({result.backend} on {result.device})")
+    _print(f"{number_of(count, 'checkpoint')} on {on} ({result.backend} on {result.device})")
     if not count:
         return
     best = int(result.cost.argmin())
@@ -248,25 +250,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     form = "  ".join(f"{{:{'>' if place else '<'}{width}}}" for place, width in enumerate(widths))
     return "\n".join(form.format(*row).rstrip() for row in (header, *rows))
-
-
-def digits(value: float, count: int = 3) -> str:
-    """`count` significant digits, never with an exponent: 0.0123, 4.56, 789, 12,300."""
-    if value == 0:
-        return "0"
-    rounded = float(f"{value:.{count - 1}e}")
-    decimals = max(0, count - 1 - int(f"{rounded:e}".partition("e")[2]))
-    return f"{rounded:,.{decimals}f}"
-
-
-def time(seconds: float, count: int = 3) -> str:
-    """With the unit that suits it: 62.0 us, 1.05 s."""
-    unit, scale = unit_of_time(seconds)
-    return f"{digits(seconds / scale, count)} {unit}"
-
-
-def unit_of_time(seconds: float) -> tuple[str, float]:
-    """The unit that suits a time, and its seconds."""
-    units = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
-    # what rounds to 1,000 us is 1.00 ms
-    return next((one for one in units if seconds >= 0.9995 * one[1]), ("ns", 1e-9))

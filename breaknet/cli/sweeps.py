@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from . import output
 from .options import Backend, Data, Device, Quiet, Verbose, load_digits
+
+if TYPE_CHECKING:
+    from ..data.splits import Digits
+    from ..sweeps import runner
 
 Out = Annotated[str, typer.Option(help="The folder of results; what is finished there is not done again.")]
 Engine = Annotated[str, typer.Option(help="Where the networks are trained: local, or ray for a Ray cluster.")]
@@ -45,10 +51,14 @@ def sweep(
 ) -> None:
     """Train every network of a grid on data broken in each of its ways, and draw maps of the results."""
     output.configure(verbose, quiet)
-    from ..sweeps.grid import read_file
+    from ..sweeps.grid import MAX_JOBS_AT_ALL, read_file, settings
 
     asked = Asked(out, data, backend, device, engine, address, parameters, dry_run, yes, quiet)
-    _run(read_file(file), asked, is_atlas=False)
+    grid = read_file(file)
+    with _fault_of_the_call():
+        chosen = asked.engine_checked()
+        settings(grid, MAX_JOBS_AT_ALL, MAX_JOBS_AT_ALL)
+    _run(grid, load_digits(data), chosen, asked, is_atlas=False)
 
 
 def atlas(
@@ -71,16 +81,18 @@ def atlas(
     output.configure(verbose, quiet)
     from ..sweeps.atlas import grid
 
+    asked = Asked(out, data, backend, device, engine, address, parameters, dry_run, yes, quiet)
+    with _fault_of_the_call():
+        chosen = asked.engine_checked()
     digits = load_digits(data)
-    asked = Asked(out, digits, backend, device, engine, address, parameters, dry_run, yes, quiet)
-    _run(grid(len(digits.train), full), asked, is_atlas=True)
+    _run(grid(len(digits.train), full), digits, chosen, asked, is_atlas=True)
 
 
 class Asked(NamedTuple):
     """The options of both commands."""
 
     out: str
-    data: Any  # Digits, or where they are
+    data: str | None
     backend: str
     device: str
     engine: str
@@ -90,41 +102,50 @@ class Asked(NamedTuple):
     yes: bool
     quiet: bool
 
+    def engine_checked(self) -> runner.Engine:
+        """The engine; what can be wrong with it or with the backend is said here, before data are downloaded."""
+        from ..backends import select
+        from ..sweeps import runner
 
-def _run(grid: dict[str, Any], asked: Asked, is_atlas: bool) -> None:
+        select.choices(self.backend, self.device)
+        return runner.engine_named(self.engine, self.backend, self.device, self.address, self.parameters)
+
+
+@contextmanager
+def _fault_of_the_call() -> Iterator[None]:
+    """Errors within end the command with status 2; those after it are not the fault of how it was called."""
     from ..errors import DataError
-    from ..progress import duration
-    from ..sweeps import atlas, page, runner
-    from ..sweeps.grid import MAX_JOBS_AT_ALL, settings
 
-    # everything after these checks is not the fault of how the command was called
     usage_error: Any = typer.BadParameter.__mro__[1]
-    began = perf_counter()
     try:
-        settings(grid, MAX_JOBS_AT_ALL, MAX_JOBS_AT_ALL)  # before data are downloaded
-        chosen = runner.engine_named(
-            asked.engine, asked.backend, asked.device, asked.address, asked.parameters
-        )
-        digits = asked.data if not isinstance(asked.data, str | None) else load_digits(asked.data)
-        digits, plan, store = runner.prepared(
-            grid, data=digits, out=asked.out, backend=asked.backend, device=asked.device,
-            parameters=asked.parameters, yes=asked.yes or asked.dry_run,
-        )  # fmt: skip
+        yield
     except DataError:
         raise
     except (TypeError, ValueError) as error:
         raise usage_error(str(error)) from error
+
+
+def _run(grid: dict[str, Any], digits: Digits, engine: runner.Engine, asked: Asked, is_atlas: bool) -> None:
+    from ..quantities import duration, number_of
+    from ..sweeps import atlas, page, runner
+
+    began = perf_counter()
+    with _fault_of_the_call():
+        _digits, plan, store = runner.prepared(
+            grid, data=digits, out=asked.out, backend=asked.backend, device=asked.device,
+            parameters=asked.parameters, yes=asked.yes or asked.dry_run,
+        )  # fmt: skip
     if asked.dry_run:
         print(plan)
         return
     if not asked.quiet:
         output.notice(str(plan))
-    result = runner.run(digits, plan, store, chosen, progress=not asked.quiet)
+    result = runner.run(digits, plan, store, engine, progress=not asked.quiet)
     text = atlas.text(result.results) if is_atlas else ()
     title = atlas.TITLE if is_atlas else "A sweep of broken data"
     report = page.write_page(result, title, text)
     print(
-        f"{result.trained:,} networks trained in {duration(perf_counter() - began)}, "
+        f"{number_of(result.trained, 'network')} trained in {duration(perf_counter() - began)}, "
         f"{len(plan.settings):,} in all"
     )
     print(f"table: {result.folder / 'table.csv'}")

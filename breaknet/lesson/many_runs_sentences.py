@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..quantities import number_of
 from .words import percent
 
 
@@ -16,7 +17,7 @@ def _label_noise(noise: Mapping[str, Any]) -> list[str]:
         ]
     rows = zip(shares, unseen, strict=True)
     listed = ", ".join(f"{100 * share:g} %: {percent(value)}" for share, value in rows)
-    length = "1 epoch" if noise["epochs"] == 1 else f"{noise['epochs']:,} epochs"
+    length = number_of(noise["epochs"], "epoch")
     said = [f"Share of shuffled labels and validation accuracy after {length}: {listed}."]
     if unseen[0] < 0.2 and shares[0] == 0:
         return [

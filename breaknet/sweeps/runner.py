@@ -14,11 +14,12 @@ from ..data.mnist import load_mnist
 from ..data.splits import Digits
 from ..inputs import knows_other_names
 from ..model import MLP
-from ..progress import Bar, TimeLeft, duration, in_notebook, notices
+from ..progress import Bar, TimeLeft, in_notebook, notices
+from ..quantities import duration, number_of
 from ..resources import check_disk
 from .grid import MAX_JOBS, MAX_JOBS_AT_ALL, Setting, read_file, settings
 from .shards import Shard, Speed, cut, model_of, trained
-from .store import Store, read_all
+from .store import Store, parquet, read_all
 from .table import Table
 
 ENGINES = ("local", "ray")
@@ -66,9 +67,11 @@ class Plan:
     def __str__(self) -> str:
         left = sum(len(shard.settings) for shard in self.shards)
         done = f" ({self.finished:,} of them done)" if self.finished else ""
+        shards = number_of(len(self.shards), "shard")
+        launches = number_of(self.launches, "launch", "launches")
         return (
-            f"{len(self.settings):,} jobs{done}, {left:,} to do in {len(self.shards):,} shards and about "
-            f"{self.launches:,} launches, {self.bytes / 2**20:,.0f} MiB of memory, about {duration(self.seconds)}"
+            f"{number_of(len(self.settings), 'job')}{done}, {left:,} to do in {shards} and about {launches}, "
+            f"{self.bytes / 2**20:,.0f} MiB of memory, about {duration(self.seconds)}"
         )
 
 
@@ -185,10 +188,11 @@ def engine_named(
     """The engine of that name.
 
     Raises:
-        ValueError, ImportError: for another name; for Ray where it is not installed.
+        ValueError, ImportError: for another name; without pyarrow, or for Ray without that.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine: {' or '.join(ENGINES)}, not {engine!r}")
+    parquet()
     if engine == "ray":
         from .ray_engine import RayEngine
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from benchmarks.contenders import IMPLEMENTATIONS, LADDER, compare
 from benchmarks.rows import Machine, Row, stored
 from benchmarks.tables import text
-from breaknet.cli import output
 from breaknet.lesson.notebook_display import Markdown, table
+from breaknet.quantities import time
 from notebooks.course import busy
 from notebooks.course.here import DEVICE, SIZE, digits
 
@@ -70,11 +70,11 @@ def comparison(*names: str) -> Markdown:
     for name in names:
         line = [IMPLEMENTATIONS[name].title]
         if row := here.get(name):
-            low, high = output.time(row.low), output.time(row.high)
-            line += [f"{output.time(row.median)} ({low} – {high})", text.launches(row)]
+            low, high = time(row.low), time(row.high)
+            line += [f"{time(row.median)} ({low} – {high})", text.launches(row)]
         else:
             line += ["left out" if DEVICE in IMPLEMENTATIONS[name].devices else f"not on a {DEVICE}", "–"]
-        line += [output.time(rows[name].median) if name in rows else "–" for *_, rows in others]
+        line += [time(rows[name].median) if name in rows else "–" for *_, rows in others]
         lines.append(line)
     header = ["", f"here ({DEVICE})", "launches here"]
     header += [f"stored: {machine.gpu if device == 'cuda' else machine.cpu}" for machine, device, _ in others]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks import t4_gate, t4_model
 from benchmarks.rows import Machine, Row, stored
-from breaknet.cli import output
 from breaknet.lesson.notebook_display import Markdown, table
+from breaknet.quantities import digits, time
 
 PROTOTYPES = json.loads(Path(__file__).with_name("prototypes.json").read_text(encoding="utf-8"))
 GPU = "H200"
@@ -25,9 +25,9 @@ def beside_prototypes(topic: str) -> Markdown:
         if name in found:
             machine, row = found[name]
             lines.append(
-                [row.title, output.time(row.median), f"row, {GPU}, {machine.date}, commit {machine.commit}"]
+                [row.title, time(row.median), f"row, {GPU}, {machine.date}, commit {machine.commit}"]
             )
-    lines += [[one["title"], output.time(one["seconds"]), PROTOTYPES["label"]] for one in about["prototypes"]]
+    lines += [[one["title"], time(one["seconds"]), PROTOTYPES["label"]] for one in about["prototypes"]]
     return table((about["work"], "time", "measured as"), lines)
 
 
@@ -42,9 +42,9 @@ def model_against_rows() -> Markdown:
         [
             check.row,
             check.gpu,
-            output.time(check.predicted, 2),
-            output.time(check.measured),
-            output.digits(check.ratio, 2),
+            time(check.predicted, 2),
+            time(check.measured),
+            digits(check.ratio, 2),
         ]
         for check in t4_gate.checks(rows, counted)
     ]

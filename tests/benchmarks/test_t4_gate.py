@@ -11,7 +11,7 @@ from benchmarks.rows import Machine, Row
 from benchmarks.t4_gate import FIGURES, Counted, Verdict, checks, evidence, kernel_of, predicted, verdict
 from benchmarks.t4_model import COOPERATIVE, EVALUATION, FLOAT16, GPUS, H200, PACKED, T4, Counts
 from benchmarks.tables.t4 import NOT_COUNTED, table_of
-from breaknet.cli.output import time
+from breaknet.quantities import time
 
 Rows = list[tuple[Machine, list[Row]]]
 #: Half a millisecond of an SM of an H200.

@@ -8,8 +8,8 @@ from made_up_rows import TIMED, everything, machine, row
 from benchmarks.rows import Machine, Row
 from benchmarks.tables.__main__ import contents
 from benchmarks.tables.stored import Evidence
-from benchmarks.tables.text import conditions, count, launches, ratio, spread, table, timed
-from breaknet.cli.output import digits, time
+from benchmarks.tables.text import conditions, launches, ratio, spread, table, timed
+from breaknet.quantities import digits, number_of, time
 
 
 def text_of(name: str, rows) -> str:
@@ -31,7 +31,8 @@ def text_of(name: str, rows) -> str:
             },
         ),
         (ratio, {0.5: "0.50", 4.62: "4.6", 25.1: "25", 99.4: "99", 132.4: "132"}),
-        (lambda number: count(number, "core"), {1: "1 core", 2: "2 cores"}),
+        (lambda number: number_of(number, "core"), {1: "1 core", 2: "2 cores"}),
+        (lambda number: number_of(number, "launch", "launches"), {1: "1 launch", 3000: "3,000 launches"}),
     ],
 )  # fmt: skip
 def test_numbers_as_text(write, pairs):

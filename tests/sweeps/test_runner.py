@@ -214,7 +214,7 @@ def test_estimates_and_refusals(digits, tmp_path, monkeypatch):
     slow = shards.Speed({(16, 16): 1.0}, {(16, 16): 1.0})
     monkeypatch.setattr(shards.Speed, "guessed", classmethod(lambda cls: slow))
     with pytest.raises(
-        ValueError, match=r"^sweep: 1 jobs, 1 to do in 1 shards .* about 3\.7 h; over an hour needs --yes"
+        ValueError, match=r"^sweep: 1 job, 1 to do in 1 shard and .* about 3\.7 h; over an hour needs --yes"
     ):
         runner.prepared({"epochs": 21}, data=digits, out=tmp_path / "a", backend="torch")
     _, plan, _ = runner.prepared({"epochs": 21}, data=digits, out=tmp_path / "a", backend="torch", yes=True)
