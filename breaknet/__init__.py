@@ -11,12 +11,13 @@ The files:
 * `model`, `checkpoints`, `reference`: the network; its parameters after every epoch; the exact step in any dtype
 * `inputs`, `resources`, `errors`: checks of arguments; estimates of memory and time; errors of breaknet's own
 * `fast_paths`, `failures`: whether a fast backend gives what PyTorch would; warnings of stuck and diverged runs
-* `progress`, `versions`, `files`: bars and notices; packages that change a result; output files, whole or not at all
+* `progress`, `quantities`: bars and notices; counts and times as text
+* `versions`, `files`: packages that change a result; output files, whole or not at all
 * `curves`, `html`, `views`: `plot`; data and runs in a notebook's cell; what a network sees, as arrays
 * `notebook`: the names of the original classroom notebook
 * `data/`, `breakage/`: labelled images; ways to break them
 * `backends/`, `kernels/`: implementations of training and evaluation; Triton kernels
-* `sweeps/`, `lesson/`, `live/`: grids of networks; the three experiments; the page of `breaknet play`
+* `sweeps/`, `lesson/`, `live/`: grids of networks; the experiments and the report; the page of `breaknet play`
 * `cli/`: the command line
 """
 

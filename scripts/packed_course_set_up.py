@@ -1,4 +1,4 @@
-# before all other imports: it settles whether kernels are compiled or interpreted
+# This settles, before all other imports, whether kernels are compiled or interpreted.
 sys.path.insert(0, str(FOLDER))
 from notebooks.course import here
 

@@ -1,3 +1,5 @@
+"""Checkpoints: models by index, slices, files that come back bit for bit or are refused by name."""
+
 import errno
 import os
 

@@ -1,3 +1,5 @@
+"""The commands: what they print, what they write, and wrong calls, each with one line."""
+
 import json
 import os
 import signal

@@ -1,3 +1,5 @@
+"""The network: the parameters that torch's own layers get, and random states left alone."""
+
 import random
 
 import numpy as np

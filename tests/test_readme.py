@@ -1,3 +1,5 @@
+"""What the documents name is there: pictures, pages, targets, definitions, commands and options."""
+
 import re
 import runpy
 import shlex
@@ -43,8 +45,8 @@ def test_every_make_target_named_is_there(repository):
 
 
 def test_links_to_definitions_lead_there(repository):
-    script = runpy.run_path(str(repository / "scripts" / "link_lines.py"))
-    assert script["main"](check=True) == 0, "run python scripts/link_lines.py"
+    script = runpy.run_path(str(repository / "scripts" / "renew_documents.py"))
+    assert script["main"](check=True) == 0, "run python scripts/renew_documents.py"
 
 
 def test_every_command_and_option_named_is_there(repository):

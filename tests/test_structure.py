@@ -1,6 +1,7 @@
 """The shape of the repository: who imports whom, how long files are, how many files a call goes through."""
 
 import ast
+import re
 import subprocess
 import sys
 import threading
@@ -165,6 +166,30 @@ def test_no_import_circle():
 def test_no_module_bears_the_name_of_a_public_function():
     stems = {name.split(".")[-1] for name in MODULES if folder_of(name) in BREAKNET}
     assert not stems & set(breaknet.__all__)
+
+
+def about(folder: Path) -> str:
+    """What a folder says of its files: its README, its package's docstring, and the document that this names."""
+    pages = [folder / "README.md"]
+    package = folder / "__init__.py"
+    docstring = ast.get_docstring(ast.parse(package.read_text())) if package.exists() else None
+    pages += [REPOSITORY / name for name in re.findall(r"docs/[\w-]+\.md", docstring or "")]
+    return "\n".join([docstring or "", *(page.read_text() for page in pages if page.exists())])
+
+
+def test_a_page_names_each_files_job():
+    """That of its folder or of one above it, but for what every package has."""
+    unnamed = [
+        name
+        for name, path in MODULES.items()
+        if not path.stem.startswith("__")
+        and not any(
+            re.search(rf"\b{path.stem}\b", about(folder))
+            for folder in path.parents
+            if folder.is_relative_to(REPOSITORY) and folder != REPOSITORY
+        )
+    ]
+    assert not unnamed
 
 
 def test_no_file_is_longer_than_one_reads():

@@ -1,3 +1,5 @@
+"""`train`, `train_many` and `evaluate`: against float64, alike from all forms of data, with no side effects."""
+
 import inspect
 
 import numpy as np

@@ -5,6 +5,12 @@
 
 Every implementation is checked against float64 before it is timed; those of training are timed in turn, and those of
 the accuracy of a network on many images.
+
+implementation, agreement   what makes a contender of an implementation; its check against float64
+notebook, sliced, hand_written, compiled, cuda_graph   one network in torch, with less and less overhead
+torch_func, jax_scan        many networks in torch, and in JAX
+fused, kernel_trainers, numba_cpu, public_calls   breaknet's operators, trainers, CPU kernels, public calls
+vectorised, torch_evaluation, all_checkpoints     accuracy of one network, and of all checkpoints
 """
 
 from collections.abc import Sequence

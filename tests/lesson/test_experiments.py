@@ -1,3 +1,5 @@
+"""The lesson as a whole: its folder, every number of its results, Ctrl-C, and folders that are not a lesson's."""
+
 import errno
 import json
 from dataclasses import replace
