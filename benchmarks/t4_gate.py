@@ -109,7 +109,7 @@ def predicted(row: Row, gpu: Gpu, counts: Counts) -> float:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted, with the Triton that compiled it, so that nothing need be compiled to show predictions.
+    """Stored counts and the Triton that compiled the kernels, so that nothing need be compiled to show predictions.
 
     `measured` holds, by `key`, the counts of a kernel when its rows were new; `present` those of now.
     """
@@ -137,7 +137,7 @@ class Check:
 
     @property
     def factor(self) -> float:
-        """How far the two are apart: 1 or more."""
+        """The larger of the two over the smaller: 1 or more."""
         return max(self.ratio, 1 / self.ratio)
 
 
@@ -180,7 +180,7 @@ class Verdict:
 
 
 def verdict(rests_on: Sequence[str], found: Sequence[Check]) -> Verdict:
-    """What the rows of the present kernels say about a figure that rests on these kernels."""
+    """The verdict of the present kernels' rows on a figure that rests on these kernels."""
     mine = [check for check in found if check.kernel in rests_on and check.counts]
     worst = max(mine, key=lambda check: check.factor, default=None)
     if worst is not None and worst.factor > WITHIN:

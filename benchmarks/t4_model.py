@@ -51,7 +51,7 @@ def known(name: str | None) -> Gpu | None:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a launch executed: instructions of PTX and float32 FMAs by warps, transactions of shared memory.
+    """The work of a launch: instructions of PTX and float32 FMAs by warps, transactions of shared memory.
 
     A unit is a training step of a network, or an image of a checkpoint. FMAs of tensor cores are counted number by
     number. Of the form in float16, whose operands come through the L1 cache, that is the same memory as shared memory,

@@ -67,7 +67,7 @@ def launch(
 def _key(
     kernel: Any, index: int, tensors: tuple[Tensor, ...], numbers: tuple[int, ...], build: Build
 ) -> tuple[Any, ...]:
-    """What the compiled kernel depends on: integers as they are, of an address whether it is a multiple of 16."""
+    """All that the compiled kernel depends on: integers as they are, of an address whether it is a multiple of 16."""
     of_runtime, of_compiler = triton.knobs.runtime, triton.knobs.compilation
     settings = (
         of_runtime.debug,

@@ -55,7 +55,7 @@ def load_bias(ptr, unit, units):
 
 @jit
 def saved_parts(saved_ptr, batch, hidden1, hidden2):
-    """Where a1, d1, a2, d2 and d3 begin."""
+    """The beginnings of a1, d1, a2, d2 and d3."""
     rows = tl.cast(batch, tl.int64)
     d1_ptr = saved_ptr + rows * hidden1
     a2_ptr = d1_ptr + rows * hidden1

@@ -160,7 +160,7 @@ def packed(notebook: NotebookNode, made: tuple[str, bytes]) -> NotebookNode:
 
 
 def _git(*words: str) -> str | None:
-    """What git says of this checkout; None where there is no git, or this is no checkout."""
+    """Git's answer about this checkout; None where there is no git, or this is no checkout."""
     if not (ROOT / ".git").exists():
         return None
     try:

@@ -24,7 +24,7 @@ WITH_ADDRESS = """\
 
 
 def colab_lines(address: str) -> str:
-    """What the README says about Colab: how to install from `address`, or the notebook to upload if it is empty."""
+    """The README's lines about Colab: how to install from `address`, or the notebook to upload if it is empty."""
     return WITH_ADDRESS.format(address=address) if address else ONE_FILE
 
 

@@ -81,7 +81,7 @@ def report(python: Path, targets: list[str]) -> tuple[list[dict], list[str]]:
 
 
 def run_compiled(python: Path) -> tuple[str, str]:
-    """How the tests of compiled kernels end, such as "24 passed", and all they print if one fails."""
+    """The last line of the tests of compiled kernels, such as "24 passed", and all they print if one fails."""
     done = run(
         [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(SCENARIOS)],
         BREAKNET_TEST_TARGET=RUN_TARGET,

@@ -53,7 +53,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    """Where kernels run in these tests: a GPU, else the CPU under the interpreter."""
+    """The device of the kernels in these tests: a GPU, else the CPU under the interpreter."""
     return torch.device("cuda" if TARGET or torch.cuda.is_available() else "cpu")
 
 

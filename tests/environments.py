@@ -9,7 +9,7 @@ import numpy
 
 
 def run(command: list[str], folder: Path, **variables: str) -> str:
-    """What a command prints that must succeed, in an environment without Python's variables and with these."""
+    """The output of a command that must succeed, in an environment without Python's variables and with these."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(command, cwd=folder, env=environment | variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

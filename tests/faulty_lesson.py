@@ -45,7 +45,7 @@ def lesson(folder: Path, seed: int) -> None:
 
 
 def faulty(folder: Path, fault: str, number: int) -> int:
-    """How many changing calls were made; `number` 0 is a lesson without a fault."""
+    """The number of changing calls that were made; `number` 0 is a lesson without a fault."""
     made = 0
 
     def hook(event: str, arguments: tuple) -> None:

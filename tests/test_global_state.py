@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 def everything(backend):
-    """What a training and an evaluation give, with the device named: 'meta' may be the default."""
+    """The results of a training and an evaluation, with the device named: 'meta' may be the default."""
     run = breaknet.train(DATA, valid=DATA, epochs=2, batch_size=25, seed=3, backend=backend, device="cpu")
     result = breaknet.evaluate(run.checkpoints, DATA, backend=backend, device="cpu")
     last = run.checkpoints[-1]

@@ -63,7 +63,7 @@ def test_installs_beside_a_package_named_kernels(how, checkout, wheel, tmp_path)
 
 
 def test_an_install_keeps_the_torch_that_is_there(checkout, tmp_path):
-    """What pip would do is asked for without doing it: everything is satisfied, torch first of all."""
+    """Pip's plan, without carrying it out: everything is satisfied, torch first of all."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", "--no-index", "."]
     planned = run(command, checkout)
     assert "Requirement already satisfied: torch>=2.6" in planned

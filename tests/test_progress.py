@@ -19,7 +19,7 @@ LOG = logging.getLogger("breaknet")
 
 @pytest.fixture
 def shown():
-    """What a notebook shows beside what its cells print."""
+    """The displays of a notebook beside what its cells print."""
     return []
 
 

@@ -1,4 +1,4 @@
-"""What the documents name is there: pictures, pages, targets, definitions, commands and options."""
+"""Whatever the documents name is there: pictures, pages, targets, definitions, commands and options."""
 
 import re
 import runpy

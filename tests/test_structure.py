@@ -169,7 +169,7 @@ def test_no_module_bears_the_name_of_a_public_function():
 
 
 def about(folder: Path) -> str:
-    """What a folder says of its files: its README, its package's docstring, and the document that this names."""
+    """The pages about a folder's files: its README, its package's docstring, and the document that this names."""
     pages = [folder / "README.md"]
     package = folder / "__init__.py"
     docstring = ast.get_docstring(ast.parse(package.read_text())) if package.exists() else None
@@ -190,6 +190,19 @@ def test_a_page_names_each_files_job():
         )
     ]
     assert not unnamed
+
+
+def test_a_docstring_says_what_a_thing_is():
+    """It names the thing; "What it does" is a question."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    questions = [
+        f"{name}: {said}"
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, documented)
+        if re.match(r"(What|How|Where)\b", said := ast.get_docstring(node) or "")
+    ]
+    assert not questions
 
 
 def test_no_file_is_longer_than_one_reads():

@@ -99,7 +99,7 @@ def test_a_healthy_run_costs_at_most_one_look(monkeypatch):
 
 
 def flagged(mnist):
-    """What dies on MNIST."""
+    """Settings with which networks die on MNIST."""
     train = mnist.train
     yield from ({"data": train, "hidden": (width, width)} for width in (64, 128))
     yield from ({"data": train, "learning_rate": rate} for rate in (0.2, 0.5, 1.0, 100.0))

@@ -11,7 +11,7 @@ from scripts import triton_versions
 
 @pytest.fixture
 def made(monkeypatch) -> list[str]:
-    """What was installed; nothing is downloaded."""
+    """The commands of installation, none of which is run."""
     installed: list[str] = []
     place = Path(sysconfig.get_path("purelib", vars={"base": ""}))
 

@@ -56,7 +56,7 @@ _HEADERS = (
 
 
 class Loading:
-    """What is loaded in a thread while the page already stands: digits, by a function that says what it waits for."""
+    """Digits that are loaded in a thread while the page already stands, by a function that says what it waits for."""
 
     def __init__(self, load: Callable[[Callable[[str], None]], Any]) -> None:
         self.status = {"phase": "loading", "text": "starting"}

@@ -174,7 +174,7 @@ def _without_interpreter() -> Iterator[None]:
 
 
 def _prepare_process() -> None:
-    """What a compiler prints must not mix with a report; Ctrl-C ends the process without a traceback."""
+    """Keep a compiler's output out of the report, and end at Ctrl-C without a traceback."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

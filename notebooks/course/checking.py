@@ -79,7 +79,7 @@ def surrounded(tensor: Tensor, device: str) -> Tensor:
 
 
 def memory_problem(outputs: list[Output]) -> str | None:
-    """What is wrong with where the outputs were written, in one line; None if nothing is."""
+    """The first fault in the places that were written, in one line; None without one."""
     written = [(one.whole != GARBAGE).split((GUARD, one.values.numel(), GUARD)) for one in outputs]
     if not any(bool(zone.any()) for zones in written for zone in zones):
         return f"{NOT_FILLED_IN} (nothing was written)"
@@ -103,7 +103,7 @@ def memory_problem(outputs: list[Output]) -> str | None:
 
 
 def value_problem(name: str, found: Tensor, exact: Tensor, by_torch: Tensor) -> str | None:
-    """What is wrong with an output's values, in one line; None where they are as good as float32 allows.
+    """The fault in an output's values, in one line; None where they are as good as float32 allows.
 
     Args:
         found: what the kernel wrote. exact: the spec in float64. by_torch: the spec in float32.

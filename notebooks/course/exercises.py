@@ -29,7 +29,7 @@ Mistakes = Mapping[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Exercise:
-    """What is checked by calling this with an answer. `check(answer)` of a subclass: whether it is right, the message.
+    """An exercise, to be called with an answer. `check(answer)` of a subclass: whether it is right, the message.
 
     Attributes:
         tag: of its cell in the notebooks, without `exercise-`.

@@ -149,7 +149,7 @@ def first_maximum() -> Figure:
 
 @plain_style()
 def layer_tiles() -> Figure:
-    """What one program of the forward exercise reads and writes, edges included."""
+    """The elements that one program of the forward exercise reads and writes, edges included."""
     page = Sketch(9, 3.7, 100, 44)
     page.matrix(3, 37, 42, 30, "x", "B, K")
     page.matrix(54, 37, 14, 30, "W", "N, K, drawn as Wᵀ")
@@ -175,7 +175,7 @@ def layer_tiles() -> Figure:
 
 @plain_style()
 def backward_tiles() -> Figure:
-    """What one program of the backward exercise reads and writes."""
+    """The elements that one program of the backward exercise reads and writes."""
     page = Sketch(9, 3.7, 100, 44)
     page.matrix(3, 37, 13, 30, "dz", "B, N")
     page.matrix(26, 37, 42, 30, "x", "B, K")

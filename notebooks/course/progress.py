@@ -17,7 +17,7 @@ _solved: set[str] = set()
 
 
 def file() -> Path | None:
-    """Where solved exercises are kept; None for nowhere."""
+    """The file of solved exercises; None where none is kept."""
     named = os.environ.get("BREAKNET_COURSE_FILE")
     if named is not None:
         return Path(named) if named else None

@@ -43,7 +43,7 @@ def cells() -> dict[str, str]:
 
 
 def solution(name: str, *edits: str, version: str = "instructor") -> Any:
-    """What the cell of exercise `name` defines, after replacing `edits[0]` by `edits[1]` and so on in its source.
+    """The definitions of the cell of exercise `name`, after replacing `edits[0]` by `edits[1]` and so on in its source.
 
     Raises:
         ValueError: no such exercise, or a text to replace that is not there exactly once.

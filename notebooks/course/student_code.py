@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def mistake(kernel: Any) -> str | None:
-    """What is wrong with a kernel before it is launched, in one line; None if nothing is seen."""
+    """The mistake in a kernel that shows before it is launched, in one line; None if none does."""
     if inspect.isfunction(kernel):
         return (
             f"`{kernel.__name__}` is a plain Python function: write @triton.jit in the line above its `def`"
@@ -29,7 +29,7 @@ def mistake(kernel: Any) -> str | None:
 
 
 def stopped(error: BaseException, kernel: Any = None) -> str:
-    """What a student needs of an exception: its kind, the last line of its text, and the line of the cell."""
+    """The part of an exception that a student needs: its kind, the last line of its text, and the line of the cell."""
     place = _place(error)
     while isinstance(error.__cause__, Exception):
         error = error.__cause__

@@ -58,7 +58,7 @@ def parts_of(digits: Digits) -> tuple[Split, Split, Split]:
 
 
 def float_pairs(digits: Digits) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """What an mnist.pkl.gz holds of the digits: images float32 [N, 784], byte / 256, and labels int64 [N]."""
+    """The digits as an mnist.pkl.gz holds them: images float32 [N, 784], byte / 256, and labels int64 [N]."""
     return tuple(
         (part.images.astype(np.float32) / 256, part.labels.astype(np.int64)) for part in parts_of(digits)
     )

@@ -40,7 +40,7 @@ def path(tmp_path):
 
 
 def python2_pickle(parts) -> bytes:
-    """What Python 2.7 with its numpy wrote at protocol 2, opcode by opcode: the form of the notebook's file."""
+    """A pickle as Python 2.7 and its numpy wrote it at protocol 2, by opcode: the form of the notebook's file."""
 
     def number(value: int) -> bytes:
         return b"J" + struct.pack("<i", value)

@@ -31,7 +31,7 @@ def kept(tmp_path) -> Path:
 
 @pytest.fixture
 def temporary(tmp_path, monkeypatch) -> Path:
-    """Where temporary folders are made during the test."""
+    """The folder of temporary folders during the test."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -39,7 +39,7 @@ def temporary(tmp_path, monkeypatch) -> Path:
 
 
 def failure(kept: Path, *mirrors: str) -> str:
-    """How `load_mnist` refuses these mirrors, having kept nothing."""
+    """The error with which `load_mnist` refuses these mirrors, having kept nothing."""
     message = defect(None, cache_dir=kept, mirrors=mirrors)
     assert not kept.exists() or not list(kept.iterdir())
     return message

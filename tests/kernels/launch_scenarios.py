@@ -117,7 +117,7 @@ def check_key() -> None:
 
 
 def check_that_settings_are_heeded() -> None:
-    """What is known is launched without Triton's analysis, unless Triton would compile again or do more."""
+    """A known kernel is launched without Triton's analysis, unless Triton would compile again or do more."""
     kernel, layer = linear_sigmoid.linear_sigmoid_forward_kernel, linear_sigmoid.launch_forward
     x, weight = torch.ones(3, 5), torch.ones(4, 5)
     layer(x, weight, None)

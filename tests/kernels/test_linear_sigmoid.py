@@ -116,7 +116,7 @@ def test_empty_shapes(device, shape):
 
 
 def test_expanded_gradient_and_no_bias(device):
-    """What `y.sum().backward()` brings: a gradient whose strides are all zero."""
+    """`y.sum().backward()` brings a gradient whose strides are all zero."""
     x, weight, _, _ = (tensor.to(device) for tensor in example(33, 17, 20))
     y = layer.launch_forward(x, weight, None)
     ones = torch.ones((), device=device).expand(33, 17)

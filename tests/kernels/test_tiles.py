@@ -89,7 +89,7 @@ def test_split_and_packed_take_every_shape_within_the_limits():
 
 
 def test_no_element_of_a_chunk_is_loaded_twice():
-    """What the fused kernel relies on: as many elements as threads."""
+    """The fused kernel relies on it: as many elements as threads."""
     for tiles in PACKED + sum(TENSOR.values(), ()):
         assert tiles.chunk * tiles.width * tiles.networks >= 32 * tiles.num_warps
 

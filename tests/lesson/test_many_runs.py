@@ -85,7 +85,7 @@ def test_what_capacity_refuses(wrong, message):
 
 
 def test_a_step_of_the_same_learning_rate_grows_with_the_width():
-    """What an output unit adds up changes by more, the more units it adds up."""
+    """The sum of an output unit changes by more, the more units it adds up."""
     images, labels = tiny_digits().train[:100]
     pixels = torch.from_numpy(images.astype(np.float64) / 256)
     targets = torch.nn.functional.one_hot(torch.from_numpy(labels.astype(np.int64)), 10)

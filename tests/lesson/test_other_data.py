@@ -27,7 +27,7 @@ TORCH = {"backend": "torch", "device": "cpu"}
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
-    """What a command sets up for a whole process ends with its test."""
+    """All that a command sets up for a whole process ends with its test."""
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
 

@@ -11,7 +11,7 @@ from breaknet.live import server
 
 @pytest.fixture
 def served(monkeypatch):
-    """What the server is started with; it ends at once."""
+    """The arguments of the server, which ends at once."""
     calls = []
 
     def serve(listening, loading, host, on_ready, backend, device):

@@ -169,7 +169,7 @@ def test_without_triton_they_say_so_and_run_on(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_without_a_checkout_it_clones_the_projects_address(tmp_path, repository):
-    """Where the address is set: here it is that of a repository made for the purpose."""
+    """With an address, here that of a repository made for the purpose."""
     published, elsewhere = tmp_path / "published", tmp_path / "elsewhere"
     elsewhere.mkdir()
     junk = shutil.ignore_patterns("__pycache__", "results")

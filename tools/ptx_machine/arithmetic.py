@@ -61,7 +61,7 @@ class Registers:
         return found.view(dtype)[:: found.itemsize // dtype.itemsize]
 
     def write(self, operand: Operand, kind: str) -> NDArray[Any]:
-        """Where an instruction's result of a type goes; it fills the register."""
+        """The place for an instruction's result of a type; it fills the register."""
         found, dtype = self.register(operand), dtype_of(kind)
         if found.itemsize != dtype.itemsize:
             raise ValueError(f"a result of type {kind} for a register of {found.itemsize} bytes")

@@ -40,7 +40,7 @@ class Placement(TorchFunctionMode):
 
 
 class DeviceMemory:
-    """Where tensors lie, each thread's current GPU, and what the host has waited for.
+    """The places of tensors, each thread's current GPU, and what the host has waited for.
 
     Tensors of two places do not mix, except in a copy. New memory is NaN, or `unwritten`. A copy to page-locked memory
     that is not waited for arrives once an event after it has been waited for, and is NaN until then.

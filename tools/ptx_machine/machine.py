@@ -125,7 +125,7 @@ class Machine:
             at = end()
 
     def _arrays(self) -> list[NDArray[Any]]:
-        """What the blocks use one after another."""
+        """The arrays that the blocks use one after another."""
         races, registers = self.shared_races, self.registers
         shared: list[Any] = [self.shared_memory.regions[0][1], races.writer, races.ordered, races.readers]
         return [*registers.files.values(), *registers.special.values(), *shared]

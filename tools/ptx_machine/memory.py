@@ -20,7 +20,7 @@ _SHIFT = {1: 0, 2: 1, 4: 2, 8: 3}
 
 
 class Fault(AssertionError):
-    """What a GPU would stop for, or what it would do with an undefined result."""
+    """An act for which a GPU would stop, or whose result is undefined."""
 
 
 class Memory:
@@ -34,7 +34,7 @@ class Memory:
             self.place_count += -(-content.size // PLACE)
 
     def words(self, addresses: NDArray[np.int64], dtype: Any, size: int) -> Found:
-        """Where addresses lead, all of them in one region, `size` bytes being accessed at each."""
+        """The words at these addresses, all of them in one region, `size` bytes being accessed at each."""
         if np.bitwise_or.reduce(addresses) & (size - 1):
             raise Fault(f"{self.space} memory: an access of {size} bytes at no multiple of them")
         low, high = int(addresses.min()), int(addresses.max())

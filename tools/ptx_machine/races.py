@@ -59,7 +59,7 @@ def _first(places: NDArray[Any], wrong: NDArray[Any]) -> int:
 
 
 class Clocks:
-    """What one block knows of the others: it comes after all that block b did before its barrier number known[b]."""
+    """A block's knowledge of the others: it comes after all that block b did before its barrier number known[b]."""
 
     def __init__(self, block: int, blocks: int) -> None:
         self.block, self.known, self.taken = block, np.zeros(blocks, np.int32), np.zeros(blocks, np.int32)

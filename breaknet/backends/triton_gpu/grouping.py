@@ -46,7 +46,7 @@ INTERPRETED_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Gpu:
-    """What plans depend on."""
+    """The facts of a GPU that plans depend on."""
 
     capability: int
     sms: int
@@ -72,7 +72,7 @@ class Group:
     numbers: list[int] = field(default_factory=list)
 
     def compilations(self, jobs: list[TrainingJob], device: torch.device) -> list[Callable[[], object]]:
-        """What to compile before the first launch, to be run in threads; the trainer comes first."""
+        """The compilations before the first launch, to be run in threads; the trainer's comes first."""
         if self.gpu is None:
             return []
         valid = [jobs[number].valid for number in self.numbers]

@@ -34,7 +34,7 @@ ROUND_BYTES = 128 * 2**20
 
 @dataclass(frozen=True, eq=False)  # two are never equal: comparing them would compare their tensors
 class DeviceData:
-    """Where one set of examples lies: rows of `images` and entries of `labels` in the uploads of its dtype."""
+    """The place of one set of examples: rows of `images` and entries of `labels` in the uploads of its dtype."""
 
     images: Tensor  # uint8 or float32 [M, K], the upload that all sets of this dtype share
     labels: Tensor  # int32 [L], likewise

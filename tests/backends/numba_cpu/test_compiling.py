@@ -48,7 +48,7 @@ def test_the_kernels_are_right_for_other_processors(processor, tmp_path):
 
 
 def test_a_change_in_any_part_makes_the_stored_code_stale(tmp_path, monkeypatch):
-    """What other sources left is not unpickled either: its classes may have moved."""
+    """Code that other sources left is not unpickled either: its classes may have moved."""
     from breaknet.backends.numba_cpu.training import train_epochs
 
     stored = train_epochs._cache._cache_file
