@@ -163,6 +163,10 @@ WRONG = {
     "unknown part": (
         ["train", "--break", "leak:3", "--data", "nowhere"], 1, "not 'leak' before the ':' in 'leak:3'",
     ),
+    "negative seed of a training": (["train", "--seed", "-1", "--data", "nowhere"], 1, "seed: 0 to 2^63 - 1, not -1"),
+    "negative seed of a breakage": (
+        ["data", "--break", "leak", "--seed", "-1", "--data", "nowhere"], 1, "seed: 0 to 2^63 - 1, not -1",
+    ),
     "unknown engine": (["atlas", "--engine", "slurm", "--data", "nowhere"], 2, "engine: local or ray, not"),
     "unknown backend of an atlas": (["atlas", "--backend", "jax", "--data", "nowhere"], 2, "backend: one of auto"),
     "wrong hidden": (["train", "--hidden", "16", "--data", "DATA"], 1, "hidden: exactly two widths"),
@@ -194,7 +198,7 @@ def test_errors_are_one_line(name, data, tmp_path, capsys):
 
 def test_without_pyarrow_a_sweep_ends_before_data_are_looked_for(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert main(["atlas", "--data", "nowhere"]) == 1
+    assert main(["atlas", "--data", "nowhere", "--address", "x"]) == 1
     shown = capsys.readouterr().err
     assert shown.startswith("breaknet: sweeps need pyarrow: pip install 'breaknet[sweep]'")
     assert shown.count("\n") == 1

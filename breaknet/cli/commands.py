@@ -200,7 +200,9 @@ def data(
     if out is not None and not break_:
         raise ValueError("out: only with --break")
     from ..breakage import BREAKAGES, parse
+    from ..inputs import check_seed
 
+    check_seed(seed)
     text = BREAKAGES[break_].example if break_ in BREAKAGES else break_
     parse(text)
     target = None

@@ -78,6 +78,7 @@ def train(
     check_learning_rate(learning_rate)
     if examples is not None:
         check_count(examples, "examples")
+    check_seed(seed)
     data_seed = seed if shuffle_seed is None else check_seed(shuffle_seed, "shuffle_seed")
     picture = None if plot is None else _picture_file(plot, force)
     target, replaces = check_output_file(out, is_checkpoint_file, force)

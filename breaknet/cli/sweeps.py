@@ -51,14 +51,14 @@ def sweep(
 ) -> None:
     """Train every network of a grid on data broken in each of its ways, and draw maps of the results."""
     output.configure(verbose, quiet)
-    from ..sweeps.grid import MAX_JOBS_AT_ALL, read_file, settings
+    from ..sweeps.grid import read_file
 
-    asked = Asked(out, data, backend, device, engine, address, parameters, dry_run, yes, quiet)
+    asked = Asked(out, backend, device, engine, address, parameters, dry_run, yes, quiet)
     grid = read_file(file)
     with _fault_of_the_call():
-        chosen = asked.engine_checked()
-        settings(grid, MAX_JOBS_AT_ALL, MAX_JOBS_AT_ALL)
-    _run(grid, load_digits(data), chosen, asked, is_atlas=False)
+        chosen = asked.engine_for(grid)
+        digits = load_digits(data)
+    _run(grid, digits, chosen, asked, is_atlas=False)
 
 
 def atlas(
@@ -81,10 +81,10 @@ def atlas(
     output.configure(verbose, quiet)
     from ..sweeps.atlas import grid
 
-    asked = Asked(out, data, backend, device, engine, address, parameters, dry_run, yes, quiet)
+    asked = Asked(out, backend, device, engine, address, parameters, dry_run, yes, quiet)
     with _fault_of_the_call():
-        chosen = asked.engine_checked()
-    digits = load_digits(data)
+        chosen = asked.engine_for(grid(50_000, full))
+        digits = load_digits(data)
     _run(grid(len(digits.train), full), digits, chosen, asked, is_atlas=True)
 
 
@@ -92,7 +92,6 @@ class Asked(NamedTuple):
     """The options of both commands."""
 
     out: str
-    data: str | None
     backend: str
     device: str
     engine: str
@@ -102,18 +101,17 @@ class Asked(NamedTuple):
     yes: bool
     quiet: bool
 
-    def engine_checked(self) -> runner.Engine:
-        """The engine; what can be wrong with it or with the backend is said here, before data are downloaded."""
-        from ..backends import select
+    def engine_for(self, grid: dict[str, Any]) -> runner.Engine:
+        """The engine, after all checks of it, of the backend and of the grid that need no data."""
         from ..sweeps import runner
 
-        select.choices(self.backend, self.device)
+        runner.checked(grid, self.backend, self.device, self.yes or self.dry_run)
         return runner.engine_named(self.engine, self.backend, self.device, self.address, self.parameters)
 
 
 @contextmanager
 def _fault_of_the_call() -> Iterator[None]:
-    """Errors within end the command with status 2; those after it are not the fault of how it was called."""
+    """A wrong value within, but for wrong data, ends the command with status 2, as any other wrong call does."""
     from ..errors import DataError
 
     usage_error: Any = typer.BadParameter.__mro__[1]

@@ -152,6 +152,17 @@ def sweep(
     return run(digits, plan, store, chosen, progress)
 
 
+def checked(
+    grid: Mapping[str, Any] | str | os.PathLike[str], backend: str, device: Any, yes: bool
+) -> Mapping[str, Any]:
+    """The grid, read from its file; all that can be wrong before data are loaded is said here."""
+    given = grid if isinstance(grid, Mapping) else read_file(Path(grid))
+    settings(given, MAX_JOBS_AT_ALL, MAX_JOBS_AT_ALL if yes else MAX_JOBS)
+    select.choices(backend, device)
+    parquet()
+    return given
+
+
 def prepared(
     grid: Mapping[str, Any] | str | os.PathLike[str],
     *,
@@ -163,12 +174,9 @@ def prepared(
     yes: bool = False,
 ) -> tuple[Digits, Plan, Store]:
     """Everything that comes before the first job, checked: the digits, the plan and the folder. Writes nothing."""
-    given = grid if isinstance(grid, Mapping) else read_file(Path(grid))
-    most = MAX_JOBS_AT_ALL if yes else MAX_JOBS
-    settings(given, MAX_JOBS_AT_ALL, most)  # what is wrong with it is said before data are downloaded
-    select.choices(backend, device)
+    given = checked(grid, backend, device, yes)
     digits = data if isinstance(data, Digits) else load_mnist(data)
-    chosen = settings(given, len(digits.train), most)
+    chosen = settings(given, len(digits.train), MAX_JOBS_AT_ALL)
     store = Store(out, digits)
     finished = store.finished(parameters)
     left = [setting for setting in chosen if setting.key not in finished]
@@ -188,11 +196,11 @@ def engine_named(
     """The engine of that name.
 
     Raises:
-        ValueError, ImportError: for another name; without pyarrow, or for Ray without that.
+        ValueError: for another name, or an address without Ray.
+        ImportError: for "ray" where Ray is not installed.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine: {' or '.join(ENGINES)}, not {engine!r}")
-    parquet()
     if engine == "ray":
         from .ray_engine import RayEngine
 
