@@ -49,5 +49,8 @@ class Bench:
             for where, (row, *_) in stored(RESULTS)
         ):
             return "not saved, since rows of full size are stored"
+        names = {row.name for where, rows in stored(RESULTS) if where.name == machine.name for row in rows}
+        if lost := sorted(names & wanted & set(self.session.missing)):
+            return f"not saved, since this would drop what is stored of {', '.join(lost)}, which did not run here"
         (path,) = save(machine, self.rows[group])
         return f"saved in {path}"

@@ -11,7 +11,8 @@ from .model import parameter_bytes
 #: Of the memory that is free; data and libraries need some of it, and a backend may hold an epoch twice.
 _SHARE = 0.9
 _YEAR = 365 * 86400.0
-#: Seconds of a step besides its arithmetic, and of an FMA: two cores for torch and numba, a T4 for triton.
+#: Seconds of a step besides its arithmetic, and of an FMA: two cores for torch and numba, a T4 for triton. Another
+#: backend is taken for as fast as numba.
 _SECONDS = {"torch": (4e-4, 1e-11), "numba": (5e-6, 1e-11), "triton": (1e-5, 1e-12)}
 ALWAYS_THERE = 2**28  # bytes that are not worth a look at the system
 
@@ -53,7 +54,7 @@ def check_time(backend: str, runs: Sequence[tuple[int, tuple[int, int], int, int
 
     Examples are those to train and to validate on. The estimate is good to a small factor.
     """
-    step, fma = _SECONDS[backend]
+    step, fma = _SECONDS.get(backend, _SECONDS["numba"])
     seconds = 0.0
     for epochs, hidden, examples, batch_size in runs:
         # for each parameter and example an FMA forward, two backward and one in the evaluation; four bytes each
@@ -68,7 +69,7 @@ def check_time(backend: str, runs: Sequence[tuple[int, tuple[int, int], int, int
 
 def evaluation_seconds(backend: str, models: int, hidden: tuple[int, int], examples: int) -> float:
     """About how long so many models of such widths take on so many examples."""
-    return _SECONDS[backend][1] * models * examples * parameter_bytes(hidden) / 4
+    return _SECONDS.get(backend, _SECONDS["numba"])[1] * models * examples * parameter_bytes(hidden) / 4
 
 
 def _checkpoint_bytes(runs: Sequence[tuple[int, tuple[int, int]]]) -> int:

@@ -63,6 +63,8 @@ def test_years_are_refused():
     ):
         resources.check_time("torch", [(10**9, (16, 16), 60_000, 100)])
     resources.check_time("torch", [(10_000, (16, 16), 60_000, 100)])  # an hour or so
+    resources.check_time("somebody's own", [(10_000, (16, 16), 60_000, 100)])
+    assert 0 < resources.evaluation_seconds("somebody's own", 100, (16, 16), 60_000) < 60
     with pytest.raises(ValueError, match="epochs"):  # many in all, and steps of a single image
         resources.check_time("numba", [(10**8, (1, 1), 1000, 1)] * 100)
 

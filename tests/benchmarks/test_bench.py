@@ -116,6 +116,16 @@ def test_quick_rows_never_replace_full_ones(bench, tmp_path):
     assert load(path)[1][0].conditions["size"] == "quick"
 
 
+def test_stored_rows_of_a_contender_that_cannot_run_now_are_not_dropped(bench, tmp_path):
+    bench.save()
+    (absent, *_) = bench.rows["comparison"]
+    bench.session.missing[absent.name] = "needs jax"
+    bench.rows = {"comparison": bench.rows["comparison"][1:]}
+    (line,) = bench.save()
+    assert line.startswith(f"comparison: not saved, since this would drop what is stored of {absent.name}")
+    assert load(tmp_path / "made-up-cpu/comparison-cpu.json")[1][0].name == absent.name
+
+
 def test_a_rehearsal_is_never_saved(bench, tmp_path):
     bench.context.rehearsing = True
     assert bench.save() == []
