@@ -176,8 +176,9 @@ def _tensor(rows: int, networks: int, chunk: int, num_stages: int) -> PackedConf
 
 
 #: Those on tensor cores, for the targets where they spill nothing with Triton 3.5 to 3.9. Elsewhere more networks a
-#: program do; on sm_90 larger chunks do, and with 3.9 two a program in every form; on sm_80 and sm_120 even one does in
-#: 128 rows. For sm_100 Triton 3.6.0 does not compile the kernel.
+#: program do. On sm_90 larger chunks do with one of these versions at least, and two networks a program: in 128 rows
+#: in every form with 3.9. On sm_80 and sm_120 even one does in 128 rows. For sm_100 Triton 3.6.0 does not compile the
+#: kernel.
 TENSOR: dict[int, tuple[PackedConfig, ...]] = {
     80: (_tensor(64, networks=1, chunk=64, num_stages=1),),
     86: (_tensor(64, networks=1, chunk=64, num_stages=1), _tensor(128, networks=1, chunk=64, num_stages=1)),

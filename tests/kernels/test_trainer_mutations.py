@@ -129,7 +129,7 @@ QUICK = {
 
 
 def check(plan: str, package: str, device: torch.device) -> None:
-    """Two epochs of two steps, the second of each on a partial batch; packed, one epoch of two jobs."""
+    """Two epochs of two steps, the second of each on a partial batch; packed, two or three jobs."""
     launchers: Any = importlib.import_module(
         f"{package}.host.{'trainers' if plan == 'split' else 'packed_trainer'}"
     )

@@ -165,7 +165,7 @@ WITH_TENSOR_CORES = pytest.mark.skipif(
 
 
 def train_together(form: PackedConfig, edit: Callable[[str], str] = str, batch: int = 50) -> None:
-    """Three networks on the same images for two epochs, last batches partial; and one of them without company."""
+    """More networks than share a program, for two epochs, last batches partial; and one of them without company."""
     gpus = largest(TARGET)
     gpus.edit = edit
     with gpus:
@@ -175,7 +175,7 @@ def train_together(form: PackedConfig, edit: Callable[[str], str] = str, batch: 
             replace(
                 job, label=1100 + row, live_row=row, checkpoint_row=2 * row, learning_rate=0.05 / (1 + row)
             )
-            for row in range(3)
+            for row in range(form.networks + 1)
         ]
         found = train_kernel(problem, form, jobs).cpu()
         alone = train_kernel(problem, form, [replace(jobs[1], live_row=0, checkpoint_row=0)]).cpu()

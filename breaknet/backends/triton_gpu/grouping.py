@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: By form, from how many full rounds of cooperative jobs on packing wins: a step of a program takes as long as these.
 #: On an H200 a round of two jobs took 6.14 us a step, a program 50 us, and a prototype's program of two networks on
-#: tensor cores 40 us.
+#: tensor cores 40 us. One network alone in a program with room for four, as just above the threshold, is not measured.
 PACKED_FROM_ROUNDS = {"fused": 9, "looped": 9, "tensor": 7}
 #: The same on sm_75, of half the lanes: predicted by the benchmarks' model of a T4, 114 us and 6.9 us.
 PACKED_FROM_ROUNDS_SM_75 = 17
