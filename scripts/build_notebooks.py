@@ -1,4 +1,4 @@
-"""Write notebooks/*.ipynb from the sources notebooks/*.py: python scripts/build_notebooks.py [--check]
+"""Write `notebooks/*.ipynb` from the sources `notebooks/*.py`: python scripts/build_notebooks.py [--check]
 
 A source is a notebook in jupytext's py:percent form. It gives two notebooks without outputs:
 

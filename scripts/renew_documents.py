@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\[`([\w.]+)`\]\(([^)#]+\.py)#L\d+\)")
-FILES = re.compile(r"(<!-- files: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FILES = re.compile(r"(<!-- files: (\S+) -->\n)((?:(?!<!--).)*)(<!-- end -->)", re.DOTALL)
 
 
 def line_of(name: str, path: Path) -> int:
@@ -31,13 +31,17 @@ def line_of(name: str, path: Path) -> int:
 def job_of(path: Path) -> str:
     """The first line of a file's docstring, or of its comment where it is a cell of a notebook."""
     text = path.read_text(encoding="utf-8")
-    said = ast.get_docstring(ast.parse(text)) or text.partition("\n")[0].removeprefix("# ")
-    return said.partition("\n")[0]
+    said = (ast.get_docstring(ast.parse(text)) or text).partition("\n")[0]
+    if not ast.get_docstring(ast.parse(text)) and not said.startswith("# "):
+        sys.exit(f"renew_documents: {path} begins with neither docstring nor comment")
+    return said.removeprefix("# ")
 
 
 def list_of(folder: Path, page: Path) -> str:
     """The files of a folder and their jobs, linked from `page`."""
     paths = [path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+    if not paths:
+        sys.exit(f"renew_documents: {page} lists {folder}, where no Python file is")
     return "".join(
         f"* [`{path.name}`]({path.relative_to(page.parent).as_posix()}): {job_of(path)}\n" for path in paths
     )
@@ -49,7 +53,9 @@ def renewed(page: Path) -> str:
         lambda link: f"[`{link[1]}`]({link[2]}#L{line_of(link[1], page.parent / link[2])})",
         page.read_text(encoding="utf-8"),
     )
-    return FILES.sub(lambda place: place[1] + list_of(page.parent / place[2], page) + place[3], text)
+    if text.count("<!-- files: ") != len(FILES.findall(text)):
+        sys.exit(f"renew_documents: {page} has a list without an end")
+    return FILES.sub(lambda place: place[1] + list_of(page.parent / place[2], page) + place[4], text)
 
 
 def main(check: bool) -> int:

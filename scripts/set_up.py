@@ -1,4 +1,4 @@
-"""Make the project's environment: python set_up.py FOLDER [EXTRA ...]
+"""Make the project's environment: python scripts/set_up.py FOLDER [EXTRA ...]
 
 On Linux without an NVIDIA GPU, torch comes from PyTorch's index of CPU builds where that can be reached: the
 build that PyPI offers brings several GB of CUDA libraries. TORCH_INDEX names another index, or is "default" to

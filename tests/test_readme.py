@@ -49,6 +49,30 @@ def test_links_to_definitions_lead_there(repository):
     assert script["main"](check=True) == 0, "run python scripts/renew_documents.py"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- files: . -->\nprose\n<!-- table: x -->\n<!-- end -->\n", "has a list without an end"),
+        ("<!-- files: . -->\nprose\n", "has a list without an end"),
+        ("<!-- files: gone -->\n<!-- end -->\n", "where no Python file is"),
+        ("<!-- files: . -->\n<!-- end -->\n", "begins with neither docstring nor comment"),
+        ("[`absent`](nameless.py#L3)", "defines no absent"),
+    ],
+)
+def test_what_cannot_be_renewed_is_refused(repository, tmp_path, text, message):
+    script = runpy.run_path(str(repository / "scripts" / "renew_documents.py"))
+    (tmp_path / "nameless.py").write_text("import os\n")
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    with pytest.raises(SystemExit, match=message):
+        script["renewed"](page)
+    (tmp_path / "nameless.py").write_text('"""Its job."""\n')
+    page.write_text("a\n<!-- files: . -->\nold\n<!-- end -->\nz\n")
+    assert script["renewed"](page) == (
+        "a\n<!-- files: . -->\n* [`nameless.py`](nameless.py): Its job.\n<!-- end -->\nz\n"
+    )
+
+
 def test_every_command_and_option_named_is_there(repository):
     """In the README, the documents and the notebooks' page: `breaknet COMMAND --option ...`."""
     from typer.main import get_command

@@ -3,7 +3,7 @@
 done = run(drop_in(), data_file, epochs_all=100, epochs_few=1000)
 done.lists["cost_train"], done.seconds
 
-Its functions can be taken out where nothing that runs notebooks is installed.
+`notebook.py` is its source. Its functions can be taken out where nothing that runs notebooks is installed.
 """
 
 from __future__ import annotations

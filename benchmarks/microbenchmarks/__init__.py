@@ -1,1 +1,1 @@
-"""Loops that measure one property of a device: its ceilings, and a grid barrier."""
+"""Loops that measure one property of a device: `ceilings`, its rates; `barrier`, a grid's barrier."""
