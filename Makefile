@@ -62,7 +62,7 @@ format: $(VENV)/ready-dev  ## put the formatting right
 docs: $(VENV)/ready-dev  ## render the API reference from the docstrings into api-docs/
 	$(BIN)/python -W error -m pdoc --docformat google --output-directory api-docs $(DOCUMENTED)
 
-bench: $(VENV)/ready-dev  ## time this machine's CPU (SIZE=full stores the rows; ARGS="-k ladder" picks some)
+bench: $(VENV)/ready-dev  ## time this machine's CPU (SIZE=full for rows to commit; ARGS="-k ladder" picks some)
 	BREAKNET_BENCH_SIZE=$(SIZE) $(BIN)/python -m pytest benchmarks --benchmark-enable $(BENCHMARKS) $(ARGS)
 
 bench-gpu: $(VENV)/ready-dev  ## the same on its GPU

@@ -41,7 +41,7 @@ class _Absent:
 
 
 class _AbsentKernel:
-    """A function that `jit` met where there is no Triton: keeps the function, refuses to launch."""
+    """Stands for a kernel where there is no Triton: keeps its function, refuses to launch."""
 
     def __init__(self, fn: Any) -> None:
         self.fn = fn
@@ -95,7 +95,7 @@ def _load() -> tuple[Any, Any, str | None]:
 
 
 def _settle_cache() -> None:
-    """Keep what this process compiles elsewhere if Triton's cache cannot be written (a read-only home, say)."""
+    """Move Triton's cache to a temporary folder where it cannot be written (a read-only home, say)."""
     home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")
     wanted = Path(os.environ.get("TRITON_CACHE_DIR") or Path(home) / ".triton" / "cache")
     existing = next((folder for folder in (wanted, *wanted.parents) if folder.is_dir()), None)

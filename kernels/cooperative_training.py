@@ -4,7 +4,7 @@
               `hidden_block` units of hidden1, then one owner of b2, W3 and b3. Jobs share no barrier.
     held      Each program keeps its parameters in registers for the whole launch. The owners also store theirs to
               the job's current parameters after every step, for all to read. The next batch's pixels are loaded
-              before the barrier that precedes their use.
+              before the barrier that precedes their use, where a batch is one tile of rows.
     a step    phase 1 (slices)   partial sums over their inputs -> partials       then barrier 1
               phase 2 (slices)   all deltas of a few rows each  -> deltas         then barrier 2
               phase 3 (all)      updates; faster programs go on to the next step's phase 1 meanwhile

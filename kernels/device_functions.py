@@ -1,7 +1,7 @@
 """Device functions that several kernels share: activation, pixels, operands of products, and sums in a fixed order.
 
 All arithmetic is float32: products are IEEE float32 on every GPU or, on tensor cores, of operands that `bf16_parts`
-splits without loss. Only `ordered_sum` adds in float64.
+splits without loss. Only sums of programs' parts are float64 (`ordered_sum`, and a fused network's last program).
 """
 
 import torch

@@ -20,8 +20,8 @@ BLOCK_K. It has three forms:
 
 The other two layers are products batched over the checkpoints, the second in slices of BLOCK_H of its units so that W2
 need not fit in shared memory. Widths are padded to powers of two, 16 or more; loads beyond the real ones are zero, and
-so are the weights of padded units. Each program writes its own partial cost and hits; `ordered_sum` adds them in a
-fixed order.
+so are the weights of padded units. Each program writes its own partial cost and hits; `ordered_sum` adds the costs in a
+fixed order, torch the hits, which are integers.
 
 FMAs read both operands with K as the slow axis: images and units then lie side by side in global memory, where a
 warp's load is one piece, and in shared memory, where threads read four at once from banks of their own. Tensor cores

@@ -67,7 +67,7 @@ def split_bf16_forward_kernel(weight_ptr, part_ptr, count, BLOCK: tl.constexpr):
     """The three parts of `count` float32 numbers, each whole after the one before."""
     place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
-    high, middle, low = bf16_parts(tl.load(weight_ptr + place, mask=inside))
+    high, middle, low = bf16_parts(tl.load(weight_ptr + place, mask=inside, other=0.0))
     tl.store(part_ptr + place, high, mask=inside)
     tl.store(part_ptr + count + place, middle, mask=inside)
     tl.store(part_ptr + 2 * count + place, low, mask=inside)

@@ -11,7 +11,8 @@ Forward grid: B / BLOCK_B programs, each with all layers of its rows. Its part o
 program that finishes last adds the parts in their order: which one that is does not change a bit. Backward grid: per
 split of the batch a program for BLOCK_K columns of dW1, for CHUNK columns of dW2 and one for the rest, then those of
 dx. Every split writes a flat row of gradients (`jobs.Shape`), and `ordered_sum` adds them where there are several.
-Cost: B (K H1 + H1 H2 + H2 O) FMAs forward, twice that backward with dx; for a small batch, two launches.
+Cost: B (K H1 + 2 H1 H2 + 2 H2 O) FMAs forward with gradients, B (2 K H1 + H1 H2 + H2 O) backward with dx; for a small
+batch, two launches.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One program trains a few small networks on the same images: the form of packed training for tensor cores.
+"""One program trains one small network, or a few on the same images: the form of packed training for tensor cores.
 
 The step and the loop are those of `packed_training.py`. A byte is exact in bfloat16, and three bfloat16 hold a float32
 (`bf16_parts`): so three products on tensor cores, added in float32, are the product of the images with W1, and three

@@ -5,7 +5,8 @@
     target          given as it is, or as class labels: 1 where c is the label, else 0; no one-hot is built
 
 prediction [..., C]; target floating [..., C] or integer [...] (uint8 to int64); any strides, empty batches too; cost
-0-d. float32 runs in Triton on CUDA; float64 (for checks) and every other device take `summed_mse_spec`.
+0-d. float32 runs in Triton on CUDA; float64 (for checks) and every other device take torch: `cost_by_torch` in ordinary
+calls, `summed_mse_spec` in the operator.
 
 Grid: (B / BLOCK_B). A program holds one tile BLOCK_B x BLOCK_C at a time and walks over C; its sum of squares goes to
 one partial per program, and `ordered_sum` adds those up in a fixed order: no atomics, the same bits every time.

@@ -64,21 +64,19 @@ def _seconds(value: float | None) -> str:
 def summary(evidence: Evidence) -> str:
     """The README's table: the lesson on every machine that it was measured on, CPUs first."""
     header = [
-        "", "`breaknet lesson`", "of which training and evaluation", "the first time",
+        "", "`breaknet lesson`", "its training and evaluation alone", "the first time",
         "the notebook's code, extrapolated",
     ]  # fmt: skip
     lines = []
     for sheet in evidence.sheets("lesson", "cpu") + evidence.sheets("lesson", "cuda"):
         warm, cold = whole(sheet, "process-warm", "bare-warm"), whole(sheet, "process-cold", "bare-cold")
         computing, notebook = whole(sheet, "compute"), whole(sheet, "notebook")
-        phases = warm.conditions["phases"] if warm else {}
-        working = [phases[name] for name in ("training", "evaluation") if name in phases]
         factor = f", {_factor(notebook, computing)} times the computing" if notebook and computing else ""
         lines.append(
             [
                 f"{'GPU' if sheet.machine.gpu else 'CPU'}: {machine(sheet.machine)}",
                 time(warm.median, 2) + (" without figures" if "bare" in warm.name else "") if warm else "-",
-                time(sum(working), 2) if working else "-",
+                time(computing.median, 2) if computing else "-",
                 time(cold.median, 2) if cold else "-",
                 time(notebook.median) + factor if notebook else "-",
             ]

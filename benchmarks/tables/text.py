@@ -34,8 +34,8 @@ def launches(row: Row) -> str:
     for name, number in row.launches.items():
         if number:
             one, several = _LAUNCHED.get(name, (name, name))
-            counted = f"{number:,.0f}" if number == round(number) else digits(number)
-            counts.append(f"{counted} {one if number == 1 else several}")
+            figure = f"{number:,.0f}" if number == round(number) else digits(number)
+            counts.append(f"{figure} {one if number == 1 else several}")
     return ", ".join(counts) or "-"
 
 

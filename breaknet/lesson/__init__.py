@@ -1,6 +1,6 @@
 """The lesson: its experiments, their fits, figures and report.
 
-experiments, fits   the three experiments: training and results; lines and logistic curves fitted to them
+experiments, fits   the experiments of one run each: training and results; lines and logistic curves fitted to them
 many_runs, many_runs_sentences   label noise and capacity, experiments of many short runs, and what is said of them
 figures, figure_workers   the figures of curves, and the processes that draw them meanwhile
 pictures            weights, confusions and surest mistakes of a network, a digit of one's own

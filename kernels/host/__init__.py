@@ -1,1 +1,1 @@
-"""The host's side of the kernels: limits, tiles, launchers and reports. Nothing here is needed to read a kernel."""
+"""The host's side of the kernels: limits, tiles, launchers, reports. Readers of trainers need only `TILES` of it."""

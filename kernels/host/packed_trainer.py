@@ -4,9 +4,9 @@ Jobs share one tensor of images and differ in labels, example count, start, lear
 epochs of a launch run without the host. A job's bits depend on its own data, shape and tiles alone: not on its
 neighbours, not on how its epochs are divided among launches.
 
-Of three kernels `tiles.packed_tiles` picks: `packed_training.py` (byte images, both widths <= 32, batches
-that fit one tile: activations and deltas in registers), `packed_training_tensor.py` (some of these, on some
-GPUs: a few networks that share images in a program), `packed_training_general.py` (all the rest within the limits).
+Of three kernels `tiles.packed_tiles` picks: `packed_training.py` (byte images, both widths <= 32, batches that fit one
+tile: activations and deltas in registers), `packed_training_tensor.py` (some of these, on some GPUs: one network in a
+program, or a few that share images), `packed_training_general.py` (all the rest within the limits).
 """
 
 from collections.abc import Sequence

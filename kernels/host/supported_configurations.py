@@ -1,6 +1,7 @@
 """The one list of the configurations in which kernels are supported: each compiled and checked for every target.
 
-Every kernel stands here with the widths, dtypes and options that the lesson and the public functions launch it with.
+Every kernel stands here with the widths, dtypes and options with which the lesson launches it, and the usual ones
+of the public functions.
 """
 
 import inspect

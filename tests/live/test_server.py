@@ -51,7 +51,7 @@ def open_page(port: int, **headers: str):
 
 
 def newest(page, condition, seconds: float = 120) -> dict:
-    """The newest message of each name that the server has sent, once `condition` holds of it."""
+    """The newest message of each name that the server has sent, once `condition` holds of them."""
     found: dict = {}
     ends = time.monotonic() + seconds
     while not (condition(found)):

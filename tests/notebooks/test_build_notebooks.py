@@ -1,4 +1,4 @@
-"""From notebooks/*.py to notebooks/*.ipynb: the same every time, nothing left out, nothing installed at home."""
+"""From `notebooks/*.py` to `notebooks/*.ipynb`: the same every time, nothing left out, nothing installed at home."""
 
 import subprocess
 import sys

@@ -19,7 +19,7 @@ pytest.importorskip("triton")
 KERNELS, HOST = "kernel_scenarios.py", "host_scenarios.py"
 TESTS = {
     "sm_75": [KERNELS],
-    # of the first target with asynchronous copies and matrix stores one launch of each kernel
+    # of the first target with asynchronous copies and matrix stores a launch of each kernel that it uses for bytes
     "sm_90": [
         f"{KERNELS}::test_training[packed]",
         f"{KERNELS}::test_networks_that_share_a_program",
