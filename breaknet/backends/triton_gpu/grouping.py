@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from ...kernels.host.trainers import Trainer
     from .rounds import DeviceData
 
-#: By form, from how many full rounds of cooperative jobs on packing wins: a step of a program takes as long as these.
-#: On an H200 a round of two jobs took 6.14 us a step, a program 50 us, and a prototype's program of two networks on
-#: tensor cores 40 us. One network alone in a program with room for four, as just above the threshold, is not measured.
-PACKED_FROM_ROUNDS = {"fused": 9, "looped": 9, "tensor": 7}
+#: From how many full rounds of cooperative jobs on packing wins: a step of a program takes as long as these. On an
+#: H200 a round of two jobs took 6.14 us a step and a program by FMAs 50 us. On tensor cores prototypes took 31 us for
+#: one network, 40 for two and 73 for four; one in a program with room for four, as just above the threshold, is not
+#: measured and taken to be no slower than by FMAs.
+PACKED_FROM_ROUNDS = 9
 #: The same on sm_75, of half the lanes: predicted by the benchmarks' model of a T4, 114 us and 6.9 us.
 PACKED_FROM_ROUNDS_SM_75 = 17
 #: Jobs side by side where only memory bounds them.
@@ -199,7 +200,7 @@ def choose(
         tiles = tiles_of("packed")
         if isinstance(tiles, PackedConfig):
             sm_75 = gpu is not None and gpu.capability < 80
-            if alike >= fit * (PACKED_FROM_ROUNDS_SM_75 if sm_75 else PACKED_FROM_ROUNDS[tiles.form]):
+            if alike >= fit * (PACKED_FROM_ROUNDS_SM_75 if sm_75 else PACKED_FROM_ROUNDS):
                 wanted = ("packed", "split")
     for candidate in wanted:
         tiles = tiles_of(candidate)
