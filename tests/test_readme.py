@@ -86,7 +86,9 @@ def test_every_command_and_option_named_is_there(repository):
         text = page.read_text()
         for code in [
             *re.findall(r"`(breaknet [^`]+)`", text),
-            *re.findall(r"^(breaknet .+)$", text, re.MULTILINE),
+            *re.findall(
+                r"^(breaknet .+)$", "".join(re.findall(r"^```.*?^```", text, re.S | re.M)), re.MULTILINE
+            ),
         ]:
             _, *words = shlex.split(" ".join(code.split()), comments=True)
             if not words or not re.fullmatch("[a-z]+", words[0]):
