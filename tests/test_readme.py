@@ -73,6 +73,14 @@ def test_what_cannot_be_renewed_is_refused(repository, tmp_path, text, message):
     )
 
 
+def test_the_breakages_are_as_many_as_pages_say(repository):
+    from breaknet.breakage import BREAKAGES
+
+    pages = [*repository.glob("*.md"), *repository.glob("docs/*.md"), repository / "notebooks" / "README.md"]
+    assert sum("fifteen" in page.read_text() for page in pages) == 5
+    assert len(BREAKAGES) == 15
+
+
 def test_every_command_and_option_named_is_there(repository):
     """In the README, the documents and the notebooks' page: `breaknet COMMAND --option ...`."""
     from typer.main import get_command

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .table import Cell, Table, names_of
+from .table import Cell, Table, names_of, text_of
 
 #: What is drawn: title, colours, range in percent, contour lines.
 QUANTITIES: dict[str, tuple[str, str, float, float, tuple[float, ...]]] = {
@@ -84,7 +84,7 @@ def heat_maps(table: Table, name: str, source: str) -> Figure:
             if others:
                 axes.set_title(
                     ", ".join(
-                        f"{axis} {_shown(value)}" for axis, value in zip(others, panels[number], strict=True)
+                        f"{axis} {text_of(value)}" for axis, value in zip(others, panels[number], strict=True)
                     )
                 )
         heading = f"{title}, percent: mean over seeds, small: its spread"
@@ -210,7 +210,8 @@ def learning_curves(table: Table, source: str) -> Figure:
                 continue
             _curves(axes, table, cells[number])
             text = "\n".join(
-                f"{axis} {_shown(value)}" for axis, value in zip(table.axes, cells[number].place, strict=True)
+                f"{axis} {text_of(value)}"
+                for axis, value in zip(table.axes, cells[number].place, strict=True)
             )
             axes.set_title(text or "all jobs", fontsize=8)
         grid[0, 0].legend(frameon=False, fontsize=8)
@@ -256,18 +257,6 @@ def _curves(axes: Axes, table: Table, cell: Cell) -> None:
             axes.plot(steps, 100 * mean, color=colour, linewidth=1.8, label=label)
     axes.set_ylim(0, 103)
     axes.grid(True, color="#e4e4e4")
-
-
-def _shown(value: Any) -> str:
-    return (
-        "none"
-        if value == ""
-        else f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else value
-    )
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -11,7 +11,7 @@ from ..files import written_whole
 from ..html import data_uri
 from .maps import pictures
 from .runner import SweepResult
-from .table import Table
+from .table import Table, text_of
 
 #: Rows of the page's table; the whole table is table.csv.
 MAX_ROWS = 60
@@ -67,7 +67,7 @@ def _rows(table: Table) -> list[list[str]]:
     found.sort(key=lambda one: -one[0] if math.isfinite(one[0]) else math.inf)
     return [
         [
-            *(str(value) or "none" for value in cell.place),
+            *(text_of(value) for value in cell.place),
             str(len(cell.rows)) + (f", {stuck} stuck" if (stuck := _stuck(table, cell.rows)) else ""),
             *(_percent(*one) for one in figures),
         ]

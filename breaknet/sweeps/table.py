@@ -116,11 +116,18 @@ def split_step(text: str) -> tuple[str, tuple[float, ...]]:
 
 def names_of(values: Sequence[Any]) -> tuple[str, list[str]]:
     """Short names for an axis's values, and what they share: breakages of one name go by their numbers alone."""
-    texts = [
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else value
-        for value in values
-    ]
     steps = {split_step(text)[0] for text in values if isinstance(text, str) and text}
     if len(steps) == 1 and (name := steps.pop()):
-        return name, ["none" if not text else text[len(name) + 1 : -1] for text in texts]
-    return "", [text or "none" for text in texts]
+        return name, [text[len(name) + 1 : -1] if text else text_of(text) for text in values]
+    return "", [text_of(value) for value in values]
+
+
+def text_of(value: int | float | str) -> str:
+    """A setting as pages and pictures show it: 1,000, 0.05, "none" where nothing is broken."""
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else value or "none"
+    )

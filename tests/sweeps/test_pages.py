@@ -18,7 +18,7 @@ from breaknet.sweeps.page import write_page
 from breaknet.sweeps.store import schema
 from breaknet.sweeps.table import Table, names_of
 
-pytest.importorskip("pyarrow")
+pyarrow = pytest.importorskip("pyarrow")
 
 
 def made_up(given: dict, accuracy) -> Table:
@@ -224,6 +224,7 @@ def test_atlas_command(data, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(atlas, name, few)
     monkeypatch.setattr(atlas, "SEEDS", (0, 1))
     monkeypatch.setattr(atlas, "STEPS", 12)
+    pyarrow.array([])  # looks for pandas once, and would take the None below for it
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert main(["atlas", "--data", data, "--backend", "torch", "--out", "new", "-q"]) == 0
     assert "36 networks trained" in capsys.readouterr().out
