@@ -120,6 +120,24 @@ class TimeLeft:
         return f"{duration(seconds)} left"
 
 
+class _Forgiving:
+    """A stream that may be closed or full. Where a write fails, tqdm would keep its lock for ever."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 class Bar:
     """A bar with a text before and after it: a widget in a notebook that has ipywidgets, else plain text."""
 
@@ -130,7 +148,7 @@ class Bar:
         self._bar: Any = module.tqdm(
             total=total, leave=leave, ascii=None if widgets else " -#", ncols=None if widgets else 100,
             bar_format="{desc} |{bar}| {unit}", unit="", miniters=0, mininterval=0,
-            file=sys.stdout if notebook else sys.stderr,
+            file=_Forgiving(sys.stdout if notebook else sys.stderr),
         )  # fmt: skip
         self._next = 0.0
 
@@ -140,23 +158,18 @@ class Bar:
 
     def show(self, before: str, done: float, after: str) -> None:
         self._next = perf_counter() + _BETWEEN_DRAWINGS
-        with suppress(OSError, ValueError):  # standard error is closed or full: work goes on without a bar
-            self._bar.unit = after
-            self._bar.n = min(done, self._bar.total)
-            self._bar.set_description_str(before, refresh=False)
-            self._bar.refresh()
+        self._bar.unit = after
+        self._bar.n = min(done, self._bar.total)
+        self._bar.set_description_str(before, refresh=False)
+        self._bar.refresh()
 
     def close(self) -> None:
-        with suppress(OSError, ValueError):
-            self._bar.close()
+        self._bar.close()
 
 
 def open_bar(total: float, leave: bool = True) -> Bar | None:
-    """A bar; None where standard error is missing, closed or full."""
-    try:
-        return Bar(total, leave)
-    except (AttributeError, OSError, ValueError):
-        return None
+    """A bar; None where there is no standard error."""
+    return Bar(total, leave) if sys.stderr is not None else None
 
 
 class Progress:

@@ -1,12 +1,15 @@
 """Who sees what while a training runs: nothing in scripts, a bar and the notices in notebooks."""
 
 import logging
+import os
 import sys
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 from checks import random_labels, sparse_images
+from tqdm import tqdm
 
 import breaknet
 from breaknet import Job, evaluation, progress, training
@@ -199,8 +202,22 @@ def test_a_bar_whose_stream_is_closed_ends_and_the_training_goes_on(monkeypatch)
     assert len(train(progress=True).train_cost) == 3
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
-    monkeypatch.setattr(sys, "stderr", open("/dev/full", "w", buffering=1))  # noqa: SIM115
-    assert len(train(progress=True).train_cost) == 3
+    full, closed = open("/dev/full", "w", buffering=1), open(os.devnull, "w")  # noqa: SIM115
+    closed.close()
+    for stream in (full, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert len(train(progress=True).train_cost) == 3
+    locks, free = tqdm.get_lock().locks, []  # of threads, and of processes
+
+    def look() -> None:
+        for lock in locks:
+            free.append(lock.acquire(True, 10))
+            lock.release()
+
+    thread = Thread(target=look)
+    thread.start()
+    thread.join()
+    assert free == [True] * len(locks), "bars of other threads would wait for ever"
 
 
 def test_other_calls_check_progress():

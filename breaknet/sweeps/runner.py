@@ -14,7 +14,7 @@ from ..data.mnist import load_mnist
 from ..data.splits import Digits
 from ..inputs import knows_other_names
 from ..model import MLP
-from ..progress import Bar, TimeLeft, in_notebook, notices
+from ..progress import TimeLeft, in_notebook, notices, open_bar
 from ..quantities import duration, number_of
 from ..resources import check_disk
 from .grid import MAX_JOBS, MAX_JOBS_AT_ALL, Setting, read_file, settings
@@ -233,10 +233,11 @@ def run(
 @contextmanager
 def _bar(plan: Plan, progress: bool | None) -> Iterator[Callable[[Shard], None]]:
     wanted = in_notebook() if progress is None else progress
-    if not wanted or not plan.shards:
+    bar = open_bar(plan.seconds) if wanted and plan.shards else None
+    if bar is None:
         yield lambda shard: None
         return
-    bar, left, finished, seconds = Bar(plan.seconds), TimeLeft(plan.seconds), plan.finished, 0.0
+    left, finished, seconds = TimeLeft(plan.seconds), plan.finished, 0.0
 
     def show() -> None:
         bar.show(f"sweep, {finished:,} of {len(plan.settings):,} jobs", seconds, left.after(seconds))
