@@ -11,7 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(tempfile.mkdtemp(prefix="breaknet-"))
 with tarfile.open(fileobj=io.BytesIO(lzma.decompress(base64.b64decode(PACKED)))) as archive:  # noqa: F821
-    archive.extractall(FOLDER, filter="data")
+    # Python before 3.11.4 knows no filters
+    archive.extractall(FOLDER, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 if not any(metadata.distributions(name="breaknet")):
     wheels = [str(wheel) for wheel in FOLDER.glob("*.whl")]

@@ -120,6 +120,7 @@ class Session:
         self._emit = emit
         self._slots = slots or nullcontext()
         self._where = {"backend": backend, "device": device}
+        self._emitting = threading.RLock()  # of two threads that send runs, whoever read them last sends last
         self._changed = threading.Condition()  # guards what follows
         self._wanted: Wanted | None = None
         self._closed = False
@@ -304,8 +305,9 @@ class Session:
             return [self._runs[settings] for settings in wanted if settings in self._runs]
 
     def _emit_runs(self) -> None:
-        self._emit("runs", [run.snapshot for run in self._shown()])
-        self._emit_drawn()
+        with self._emitting:
+            self._emit("runs", [run.snapshot for run in self._shown()])
+            self._emit_drawn()
 
     def _emit_drawn(self) -> None:
         with self._changed:
