@@ -43,14 +43,17 @@ class Bench:
         wanted, selected = ({one.name for one in of[group]} for of in (self.contenders, self.selected))
         if wanted != selected or wanted & set(self.session.failures):
             return "not saved, since not all of its contenders were selected and right"
-        machine, kind = here(self.context.device, self.context.ceilings), (group, self.context.device, "full")
-        if self.context.size.name != "full" and any(
-            where.name == machine.name and (row.group, row.device, row.conditions.get("size")) == kind
-            for where, (row, *_) in stored(RESULTS)
-        ):
+        machine, kind = here(self.context.device, self.context.ceilings), (group, self.context.device)
+        before = [
+            row
+            for where, rows in stored(RESULTS)
+            if where.name == machine.name
+            for row in rows
+            if (row.group, row.device) == kind
+        ]
+        if self.context.size.name != "full" and any(row.conditions.get("size") == "full" for row in before):
             return "not saved, since rows of full size are stored"
-        names = {row.name for where, rows in stored(RESULTS) if where.name == machine.name for row in rows}
-        if lost := sorted(names & wanted & set(self.session.missing)):
+        if lost := sorted({row.name for row in before} & set(self.session.missing)):
             return f"not saved, since this would drop what is stored of {', '.join(lost)}, which did not run here"
         (path,) = save(machine, self.rows[group])
         return f"saved in {path}"

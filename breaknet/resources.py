@@ -54,7 +54,7 @@ def check_time(backend: str, runs: Sequence[tuple[int, tuple[int, int], int, int
 
     Examples are those to train and to validate on. The estimate is good to a small factor.
     """
-    step, fma = _SECONDS.get(backend, _SECONDS["numba"])
+    step, fma = _seconds(backend)
     seconds = 0.0
     for epochs, hidden, examples, batch_size in runs:
         # for each parameter and example an FMA forward, two backward and one in the evaluation; four bytes each
@@ -69,7 +69,11 @@ def check_time(backend: str, runs: Sequence[tuple[int, tuple[int, int], int, int
 
 def evaluation_seconds(backend: str, models: int, hidden: tuple[int, int], examples: int) -> float:
     """About how long so many models of such widths take on so many examples."""
-    return _SECONDS.get(backend, _SECONDS["numba"])[1] * models * examples * parameter_bytes(hidden) / 4
+    return _seconds(backend)[1] * models * examples * parameter_bytes(hidden) / 4
+
+
+def _seconds(backend: str) -> tuple[float, float]:
+    return _SECONDS.get(backend, _SECONDS["numba"])
 
 
 def _checkpoint_bytes(runs: Sequence[tuple[int, tuple[int, int]]]) -> int:

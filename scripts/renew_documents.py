@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\[`([\w.]+)`\]\(([^)#]+\.py)#L\d+\)")
-FILES = re.compile(r"(<!-- files: (\S+) -->\n)((?:(?!<!--).)*)(<!-- end -->)", re.DOTALL)
+FILES = re.compile(r"(<!-- files: (\S+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
 def line_of(name: str, path: Path) -> int:
@@ -31,10 +31,10 @@ def line_of(name: str, path: Path) -> int:
 def job_of(path: Path) -> str:
     """The first line of a file's docstring, or of its comment where it is a cell of a notebook."""
     text = path.read_text(encoding="utf-8")
-    said = (ast.get_docstring(ast.parse(text)) or text).partition("\n")[0]
-    if not ast.get_docstring(ast.parse(text)) and not said.startswith("# "):
+    said = ast.get_docstring(ast.parse(text))
+    if said is None and not text.startswith("# "):
         sys.exit(f"renew_documents: {path} begins with neither docstring nor comment")
-    return said.removeprefix("# ")
+    return (said or text.removeprefix("# ")).partition("\n")[0]
 
 
 def list_of(folder: Path, page: Path) -> str:
@@ -55,7 +55,7 @@ def renewed(page: Path) -> str:
     )
     if text.count("<!-- files: ") != len(FILES.findall(text)):
         sys.exit(f"renew_documents: {page} has a list without an end")
-    return FILES.sub(lambda place: place[1] + list_of(page.parent / place[2], page) + place[4], text)
+    return FILES.sub(lambda place: place[1] + list_of(page.parent / place[2], page) + place[3], text)
 
 
 def main(check: bool) -> int:

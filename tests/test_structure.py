@@ -97,7 +97,7 @@ TEST_MODULES = {path.stem for name, path in MODULES.items() if folder_of(name) =
 
 
 def _executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those under `if TYPE_CHECKING:`."""
+    """All nodes but those under `if TYPE_CHECKING:`, by which the package shows its public names to type checkers."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             continue
@@ -106,10 +106,11 @@ def _executed(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(name: str) -> set[str]:
-    """The repository's modules that a module imports, at its top or in a function."""
+    """The repository's modules that a module imports, at its top or in a function, for types only too."""
     path = MODULES[name]
     found = set()
-    for node in _executed(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in _executed(tree) if name == "breaknet" else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -14,8 +14,7 @@ from benchmarks.floors import LESSON
 from benchmarks.problem import Problem, Trainer, unstacked
 from breaknet.backends.triton_gpu.grouping import INTERPRETED_AT_ONCE, SPLIT_AT_ONCE, Gpu, choose
 from breaknet.kernels.host.packed_trainer import PackedTrainer
-from breaknet.kernels.host.targets import target_for
-from breaknet.kernels.host.tiles import TENSOR, PackedConfig, packed_tiles
+from breaknet.kernels.host.tiles import PackedConfig, packed_tiles
 from breaknet.kernels.host.trainers import CooperativeTrainer, SplitTrainer
 from breaknet.kernels.jobs import JobRow, pack_parameters
 from breaknet.model import PARAMETER_NAMES
@@ -38,13 +37,12 @@ def packed(problems: Sequence[Problem], epochs: int, config: PackedConfig | None
 
 
 def packed_forms(capability: int, batch: int) -> dict[str, PackedConfig]:
-    """All forms in which the lesson's network can be packed there, by name: that which is launched comes first."""
+    """The forms in which the lesson's network can be packed there, by name: that which is launched comes first."""
     launched, fma = packed_tiles(LESSON, batch, True, capability), packed_tiles(LESSON, batch, True)
     assert isinstance(launched, PackedConfig)
     assert isinstance(fma, PackedConfig)
-    here = TENSOR.get(target_for(capability).capability, ()) if launched.form == "tensor" else ()
-    tensor = [one for one in here if one.rows == launched.rows]
-    return {f"tensor-{one.networks}x{one.chunk}": one for one in tensor} | {"fma": fma}
+    tensor = {} if launched == fma else {f"tensor-{launched.networks}x{launched.chunk}": launched}
+    return tensor | {"fma": fma}
 
 
 def form_of(config: PackedConfig) -> dict[str, Any]:

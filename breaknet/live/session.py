@@ -120,7 +120,9 @@ class Session:
         self._emit = emit
         self._slots = slots or nullcontext()
         self._where = {"backend": backend, "device": device}
-        self._emitting = threading.RLock()  # of two threads that send runs, whoever read them last sends last
+        self._emitting = (
+            threading.RLock()
+        )  # of two threads that send the same, whoever read it last sends last
         self._changed = threading.Condition()  # guards what follows
         self._wanted: Wanted | None = None
         self._closed = False
@@ -310,12 +312,13 @@ class Session:
             self._emit_drawn()
 
     def _emit_drawn(self) -> None:
-        with self._changed:
-            drawing = self._wanted.drawing if self._wanted else ""
-        digit = pictures.read_drawing(drawing)
-        runs = self._shown()
-        if digit is None:
-            self._emit("drawn", None)
-            return
-        drawn = pictures.of_drawing(digit, [run.model for run in runs])
-        self._emit("drawn", {**drawn, "links": [run.settings.link for run in runs]})
+        with self._emitting:
+            with self._changed:
+                drawing = self._wanted.drawing if self._wanted else ""
+            digit = pictures.read_drawing(drawing)
+            runs = self._shown()
+            if digit is None:
+                self._emit("drawn", None)
+                return
+            drawn = pictures.of_drawing(digit, [run.model for run in runs])
+            self._emit("drawn", {**drawn, "links": [run.settings.link for run in runs]})

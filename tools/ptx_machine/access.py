@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,7 @@ from tools.ptx_machine.arithmetic import Step, dtype_of
 from tools.ptx_machine.memory import PLACE, Fault
 from tools.ptx_machine.parser import Address, Immediate, Instruction, Operand, Register, Vector
 from tools.ptx_machine.races import WARP
-
-if TYPE_CHECKING:
-    from tools.ptx_machine.machine import Machine
+from tools.ptx_machine.state import State
 
 #: Rows of 16 bytes of a matrix for ldmatrix and stmatrix, of which four lanes hold one.
 ROWS, ROW_BYTES, LANES_A_ROW = 8, 16, 4
@@ -30,7 +28,7 @@ class _Access:
     def __init__(
         self,
         instruction: Instruction,
-        machine: Machine,
+        machine: State,
         address: Operand,
         kind: str,
         count: int = 1,
@@ -102,7 +100,7 @@ def _many(operand: Operand) -> tuple[Operand, ...]:
     return operand.parts if isinstance(operand, Vector) else (operand,)
 
 
-def load(instruction: Instruction, machine: Machine) -> Step:
+def load(instruction: Instruction, machine: State) -> Step:
     target, address = instruction.operands
     kind = instruction.parts[-1].replace("f", "b")
     files = [machine.registers.register(one) for one in _many(target)]
@@ -118,7 +116,7 @@ def load(instruction: Instruction, machine: Machine) -> Step:
     return _Access(instruction, machine, address, kind, len(files)).step(how, move)
 
 
-def store(instruction: Instruction, machine: Machine) -> Step:
+def store(instruction: Instruction, machine: State) -> Step:
     address, source = instruction.operands
     kind = instruction.parts[-1].replace("f", "b")
     shape = (machine.program.threads,)
@@ -132,7 +130,7 @@ def store(instruction: Instruction, machine: Machine) -> Step:
     return _Access(instruction, machine, address, kind, len(sources)).step("write", move)
 
 
-def add(instruction: Instruction, machine: Machine) -> Step:
+def add(instruction: Instruction, machine: State) -> Step:
     """atom.global.add gives the number before, red.global.add nothing."""
     *target, address, value = instruction.operands
     access = _Access(instruction, machine, address, "u32")
@@ -151,7 +149,7 @@ def add(instruction: Instruction, machine: Machine) -> Step:
     return access.step(how, move)
 
 
-def copy(instruction: Instruction, machine: Machine) -> Step:
+def copy(instruction: Instruction, machine: State) -> Step:
     """cp.async: done no sooner than it is waited for, so that whoever reads too early finds it missing."""
     what = instruction.parts[2]
     if what == "commit_group":
@@ -194,7 +192,7 @@ def copy(instruction: Instruction, machine: Machine) -> Step:
     return step
 
 
-def matrix(instruction: Instruction, machine: Machine) -> Step:
+def matrix(instruction: Instruction, machine: State) -> Step:
     """Matrices of 8 rows of 16 bytes: the lanes' addresses are those of the rows, and lane i holds word i.
 
     Transposed it holds two halves of words: number i / 4 of row 2 (i % 4) and that of the next.
@@ -231,7 +229,7 @@ def matrix(instruction: Instruction, machine: Machine) -> Step:
     return step
 
 
-def barrier(instruction: Instruction, machine: Machine) -> Step:
+def barrier(instruction: Instruction, machine: State) -> Step:
     if instruction.parts[:2] == ("bar", "warp"):
         return machine.shared_races.warp_barrier
     if instruction.operands != (Immediate(0),):
@@ -244,7 +242,7 @@ def barrier(instruction: Instruction, machine: Machine) -> Step:
     return step
 
 
-ACCESSES: dict[str, Callable[[Instruction, Machine], Step]] = {
+ACCESSES: dict[str, Callable[[Instruction, State], Step]] = {
     "ld": load, "st": store, "atom": add, "red": add, "cp": copy, "bar": barrier,
     "ldmatrix": matrix, "stmatrix": matrix,
 }  # fmt: skip

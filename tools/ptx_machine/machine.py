@@ -22,29 +22,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.ptx_machine.access import ACCESSES
-from tools.ptx_machine.arithmetic import Registers, Step, arithmetic
-from tools.ptx_machine.memory import Fault, Memory, global_memory, shared_memory
-from tools.ptx_machine.parser import Instruction, Name, Program, Register, parse
-from tools.ptx_machine.races import WARP, Clocks, GlobalRaces, SharedRaces
-from tools.ptx_machine.traffic import Traffic
+from tools.ptx_machine.arithmetic import Step, arithmetic
+from tools.ptx_machine.memory import Fault, global_memory
+from tools.ptx_machine.parser import Instruction, Name, Register
+from tools.ptx_machine.races import WARP, Clocks, GlobalRaces
+from tools.ptx_machine.state import State
 
 #: Ends a straight run of instructions: the number of the instruction to go on with, or None.
 End = Callable[[], int | None]
 
 
-class Machine:
-    """One kernel, and of the block at work its registers, shared memory and clocks."""
+class Machine(State):
+    """One kernel, compiled to steps, and the blocks of a launch, which take them in turn."""
 
     def __init__(self, ptx: str, shared_bytes: int) -> None:
-        self.program: Program = parse(ptx)
-        self.registers = Registers(self.program.registers, self.program.parameters, self.program.threads)
-        self.shared_memory = shared_memory(shared_bytes)
-        self.shared_races = SharedRaces(self.shared_memory.place_count, -(-self.program.threads // WARP))
-        self.copies: list[list[Step]] = [[]]  # groups of asynchronous ones, the last still open
-        self.changes = 0  # additions to memory, by which a waiting block may go on
-        self.traffic: Traffic | None = None  # where accesses are counted, if they are
-        self.global_memory: Memory
-        self.global_races: GlobalRaces
+        super().__init__(ptx, shared_bytes)
         self._runs = self._compile()
 
     # ---- launching -------------------------------------------------------------------------------------------------
